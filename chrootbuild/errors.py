@@ -1,0 +1,53 @@
+"""What a user can cause: one sentence, the facts behind it, and the next step."""
+
+from __future__ import annotations
+
+__all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
+
+
+class Failure(Exception):
+    """Something that could not be done; ``str()`` gives the text that is printed.
+
+    ``message`` reads "cannot VERB OBJECT: fact". ``details`` are lines shown
+    indented below it. ``hint`` is the next step. ``code`` is the exit status.
+    """
+
+    code = 1
+
+    def __init__(self, message: str, *, hint: str = "", details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {line}" for line in self.details)]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # doit hands failures from worker processes back by pickle.
+        return (_rebuild, (type(self), self.message, self.hint, self.details))
+
+
+def _rebuild(kind: type[Failure], message: str, hint: str, details: tuple[str, ...]) -> Failure:
+    return kind(message, hint=hint, details=details)
+
+
+class UsageError(Failure):
+    """The command line is wrong."""
+
+    code = 2
+
+
+class TargetError(Failure):
+    """A target file is wrong, or cannot be satisfied from its sysroot."""
+
+    code = 3
+
+
+class TryAgain(Failure):
+    """Somebody else is at work: the lock is held, or the package manager runs."""
+
+    code = 75

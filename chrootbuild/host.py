@@ -1,0 +1,325 @@
+"""The only reader of a sysroot: links are resolved inside it, and all that was looked at is noted.
+
+A sysroot is ``/`` or a tree of another system that nobody has to trust: an
+absolute link in it means a path in it, ``..`` cannot leave it, and what is
+not a regular file is never opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from chrootbuild.errors import Failure
+
+__all__ = ["Host", "Link", "Signature", "Unreadable", "signature"]
+
+# ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
+Signature = tuple[int, int, int, int]
+
+_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger
+
+
+class Unreadable(Failure):
+    """A path of the sysroot that cannot be read; ``errno`` says why."""
+
+    def __init__(self, path: str, error: int, *, why: str = "", hint: str = "") -> None:
+        super().__init__(f"cannot read {path}: {why or os.strerror(error)}", hint=hint)
+        self.path = path
+        self.errno = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Unreadable, (self.path, self.errno))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symlink that was met on the way: where it is (canonical) and its text."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path leads: its canonical form, the links on the way, what is there."""
+
+    path: str
+    links: tuple[Link, ...]
+    stat: os.stat_result | None  # None: nothing there
+
+
+def signature(info: os.stat_result) -> Signature:
+    """Return what has to be equal for a file, link or directory to count as unchanged."""
+    return (info.st_ino, info.st_ctime_ns, info.st_size, info.st_mode)
+
+
+class Host:
+    """Reads one sysroot, and notes everything that an answer depended on.
+
+    ``seen`` maps real paths of files, links and listed directories to their
+    signature. A path that was absent is noted as the directory it is absent from.
+    """
+
+    def __init__(self, sysroot: str = "/") -> None:
+        self.sysroot = os.path.realpath(sysroot)
+        self._prefix = "" if self.sysroot == "/" else self.sysroot
+        self.seen: dict[str, Signature] = {}
+        self._directories: dict[str, _Place] = {}
+        self._stats: dict[str, os.stat_result | None] = {}
+        self._globs: dict[str, re.Pattern[str]] = {}
+
+    def real(self, path: str) -> str:
+        """Return the real path of a path in the sysroot (no link resolved)."""
+        return self._prefix + path if path != "/" else self.sysroot
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return what is at ``path``, its parents resolved but not itself; None if nothing."""
+        parent, name = _split(path)
+        if not name:
+            return self._directory("/").stat
+        place = self._directory(parent)
+        if place.stat is None or not stat.S_ISDIR(place.stat.st_mode):
+            return None
+        return self._lstat_canonical(_join(place.path, name))
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """Return what ``path`` leads to; None if nothing, or a dangling link."""
+        try:
+            return self._resolve(path).stat
+        except Unreadable:
+            return None
+
+    def resolve(self, path: str) -> tuple[str, tuple[Link, ...]]:
+        """Return the canonical form of ``path`` and every link met on the way, in order.
+
+        Raises Unreadable where nothing is there (ENOENT) or links loop (ELOOP).
+        """
+        place = self._resolve(path)
+        if place.stat is None:
+            raise Unreadable(path, errno.ENOENT)
+        return place.path, place.links
+
+    def canonical(self, path: str) -> str:
+        """Return the canonical form of ``path``; raises Unreadable as resolve does."""
+        return self.resolve(path)[0]
+
+    def exists(self, path: str) -> bool:
+        """Tell whether ``path`` leads to anything."""
+        return self.stat(path) is not None
+
+    def isdir(self, path: str) -> bool:
+        """Tell whether ``path`` leads to a directory."""
+        info = self.stat(path)
+        return info is not None and stat.S_ISDIR(info.st_mode)
+
+    def isfile(self, path: str) -> bool:
+        """Tell whether ``path`` leads to a regular file."""
+        info = self.stat(path)
+        return info is not None and stat.S_ISREG(info.st_mode)
+
+    def readlink(self, path: str) -> str:
+        """Return the text of the link at ``path``; raises Unreadable where there is none."""
+        parent, name = _split(path)
+        where = _join(self._directory(parent).path, name)
+        return self._readlink(where)
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the sorted names in a directory; raises Unreadable."""
+        canonical = self.canonical(path)
+        try:
+            names = os.listdir(self.real(canonical))
+        except OSError as error:
+            raise Unreadable(path, error.errno or errno.EIO) from None
+        self._note_directory(canonical)
+        return sorted(names)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the sorted paths that match; ``*`` ``?`` ``[`` stay within one component.
+
+        As in the shell a leading dot is only matched by a dot. Links among the
+        parents are followed, and stay in the answer as they were written.
+        """
+        found = [""]
+        for part in pattern.strip("/").split("/"):
+            found = [match for base in found for match in self._glob_part(base, part)]
+        return sorted(found)
+
+    def walk(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield everything below a directory, sorted, parents first, no link followed."""
+        canonical = self.canonical(path)
+        stack = [canonical]
+        while stack:
+            here = stack.pop()
+            deeper = []
+            for name in self.listdir(here):
+                child = _join(here, name)
+                info = self._lstat_canonical(child)
+                if info is None:
+                    continue
+                yield child, info
+                if stat.S_ISDIR(info.st_mode):
+                    deeper.append(child)
+            stack.extend(reversed(deeper))
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def open(self, path: str) -> BinaryIO:
+        """Open the regular file that ``path`` leads to; raises Unreadable.
+
+        Never blocks on a FIFO and never opens a device, whatever is put there meanwhile.
+        """
+        canonical = self.canonical(path)
+        fd = self._open_canonical(path, canonical)
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)
+            raise Unreadable(path, errno.EINVAL, why="it is not a regular file")
+        self.seen[self.real(canonical)] = signature(info)
+        return os.fdopen(fd, "rb")
+
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """Return a regular file's content; raises Unreadable, also above ``limit`` bytes."""
+        with self.open(path) as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise Unreadable(path, errno.EFBIG, why=f"it is larger than {limit} bytes")
+            try:
+                return file.read(limit)
+            except OSError as error:
+                raise Unreadable(path, error.errno or errno.EIO) from None
+
+    # -- the walk --------------------------------------------------------------------------
+
+    def _open_canonical(self, path: str, canonical: str) -> int:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            if not self._prefix:
+                return os.open(canonical, flags)
+            # Step by step: another process may own this tree, and swap a directory for a link.
+            step = os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY
+            here = os.open(self.sysroot, step | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                *parents, name = canonical.strip("/").split("/")
+                for part in parents:
+                    deeper = os.open(
+                        part, step | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here
+                    )
+                    os.close(here)
+                    here = deeper
+                return os.open(name, flags, dir_fd=here)
+            finally:
+                os.close(here)
+        except OSError as error:
+            raise Unreadable(path, error.errno or errno.EIO) from None
+
+    def _lstat_canonical(self, path: str) -> os.stat_result | None:
+        try:
+            return self._stats[path]
+        except KeyError:
+            pass
+        real = self.real(path)
+        info: os.stat_result | None
+        try:
+            info = os.lstat(real)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG):
+                raise Unreadable(path, error.errno or errno.EIO) from None
+            info = None
+            self._note_directory(_split(path)[0])
+        else:
+            if not stat.S_ISDIR(info.st_mode):
+                self.seen[real] = signature(info)
+        self._stats[path] = info
+        return info
+
+    def _note_directory(self, canonical: str) -> None:
+        """Note a directory whose list of names an answer depended on."""
+        real = self.real(canonical)
+        if real not in self.seen:
+            try:
+                self.seen[real] = signature(os.lstat(real))
+            except OSError:
+                if canonical != "/":
+                    self._note_directory(_split(canonical)[0])
+
+    def _readlink(self, canonical: str) -> str:
+        self._lstat_canonical(canonical)
+        try:
+            return os.readlink(self.real(canonical))
+        except OSError as error:
+            raise Unreadable(canonical, error.errno or errno.EIO) from None
+
+    def _directory(self, path: str) -> _Place:
+        place = self._directories.get(path)
+        if place is None:
+            if path == "/":
+                place = _Place("/", (), os.stat(self.sysroot))
+            else:
+                place = self._resolve(path)
+            self._directories[path] = place
+        return place
+
+    def _resolve(self, path: str) -> _Place:
+        if "\0" in path:
+            raise Unreadable(path, errno.EINVAL)
+        links: list[Link] = []
+        here: _Place = self._directory("/")
+        parts = _parts(path)
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                here = self._directory(_split(here.path)[0])
+                continue
+            if here.stat is None or not stat.S_ISDIR(here.stat.st_mode):
+                return _Place(_join(here.path, "/".join([part, *reversed(parts)])), tuple(links), None)
+            child = _join(here.path, part)
+            info = self._lstat_canonical(child)
+            if info is not None and stat.S_ISLNK(info.st_mode):
+                if len(links) >= _MAX_LINKS:
+                    raise Unreadable(path, errno.ELOOP)
+                text = self._readlink(child)
+                links.append(Link(child, text))
+                parts.extend(_parts(text))
+                if text.startswith("/"):
+                    here = self._directory("/")
+                continue
+            here = _Place(child, (), info)
+        return _Place(here.path, tuple(links), here.stat)
+
+    def _glob_part(self, base: str, part: str) -> list[str]:
+        if not any(mark in part for mark in "*?["):
+            path = f"{base}/{part}"
+            return [path] if self.lstat(path) is not None else []
+        if base and not self.isdir(base):
+            return []
+        pattern = self._globs.get(part)
+        if pattern is None:
+            pattern = self._globs[part] = re.compile(fnmatch.translate(part))
+        return [
+            f"{base}/{name}"
+            for name in self.listdir(base or "/")
+            if pattern.match(name) and (not name.startswith(".") or part.startswith("."))
+        ]
+
+
+def _parts(path: str) -> list[str]:
+    """Return the components, last first (a stack), without empty ones and single dots."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _split(path: str) -> tuple[str, str]:
+    parent, _, name = path.rpartition("/")
+    return parent or "/", name
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}{name}" if parent == "/" else f"{parent}/{name}"
