@@ -109,6 +109,14 @@ class Host:
             raise Unreadable(path, errno.ENOENT)
         return place.path, place.links
 
+    def find(self, path: str) -> tuple[str, os.stat_result] | None:
+        """Return the canonical form of ``path`` and what is there, in one walk; None if nothing."""
+        try:
+            place = self._resolve(path)
+        except Unreadable:
+            return None
+        return None if place.stat is None else (place.path, place.stat)
+
     def canonical(self, path: str) -> str:
         """Return the canonical form of ``path``; raises Unreadable as resolve does."""
         return self.resolve(path)[0]
@@ -210,9 +218,7 @@ class Host:
             try:
                 *parents, name = canonical.strip("/").split("/")
                 for part in parents:
-                    deeper = os.open(
-                        part, step | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here
-                    )
+                    deeper = os.open(part, step | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
                     os.close(here)
                     here = deeper
                 return os.open(name, flags, dir_fd=here)

@@ -1,0 +1,102 @@
+"""passwd(5), group(5) and shadow(5) of a Linux root."""
+
+from __future__ import annotations
+
+from chrootbuild.accounts.passwd import Group, Problem, User, lines, shown
+from chrootbuild.accounts.select import first_by_name
+from chrootbuild.errors import TargetError
+from chrootbuild.spec import Item
+
+__all__ = ["group_file", "parse_shadow", "passwd_file", "shadow_file"]
+
+_SHADOW_FIELDS = 9  # name:hash:changed:min:max:warn:inactive:expire:flag
+_EXPIRE = 7
+# Days since 1970; any day but 0, which would mean "to be changed at the next login".
+_CHANGED = b"19000"
+
+
+def passwd_file(users: tuple[User, ...]) -> bytes:
+    """Return passwd(5): every password field is ``x``, root's line comes first."""
+    ordered = sorted(users, key=lambda user: user.name != b"root")
+    rows = [b":".join((user.fields[0], b"x", *user.fields[2:])) for user in ordered]
+    return b"".join(row + b"\n" for row in rows)
+
+
+def group_file(groups: tuple[Group, ...], password: bytes = b"x") -> bytes:
+    """Return group(5); a group's password is never in it."""
+    rows = []
+    for group in groups:
+        gid = b"" if group.gid is None else b"%d" % group.gid
+        rows.append(b":".join((group.name, password, gid, b",".join(group.members))) + b"\n")
+    return b"".join(rows)
+
+
+def parse_shadow(data: bytes) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[Problem, ...]]:
+    """Return the nine fields of each line of shadow(5) by name (the first wins), and what is wrong."""
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    problems = []
+    for number, line in lines(data):
+        fields = tuple(line.split(b":"))
+        name = fields[0]
+        if name[:1] in (b"+", b"-"):
+            continue
+        if len(fields) != _SHADOW_FIELDS or not name or b"\0" in line:
+            known = name if len(fields) > 2 else b""
+            problems.append(Problem(number, known, f"it has {len(fields)} fields, not {_SHADOW_FIELDS}"))
+        else:
+            found.setdefault(name, fields)
+    return found, tuple(problems)
+
+
+def shadow_file(
+    users: tuple[User, ...], wanted: dict[bytes, Item], shadow: bytes | None, path: str
+) -> tuple[bytes | None, tuple[str, ...]]:
+    """Return shadow(5) and warnings; None where no user kept is ``wanted``.
+
+    Each user kept has a line, since pam_unix refuses an account without one.
+    The users wanted have the sysroot's own, or the hash that stands in their
+    passwd line (old systems, ``extra``). All others have ``*`` for a hash, which
+    nothing matches, or ``!`` where the host has locked the account, and the
+    day the account expires: a key for sshd must open no more than on the host.
+
+    Raises TargetError where a hash is wanted and ``shadow`` is None.
+    """
+    if not wanted:
+        return None, ()
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    warnings: tuple[str, ...] = ()
+    if shadow is not None:
+        found, problems = parse_shadow(shadow)
+        warnings = tuple(problem.text(path) for problem in problems if problem.name in wanted)
+    rows = []
+    for user in first_by_name(sorted(users, key=lambda user: user.name != b"root")).values():
+        own = user.fields[1]
+        line = found.get(user.name)
+        if user.name not in wanted:
+            rows.append(_locked(user.name, line))
+            continue
+        if shadow is None and user.number and own in (b"x", b""):
+            raise TargetError(
+                f"cannot take the password of {shown(user.name)}: {path} cannot be read "
+                f"({wanted[user.name].origin})",
+                hint="build as root, or leave the user out of passwords",
+            )
+        if own not in (b"x", b""):
+            rows.append(_line(user.name, own))
+        elif line is not None:
+            rows.append(line)
+            if not line[1]:
+                warnings += (f"{path}: the password of {shown(user.name)} is empty",)
+        else:
+            rows.append(_locked(user.name, None))
+    return b"".join(b":".join(row) + b"\n" for row in rows), warnings
+
+
+def _line(name: bytes, password: bytes, expire: bytes = b"") -> tuple[bytes, ...]:
+    return (name, password, _CHANGED, b"0", b"99999", b"7", b"", expire, b"")
+
+
+def _locked(name: bytes, line: tuple[bytes, ...] | None) -> tuple[bytes, ...]:
+    if line is None:
+        return _line(name, b"*")
+    return _line(name, b"!" if line[1].startswith(b"!") else b"*", line[_EXPIRE])

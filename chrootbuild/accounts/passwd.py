@@ -1,0 +1,206 @@
+"""Lines of passwd(5), group(5), master.passwd(5) and shadow(5), as bytes, into frozen entries.
+
+A host's file may hold anything: a line that libc could not use is put aside as
+a :class:`Problem`, whose text never shows more of it than the account's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = [
+    "ID_LIMIT",
+    "MASTER_FIELDS",
+    "PASSWD_FIELDS",
+    "Group",
+    "Parsed",
+    "ParsedGroups",
+    "Problem",
+    "User",
+    "lines",
+    "parse_group_line",
+    "parse_groups",
+    "parse_user_line",
+    "parse_users",
+    "shown",
+]
+
+PASSWD_FIELDS = 7  # name:password:uid:gid:gecos:home:shell
+MASTER_FIELDS = 10  # name:password:uid:gid:class:change:expire:gecos:home:shell
+GROUP_FIELDS = 4  # name:password:gid:members
+ID_LIMIT = 0xFFFFFFFE  # 4294967295 is (uid_t)-1, "no change" to chown(2)
+_BAD = -1
+_SHOWN = 40  # characters of a name in a message
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A line of passwd or master.passwd.
+
+    ``uid`` and ``gid`` are None where the field is empty, which only a NIS
+    line (its name starts with + or -) may have.
+    """
+
+    name: bytes
+    uid: int | None
+    gid: int | None
+    fields: tuple[bytes, ...]  # seven or ten, as they stand
+    number: int = 0  # of the line, from 1
+
+    @property
+    def nis(self) -> bool:
+        """Tell whether this is no account, but a + or - line of nsswitch's "compat"."""
+        return self.name[:1] in (b"+", b"-")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A line of group(5); ``gid`` is None for a NIS line without one."""
+
+    name: bytes
+    gid: int | None
+    members: tuple[bytes, ...]
+    number: int = 0
+
+    @property
+    def nis(self) -> bool:
+        """Tell whether this is no group, but a + or - line of nsswitch's "compat"."""
+        return self.name[:1] in (b"+", b"-")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A line that is not used: its number from 1, the name it starts with, what is wrong."""
+
+    number: int
+    name: bytes  # empty where nothing on the line can be taken for a name
+    what: str
+
+    def text(self, path: str) -> str:
+        """Return one line for people."""
+        whose = f" of {shown(self.name)}" if self.name else ""
+        return f"{path}:{self.number}: line{whose} skipped: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a passwd or master.passwd holds, in its order."""
+
+    users: tuple[User, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedGroups:
+    """What a group file holds, in its order."""
+
+    groups: tuple[Group, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def shown(name: bytes) -> str:
+    """Return a name as a message may show it: printable, and not too long."""
+    text = name.decode("utf-8", "backslashreplace")
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (number from 1, line) without blank lines, comments, and the CR of a CRLF.
+
+    A comment's first character that is no blank is ``#``.
+    """
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        start = line.lstrip(b" \t")
+        if start and start[:1] != b"#":
+            yield number, line
+
+
+def parse_user_line(line: bytes, fields: int, number: int = 0) -> User | Problem:
+    """Return the entry of one line, which has to have so many fields."""
+    if fields == PASSWD_FIELDS:
+        line = line.lstrip(b" \t")  # as glibc does; pwd_mkdb does not
+    parts = line.split(b":")
+    name = parts[0]
+    if len(parts) != fields:
+        # The first word of a line without a colon may be anything, a stray hash too.
+        known = name if len(parts) > 2 else b""
+        return Problem(number, known, f"it has {_count(len(parts), 'field')}, not {fields}")
+    what = _unusable(name, line)
+    nis = name[:1] in (b"+", b"-")
+    uid, gid = _id(parts[2], nis), _id(parts[3], nis)
+    if not what and _BAD in (uid, gid):
+        what = f"its {'uid' if uid == _BAD else 'gid'} is no number from 0 to {ID_LIMIT}"
+    if what:
+        return Problem(number, name, what)
+    return User(name, uid, gid, tuple(parts), number)
+
+
+def parse_users(data: bytes, fields: int = PASSWD_FIELDS) -> Parsed:
+    """Return the entries of a passwd (7 fields) or master.passwd (10 fields)."""
+    users, problems = [], []
+    for number, line in lines(data):
+        entry = parse_user_line(line, fields, number)
+        if isinstance(entry, User):
+            users.append(entry)
+        else:
+            problems.append(entry)
+    return Parsed(tuple(users), tuple(problems))
+
+
+def parse_group_line(line: bytes, number: int = 0) -> Group | Problem:
+    """Return the entry of one line of group(5)."""
+    line = line.lstrip(b" \t")
+    parts = line.split(b":")
+    name = parts[0]
+    nis = name[:1] in (b"+", b"-")
+    if nis and len(parts) < GROUP_FIELDS:
+        parts += [b""] * (GROUP_FIELDS - len(parts))
+    if len(parts) != GROUP_FIELDS:
+        known = name if len(parts) > 2 else b""
+        return Problem(number, known, f"it has {_count(len(parts), 'field')}, not {GROUP_FIELDS}")
+    what = _unusable(name, line)
+    gid = _id(parts[2], nis)
+    if not what and gid == _BAD:
+        what = f"its gid is no number from 0 to {ID_LIMIT}"
+    if what:
+        return Problem(number, name, what)
+    members = tuple(member for part in parts[3].split(b",") if (member := part.strip(b" \t")))
+    return Group(name, gid, members, number)
+
+
+def parse_groups(data: bytes) -> ParsedGroups:
+    """Return the entries of a group file."""
+    groups, problems = [], []
+    for number, line in lines(data):
+        entry = parse_group_line(line, number)
+        if isinstance(entry, Group):
+            groups.append(entry)
+        else:
+            problems.append(entry)
+    return ParsedGroups(tuple(groups), tuple(problems))
+
+
+def _unusable(name: bytes, line: bytes) -> str:
+    if not name:
+        return "it has no name"
+    if b"\0" in line:
+        return "it has a NUL byte"
+    return ""
+
+
+def _id(field: bytes, nis: bool) -> int | None:
+    """Return a uid or gid; None for a NIS line's empty field; _BAD for what is none."""
+    if not field and nis:
+        return None
+    if not field.isdigit() or len(field) > 20:
+        return _BAD
+    value = int(field)
+    return value if value <= ID_LIMIT else _BAD
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

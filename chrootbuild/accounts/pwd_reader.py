@@ -1,0 +1,100 @@
+"""Read pwd.db and spwd.db back into accounts, and check that their three indexes agree."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from chrootbuild.accounts import db185_reader, pwd_mkdb
+from chrootbuild.accounts.db185_reader import DamagedError
+from chrootbuild.accounts.passwd import shown
+from chrootbuild.accounts.pwd_mkdb import BY_NUMBER, CURRENT, LEGACY, VERSION_KEY, tag
+from chrootbuild.errors import Failure
+
+__all__ = ["Record", "users"]
+
+_THREE, _TWO = struct.Struct(">III"), struct.Struct(">II")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One account as libc finds it; times are seconds since 1970, 0 for never."""
+
+    name: bytes
+    password: bytes  # "*" throughout in pwd.db
+    uid: int
+    gid: int
+    change: int
+    login_class: bytes
+    gecos: bytes
+    home: bytes
+    shell: bytes
+    expire: int
+    fields: int  # which fields of the line were not empty: _PWF_* of pwd.h
+
+    def line(self) -> bytes:
+        """Return the line of master.passwd that gives this record, without the newline."""
+
+        def number(value: int, bit: int) -> bytes:
+            return b"%d" % value if self.fields & bit else b""
+
+        parts = (
+            self.name,
+            self.password if self.fields & 2 else b"",
+            number(self.uid, 4),
+            number(self.gid, 8),
+            self.login_class,
+            number(self.change, 0x10),
+            number(self.expire, 0x200),
+            self.gecos,
+            self.home,
+            self.shell,
+        )
+        return b":".join(parts)
+
+
+def users(data: bytes) -> tuple[Record, ...]:
+    """Return the accounts of a pwd.db or spwd.db in the order of their numbers.
+
+    Raises DamagedError where the file is damaged, has no version 4 records, or
+    where by-name, by-number and by-uid keys contradict each other.
+    """
+    pairs = dict(db185_reader.parse(data))
+    if pairs.get(VERSION_KEY) != bytes([CURRENT]):
+        raise DamagedError("it has no records of version 4 (FreeBSD 5.1 or later)")
+    records: list[Record] = []
+    while True:
+        key = tag(BY_NUMBER, CURRENT) + struct.pack(">I", len(records) + 1)
+        if key not in pairs:
+            break
+        records.append(_record(pairs[key]))
+    master = b"".join(record.line() + b"\n" for record in records)
+    expected: dict[bytes, bytes] = {}
+    try:
+        for key, value in pwd_mkdb.pairs(
+            master,
+            secure=any(record.password != b"*" for record in records),
+            legacy=tag(BY_NUMBER, LEGACY) + b"\0\0\0\1" in pairs
+            or tag(BY_NUMBER, LEGACY) + b"\1\0\0\0" in pairs,
+            lorder=db185_reader.read_header(data).lorder,
+        ):
+            expected.setdefault(key, value)
+    except Failure:
+        raise DamagedError("it holds an account that no line of master.passwd gives") from None
+    if expected != pairs:
+        wrong = min(key for key in expected.keys() | pairs.keys() if expected.get(key) != pairs.get(key))
+        raise DamagedError(f"its keys contradict each other: {shown(wrong)}")
+    return tuple(records)
+
+
+def _record(data: bytes) -> Record:
+    """Return the account that a key leads to."""
+    name, _, rest = data.partition(b"\0")
+    password, _, rest = rest.partition(b"\0")
+    strings = rest[_THREE.size :].split(b"\0", 4)
+    if len(strings) != 5 or len(strings[4]) != _TWO.size:
+        raise DamagedError("an account is cut off")
+    login_class, gecos, home, shell, end = strings
+    uid, gid, change = _THREE.unpack_from(rest)
+    expire, fields = _TWO.unpack(end)
+    return Record(name, password, uid, gid, change, login_class, gecos, home, shell, expire, fields)

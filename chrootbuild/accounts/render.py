@@ -1,0 +1,64 @@
+"""``[accounts]`` and a sysroot's files into the files of a root."""
+
+from __future__ import annotations
+
+from chrootbuild.accounts import freebsd, linux
+from chrootbuild.accounts.passwd import parse_groups, parse_users
+from chrootbuild.accounts.select import (
+    extra_groups,
+    extra_users,
+    first_by_name,
+    password_names,
+    select_groups,
+    select_users,
+)
+from chrootbuild.accounts.sources import Rendered, Sources
+from chrootbuild.spec import Accounts
+
+__all__ = ["render"]
+
+
+def render(spec: Accounts, sources: Sources) -> Rendered:
+    """Return the account files that ``spec`` asks for.
+
+    Raises TargetError, with the place in the target file, for a user or group
+    that is not found, a wrong extra line, two extra lines of one name that
+    differ, a password asked for where shadow cannot be read; for FreeBSD also
+    where root's uid is not 0, a line has 2047 bytes or more, or a line kept
+    would stop pwd_mkdb(8).
+    """
+    return _freebsd(spec, sources) if spec.format == "freebsd" else _linux(spec, sources)
+
+
+def _linux(spec: Accounts, sources: Sources) -> Rendered:
+    parsed = parse_users(sources.passwd)
+    parsed_groups = parse_groups(sources.group)
+    users = select_users(spec, parsed, extra_users(spec), sources.passwd_path)
+    groups = select_groups(spec, parsed_groups, extra_groups(spec), users, sources.group_path)
+    wanted = password_names(spec, first_by_name(parsed.users), users)
+    shadow, warnings = linux.shadow_file(users, wanted, sources.shadow, sources.shadow_path)
+    return Rendered(
+        passwd=linux.passwd_file(users),
+        group=linux.group_file(groups),
+        shadow=shadow,
+        warnings=(
+            *(problem.text(sources.passwd_path) for problem in parsed.problems),
+            *(problem.text(sources.group_path) for problem in parsed_groups.problems),
+            *warnings,
+        ),
+    )
+
+
+def _freebsd(spec: Accounts, sources: Sources) -> Rendered:
+    parsed, path = freebsd.host_users(sources)
+    parsed_groups = parse_groups(sources.group)
+    users = select_users(spec, parsed, extra_users(spec), path, keep_nis=True)
+    groups = select_groups(spec, parsed_groups, extra_groups(spec), users, sources.group_path, keep_nis=True)
+    wanted = password_names(spec, first_by_name(parsed.users), users)
+    master = freebsd.master_file(spec, users, wanted, parsed.problems, sources)
+    return Rendered(
+        passwd=freebsd.passwd_file(master),
+        group=linux.group_file(groups, b"*"),
+        master=master,
+        warnings=tuple(problem.text(sources.group_path) for problem in parsed_groups.problems),
+    )

@@ -1,0 +1,243 @@
+"""Which users and groups of a sysroot belong in a root, and the lines that exist only there.
+
+The article's rule is ``min_uid``: ordinary users. Groups follow the users.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chrootbuild.accounts.passwd import (
+    MASTER_FIELDS,
+    PASSWD_FIELDS,
+    Group,
+    Parsed,
+    ParsedGroups,
+    Problem,
+    User,
+    parse_group_line,
+    parse_user_line,
+    shown,
+)
+from chrootbuild.errors import TargetError
+from chrootbuild.spec import Accounts, Item
+
+__all__ = [
+    "NOBODY",
+    "Extra",
+    "did_you_mean",
+    "encoded",
+    "extra_groups",
+    "extra_users",
+    "first_by_name",
+    "password_names",
+    "select_groups",
+    "select_users",
+]
+
+NOBODY = 65534  # kept by name only: no ordinary user, however large its uid
+
+_Entry = TypeVar("_Entry", User, Group)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """The lines that exist only in the root, in the order they were written."""
+
+    users: tuple[User, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+
+def encoded(value: str) -> bytes:
+    """Return a target file's string as the bytes of an account file."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def did_you_mean(name: str, known: Iterable[bytes]) -> str:
+    """Return a hint with the names that are near, or nothing."""
+    near = difflib.get_close_matches(name, [shown(each) for each in known], n=3)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
+    """Return the entries by name: the first line wins, as for libc. NIS lines have none."""
+    found: dict[bytes, _Entry] = {}
+    for entry in entries:
+        if not entry.nis:
+            found.setdefault(entry.name, entry)
+    return found
+
+
+# -- lines that are only in the root -----------------------------------------------------------
+
+
+def extra_users(spec: Accounts) -> tuple[User, ...]:
+    """Return the users of ``extra``; raises TargetError for a line that is none.
+
+    Seven fields; ten (master.passwd) as well where the format is freebsd. The
+    same line twice counts once.
+    """
+
+    def parse(line: bytes) -> User | Problem:
+        ten = spec.format == "freebsd" and line.count(b":") == MASTER_FIELDS - 1
+        return parse_user_line(line, MASTER_FIELDS if ten else PASSWD_FIELDS)
+
+    return _extra(spec.extra, parse, "user", "name:x:uid:gid:gecos:home:shell")
+
+
+def extra_groups(spec: Accounts) -> tuple[Group, ...]:
+    """Return the groups of ``extra_groups``; raises TargetError for a line that is none."""
+    return _extra(spec.extra_groups, parse_group_line, "group", "name:x:gid:member,member")
+
+
+def _extra(
+    items: Sequence[Item], parse: Callable[[bytes], _Entry | Problem], noun: str, form: str
+) -> tuple[_Entry, ...]:
+    found: dict[bytes, tuple[_Entry, Item]] = {}
+    for item in items:
+        line = encoded(item.value)
+        entry = parse(line)
+        what = entry.what if isinstance(entry, Problem) else _unfit(line, entry.name)
+        if what or isinstance(entry, Problem):
+            whose = f" of {shown(entry.name)}" if entry.name else ""
+            raise TargetError(
+                f"cannot take the {noun} line{whose}: {what} ({item.origin})", hint=f"the form is {form}"
+            )
+        before = found.get(entry.name)
+        if before is None:
+            found[entry.name] = (entry, item)
+        elif before[1].value != item.value:
+            raise TargetError(
+                f"cannot take the {noun} {shown(entry.name)} twice: the lines differ "
+                f"({before[1].origin}; {item.origin})",
+                hint="keep one of them",
+            )
+    return tuple(entry for entry, _ in found.values())
+
+
+def _unfit(line: bytes, name: bytes) -> str:
+    """Return what a host's file may hold, but nobody should write anew."""
+    if any(byte < 0x20 or byte == 0x7F for byte in line):
+        return "it has a control character"
+    if name[:1] in (b"+", b"-", b"#") or any(byte in b" /,\\" for byte in name):
+        return "its name starts with + - #, or has a blank, slash, comma or backslash"
+    return ""
+
+
+# -- selection ---------------------------------------------------------------------------------
+
+
+def select_users(
+    spec: Accounts, parsed: Parsed, extra: tuple[User, ...], path: str, *, keep_nis: bool = False
+) -> tuple[User, ...]:
+    """Return the users to keep: the sysroot's in their order, then ``extra``.
+
+    ``min_uid`` N keeps uids from N, but nobody only by name; 0 keeps every
+    line, NIS lines too with ``keep_nis``; None keeps only those named. An extra
+    line takes the place of the sysroot's of the same name. Raises TargetError
+    for a name in ``users`` that neither has.
+    """
+    known = first_by_name(parsed.users)
+    own = {user.name for user in extra}
+    named = {encoded(item.value) for item in spec.users}
+    for item in spec.users:
+        if encoded(item.value) not in known and encoded(item.value) not in own:
+            raise _not_found("user", item, [*known, *own], parsed.problems, path)
+    kept = []
+    for user in parsed.users:
+        if user.nis:
+            if keep_nis and spec.min_uid == 0:
+                kept.append(user)
+        elif user.name not in own and _wanted(spec.min_uid, named, user, known):
+            kept.append(user)
+    return (*kept, *extra)
+
+
+def _wanted(min_uid: int | None, named: set[bytes], user: User, known: dict[bytes, User]) -> bool:
+    if min_uid == 0:
+        return True
+    if known[user.name] is not user:
+        return False  # libc never finds it by name, and its uid is not the account's
+    if user.name in named:
+        return True
+    return min_uid is not None and user.uid is not None and user.uid >= min_uid and user.uid != NOBODY
+
+
+def select_groups(
+    spec: Accounts,
+    parsed: ParsedGroups,
+    extra: tuple[Group, ...],
+    users: tuple[User, ...],
+    path: str,
+    *,
+    keep_nis: bool = False,
+) -> tuple[Group, ...]:
+    """Return the groups to keep, their members cut to the users kept, then ``extra`` as written.
+
+    Kept are the primary groups of those users, the groups that list one of
+    them, and those named; with ``min_uid`` 0 every line. Raises TargetError for
+    a name in ``groups`` that neither has.
+    """
+    known = first_by_name(parsed.groups)
+    own = {group.name for group in extra}
+    named = {encoded(item.value) for item in spec.groups}
+    for item in spec.groups:
+        if encoded(item.value) not in known and encoded(item.value) not in own:
+            raise _not_found("group", item, [*known, *own], parsed.problems, path)
+    names = {user.name for user in users if not user.nis}
+    primary = {user.gid for user in users if not user.nis} - {group.gid for group in extra}
+    kept = []
+    for group in parsed.groups:
+        if group.nis:
+            if keep_nis and spec.min_uid == 0:
+                kept.append(group)
+            continue
+        if group.name in own:
+            continue
+        members = tuple(member for member in group.members if member in names)
+        first = known[group.name] is group
+        if spec.min_uid == 0 or (first and (members or group.name in named or group.gid in primary)):
+            primary.discard(group.gid)
+            kept.append(Group(group.name, group.gid, members, group.number))
+    return (*kept, *extra)
+
+
+def password_names(spec: Accounts, known: Iterable[bytes], users: tuple[User, ...]) -> dict[bytes, Item]:
+    """Return the kept users whose hash is wanted, and the item that says so.
+
+    ``"*"`` means every account kept. Raises TargetError for a name that no
+    account has; one that has an account but is not kept counts for nothing.
+    """
+    kept = [user.name for user in users if not user.nis]
+    wanted: dict[bytes, Item] = {}
+    for item in spec.passwords:
+        name = encoded(item.value)
+        if item.value == "*":
+            wanted.update((each, item) for each in kept if each not in wanted)
+        elif name in kept:
+            wanted[name] = item
+        elif name not in known:
+            raise TargetError(
+                f"cannot find the user {item.value}: no such account ({item.origin})",
+                hint=did_you_mean(item.value, kept),
+            )
+    return wanted
+
+
+def _not_found(
+    noun: str, item: Item, known: Sequence[bytes], problems: tuple[Problem, ...], path: str
+) -> TargetError:
+    for problem in problems:
+        if problem.name == encoded(item.value):
+            return TargetError(
+                f"cannot use the {noun} {item.value}: line {problem.number} of {path} is wrong, "
+                f"{problem.what} ({item.origin})",
+                hint=f"correct the line, or write the {noun} as a whole line in "
+                f"{'extra' if noun == 'user' else 'extra_groups'}",
+            )
+    extra = "extra" if noun == "user" else "extra_groups"
+    hint = did_you_mean(item.value, known) or f"a {noun} that exists only in the root goes into {extra}"
+    return TargetError(f"cannot find the {noun} {item.value} in {path} ({item.origin})", hint=hint)

@@ -1,0 +1,376 @@
+"""The first process of a box: makes its views, starts what it is told to, keeps what that prints.
+
+It is asked by lines of JSON through a socket, and ends with everything it started when the
+socket is closed, however that came about. Nothing of the root runs with its rights.
+
+Asked: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
+Answers: {"pid": n, "tracer": n}, {"failure": [message, hint]}, {"done": null}, and whenever a process
+has ended {"exit": [pid, status]} (status as subprocess has it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from chrootbuild import netns, syscalls
+from chrootbuild.artifact import Device
+from chrootbuild.errors import Failure
+from chrootbuild.inside import Entry, Report, read_report, start, traced_argv
+from chrootbuild.privileges import User, reset_signals
+from chrootbuild.views import View, doing, host_view, inside_view
+
+__all__ = ["Order", "run"]
+
+_HEAD = 4 << 20  # bytes of a program's output that are kept from its beginning
+_TAIL = 64 << 10  # and from its end
+_FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What box is wanted."""
+
+    lower: str
+    mounts: tuple[str, ...]
+    devices: Mapping[str, Device]
+    system: bool
+    privileged: bool
+    mapped: bool  # other ids than 0 exist
+
+
+@dataclass(slots=True)
+class _Pump:
+    """Output on its way from a pipe to a file, the middle left out where it is too long."""
+
+    source: int
+    target: int
+    room: int = _HEAD
+    dropped: int = 0
+    tail: bytearray = field(default_factory=bytearray)
+
+    def pass_on(self) -> bool:
+        """Take what is there; tell whether more can come."""
+        for _ in range(64):
+            try:
+                data = os.read(self.source, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            head, rest = data[: self.room], data[self.room :]
+            self.room -= len(head)
+            with contextlib.suppress(OSError):  # the tmpfs is full: the program goes on
+                os.write(self.target, head)
+            self.tail += rest
+            self.dropped += max(0, len(self.tail) - _TAIL)
+            del self.tail[:-_TAIL]
+        return True
+
+    def flush(self) -> None:
+        """Write the end of an output that was too long."""
+        gap = f"\n[{self.dropped} bytes left out]\n".encode() if self.dropped else b""
+        with contextlib.suppress(OSError):
+            os.write(self.target, gap + bytes(self.tail))
+        self.tail.clear()
+        self.dropped = 0
+
+
+@dataclass(slots=True)
+class _State:
+    order: Order
+    view: View
+    channel: socket.socket
+    selector: selectors.BaseSelector
+    keeper: int  # the first process of the inside, its pid here
+    inside_view: int
+    inside_pids: int
+    pumps: dict[str, list[_Pump]] = field(default_factory=dict)
+    tracers: set[int] = field(default_factory=set)
+
+
+def run(order: Order, channel: socket.socket) -> NoReturn:
+    """Be the first process of a new pid, mount, network and IPC namespace; never returns."""
+    wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    try:
+        state = _set_up(order, channel)
+    except Failure as failure:
+        _send(channel, {"failure": [failure.message, failure.hint]})
+        os._exit(1)
+    state.selector.register(wake, selectors.EVENT_READ)
+    state.selector.register(channel, selectors.EVENT_READ)
+    buffer = b""
+    while True:
+        for key, _ in state.selector.select():
+            if key.fd == wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+                _reap(state)
+            elif key.fileobj is channel:
+                data = channel.recv(1 << 16)
+                if not data:
+                    os._exit(0)  # with the first process all others end
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    _send(channel, _obey(state, json.loads(line)))
+            elif isinstance(key.data, _Pump) and not key.data.pass_on():
+                _close(state, key.data)
+
+
+def _set_up(order: Order, channel: socket.socket) -> _State:
+    view = host_view(order.lower, system=order.system, privileged=order.privileged)
+    with doing("set up the network of the box"):
+        netns.loopback_up()
+        netns.answer_everywhere()
+    keeper = _start_keeper(order, view)
+    state = _State(
+        order,
+        view,
+        channel,
+        selectors.DefaultSelector(),
+        keeper,
+        os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
+        os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+    )
+    directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
+    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
+    hello = {
+        "scratch": view.scratch,
+        "root": view.root,
+        "work": view.work,
+        "uppers": view.uppers,
+        "notes": view.notes,
+        "keeper": keeper,
+    }
+    socket.send_fds(channel, [json.dumps(hello).encode() + b"\n"], fds)
+    for fd in fds:
+        os.close(fd)
+    return state
+
+
+def _start_keeper(order: Order, view: View) -> int:
+    """Make the inside view and its pid namespace, held by a process that does nothing else."""
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+            keeper = os.fork()
+            if keeper == 0:
+                _keep(order, view, tell)
+            os.write(tell, f"{keeper}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(told, "rb") as file:
+        text = file.read().decode(errors="surrogateescape")
+    lines = sorted(text.splitlines(), key=str.isdigit)
+    if len(lines) != 2:
+        raise Failure("cannot make the pid namespace of the root")
+    answer, keeper_pid = lines
+    if answer != "{}":
+        message, hint = json.loads(answer)
+        raise Failure(message, hint=hint)
+    return int(keeper_pid)
+
+
+def _keep(order: Order, view: View, tell: int) -> NoReturn:
+    try:
+        inside_view(view, order.mounts, order.devices, system=order.system)
+        answer = "{}"
+    except Failure as failure:
+        answer = json.dumps([failure.message, failure.hint])
+    except OSError as error:
+        answer = json.dumps([f"cannot make the view of the root: {error}", ""])
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes care of the orphans
+    os.write(tell, f"{answer}\n".encode())
+    os.closerange(0, 1 << 20)
+    while answer == "{}":
+        signal.pause()
+    os._exit(1)
+
+
+# -- orders --------------------------------------------------------------------------------
+
+
+def _obey(state: _State, line: dict[str, Any]) -> dict[str, Any]:
+    [(word, value)] = line.items()
+    if word == "start":
+        try:
+            return _start(state, **value)
+        except Failure as failure:
+            return {"failure": [failure.message, failure.hint]}
+    if word == "signal":
+        with contextlib.suppress(ProcessLookupError):
+            (os.kill if value[0] > 0 else os.killpg)(abs(value[0]), value[1])
+    elif word == "flush":
+        for pump in state.pumps.get(value, []):
+            pump.pass_on()
+            pump.flush()
+    elif word == "end":
+        _end(state)
+    return {"done": None}
+
+
+def _start(
+    state: _State,
+    name: str,
+    argv: list[str],
+    env: dict[str, str],
+    user: list[Any] | None,
+    strace: str,
+    privileges: bool,
+) -> dict[str, Any]:
+    """Start a program, inside where there is a user, its output going to log/NAME.out and .err."""
+    ends = [_new_pump(state, f"{state.view.scratch}/log/{name}.{kind}") for kind in ("out", "err")]
+    state.pumps[name] = [pump for pump, _ in ends]
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd, number in ((null, 0), (ends[0][1], 1), (ends[1][1], 2)):
+                os.dup2(fd, number)
+            if user is None:
+                _run_outside(state, argv, env, tell)
+            uid, gid, groups = user
+            switch = User(uid, gid, tuple(groups))
+            nested = not state.order.mapped and uid != 0
+            entry = Entry(argv, env, switch, nested, state.inside_view, state.inside_pids, tell)
+            if strace:
+                reset_signals()
+                trace = f"{state.view.scratch}/log/{name}.strace"
+                command = traced_argv(entry, strace, trace, privileges=privileges)
+                os.execve(command[0], command, {"PATH": os.defpath})
+            start(entry)
+        finally:
+            os._exit(127)
+    for fd in (tell, ends[0][1], ends[1][1]):
+        os.close(fd)
+    report = read_report(told)
+    for pump, _ in ends:
+        state.selector.register(pump.source, selectors.EVENT_READ, pump)
+    if report.errno or not report.pid:
+        raise _start_failure(state, argv[0], name, report)
+    tracer = _tracer(report.pid) if strace else 0
+    state.tracers |= {tracer} - {0}
+    return {"pid": report.pid, "tracer": tracer}
+
+
+def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int) -> NoReturn:
+    """Become a program of the host view."""
+    try:
+        os.setsid()
+        reset_signals()
+        os.chdir(state.view.work)
+        os.write(tell, json.dumps({"pid": os.getpid()}).encode() + b"\n")
+        os.closerange(3, 1 << 20)
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        os.write(2, f"cannot run {argv[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
+    finally:
+        os._exit(127)
+
+
+def _new_pump(state: _State, path: str) -> tuple[_Pump, int]:
+    """Return a pump into a new file, and the end of its pipe that a program writes to."""
+    source, end = os.pipe()
+    os.set_blocking(source, False)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    return _Pump(source, target), end
+
+
+def _close(state: _State, pump: _Pump) -> None:
+    state.selector.unregister(pump.source)
+    pump.flush()
+    os.close(pump.source)
+    os.close(pump.target)
+    for pumps in state.pumps.values():
+        if pump in pumps:
+            pumps.remove(pump)
+
+
+def _tracer(pid: int) -> int:
+    """Return the pid of the tracer of a process: proc_pid_status(5); 0 if it has none, or is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("TracerPid:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _start_failure(state: _State, program: str, name: str, report: Report) -> Failure:
+    if report.errno == 0:
+        with open(f"{state.view.scratch}/log/{name}.err", encoding="utf-8", errors="replace") as file:
+            said = file.read(2000).strip()
+        return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")
+    if report.step.startswith("switch to"):
+        hint = (
+            ""
+            if state.order.privileged
+            else "run as root, or give yourself a range of ids: subuid(5), newuidmap(1)"
+        )
+        return Failure(f"cannot {report.step}: {os.strerror(report.errno)}", hint=hint)
+    if report.errno == errno.ENOENT and report.found:
+        why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
+    elif report.errno == errno.ENOENT:
+        why = "it is not in the root"
+    else:
+        why = os.strerror(report.errno)
+    return Failure(f"cannot {report.step}: {why}")
+
+
+# -- ends ----------------------------------------------------------------------------------
+
+
+def _reap(state: _State) -> None:
+    """Tell of every process that has ended, after all that it printed is written."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        state.tracers.discard(pid)
+        for pumps in list(state.pumps.values()):
+            for pump in list(pumps):
+                if not pump.pass_on():
+                    _close(state, pump)
+        _send(state.channel, {"exit": [pid, os.waitstatus_to_exitcode(status)]})
+
+
+def _end(state: _State) -> None:
+    """Kill all that was started, but let the tracers write to the end; then finish the output."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state.keeper, signal.SIGKILL)
+    until = time.monotonic() + _FLUSH_SECONDS
+    _reap(state)
+    while state.tracers and time.monotonic() < until:
+        time.sleep(0.002)
+        _reap(state)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    for pumps in state.pumps.values():
+        for pump in pumps:
+            pump.pass_on()
+            pump.flush()
+
+
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        channel.sendall(json.dumps(message).encode() + b"\n")

@@ -1,0 +1,222 @@
+"""One target's build, step by step: what tasks.py hands to doit, and what a publish leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from chrootbuild.artifact import Artifact, Plan
+from chrootbuild.draft import split
+from chrootbuild.errors import Failure
+from chrootbuild.fresh import Change, Comparison, by_directory
+from chrootbuild.host import Signature, signature
+from chrootbuild.prepare import Prepared, prepare
+from chrootbuild.project import Project
+from chrootbuild.publish import Published, publish, recover
+from chrootbuild.record import Installed, Record, locked, write_record
+from chrootbuild.report import changes_text
+from chrootbuild.root import open_root, read_root
+from chrootbuild.seed import stage_seeds
+from chrootbuild.spec import Target
+from chrootbuild.stage import clear_stage, note, noted, open_stage, stage_artifact
+from chrootbuild.stamp import drop_stamp, write_stamp
+
+__all__ = ["Job", "begin", "finish", "stage_one", "together"]
+
+_NOTHING: Signature = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A target that is being built, its lock held until the process ends or ``lock`` is closed."""
+
+    project: Project
+    prepared: Prepared
+    lock: contextlib.ExitStack
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.prepared.target.name
+
+    @property
+    def stale(self) -> dict[str, Change]:
+        """What there is to do, by path."""
+        return self.prepared.comparison.stale
+
+    @property
+    def unplanted(self) -> tuple[str, ...]:
+        """The seeds that were never planted."""
+        record = self.prepared.record
+        known = set(() if record is None else record.seeds)
+        return tuple(path for path in self.prepared.plan.seeds if path not in known)
+
+
+def begin(project: Project, target: Target, *, wait: float = 0.0) -> Job:
+    """Lock a target, complete what was broken off, plan and compare; the staging is left empty.
+
+    Raises TryAgain where somebody else is at work, TargetError and Failure.
+    """
+    stack = contextlib.ExitStack()
+    try:
+        stack.enter_context(locked(project, target.name, wait))
+        root = open_root(target.root)
+        with root:
+            recover(project, target.name, root)
+            prepared = prepare(project, target, root)
+            job = Job(project, prepared, stack)
+            clear_stage(root)
+            if job.stale or job.unplanted:
+                drop_stamp(project, target.name)
+                os.close(open_stage(root).fd)
+            else:
+                _settle(project, prepared)
+    except BaseException:
+        stack.close()
+        raise
+    return job
+
+
+def _settle(project: Project, prepared: Prepared) -> None:
+    """Nothing is stale: write down what was seen, so that the next time is fast."""
+    target, record = prepared.target, prepared.record
+    known = {path: entry for path, entry in prepared.comparison.known.items() if path in prepared.plan.artifacts}
+    settled = Record(target.root, known, () if record is None else record.seeds)
+    if settled != record:
+        write_record(project, target.name, settled)
+    stamp(project, prepared, settled)
+
+
+def stage_one(root_path: str, artifact: Artifact) -> None:
+    """Make one artifact in the staging directory of a root; raises Failure."""
+    root = read_root(root_path)
+    if root is None:
+        raise Failure(f"cannot stage {artifact.path}: the root {root_path} is gone")
+    with root:
+        stage = open_stage(root)
+        try:
+            note(stage, artifact.path, stage_artifact(stage, artifact))
+        finally:
+            os.close(stage.fd)
+
+
+def finish(job: Job, paths: Iterable[str] | None = None) -> Published:
+    """Publish what was staged, of ``paths`` alone where they are given; prints what was done.
+
+    Raises Failure.
+    """
+    prepared, project = job.prepared, job.project
+    target = prepared.target
+    root = read_root(target.root)
+    if root is None:
+        raise Failure(f"cannot build {target.name}: the root {target.root} is gone")
+    with root:
+        stage = open_stage(root)
+        staged = noted(stage)
+        comparison = prepared.comparison if paths is None else _only(prepared.comparison, set(paths))
+        _require(comparison, staged)
+        seeds = () if prepared.record is None else prepared.record.seeds
+        new = job.unplanted if paths is None else ()
+        stage_seeds(root, stage, {path: prepared.plan.seeds[path] for path in new})
+        published = publish(project, target.name, root, stage, comparison, staged, (seeds, new))
+    if paths is None:
+        stamp(project, replace(prepared, record=published.record), published.record)
+    sys.stdout.write(changes_text(target.name, target.root, comparison.stale, published, prepared.record is None))
+    sys.stdout.flush()
+    return published
+
+
+def _only(comparison: Comparison, paths: set[str]) -> Comparison:
+    """Return the comparison without what is stale and not among ``paths``; its record stays as it is."""
+    changes = {
+        path: change for path, change in comparison.changes.items() if path in paths or change.action == "keep"
+    }
+    return replace(comparison, changes=changes, children=by_directory(changes))
+
+
+def _require(comparison: Comparison, staged: Mapping[str, Installed]) -> None:
+    for path, change in comparison.stale.items():
+        if change.artifact is not None and path not in staged:
+            raise Failure(f"cannot publish: {path} was not staged", hint="build again; nothing was changed")
+
+
+def together(plan: Plan, stale: Iterable[str], path: str) -> set[str]:
+    """Return the stale paths that have to be published with ``path``.
+
+    That is what is above it, what it brought in (a program's libraries), the
+    links that lead to it, and, if a library is among them, all stale programs
+    and libraries: an old libc must never stand beside a new loader.
+    """
+    waiting = set(stale)
+    children: dict[str, list[str]] = {}
+    for child, reasons in plan.reasons.items():
+        for reason in reasons:
+            if reason.parent:
+                children.setdefault(reason.parent, []).append(child)
+    wanted, todo = set(), [path]
+    while todo:
+        here = todo.pop()
+        if here in wanted:
+            continue
+        wanted.add(here)
+        artifact = plan.artifacts.get(here)
+        todo.extend(artifact.after if artifact is not None else ())
+        if artifact is not None and not artifact.implied:
+            todo.extend(children.get(here, ()))
+        todo.extend(other for other in waiting if _leads_to(plan, other, here))
+        if here != "/":
+            parent = split(here)[0]
+            todo.extend([parent] if parent != "/" else [])
+    chosen = wanted & waiting
+    if any(plan.artifacts[here].elf == "library" for here in chosen if here in plan.artifacts):
+        moving = {here for here in waiting if here in plan.artifacts and plan.artifacts[here].elf}
+        for here in moving - chosen:
+            chosen.add(here)
+            while (here := split(here)[0]) != "/":
+                chosen |= {here} & waiting
+    return chosen
+
+
+def _leads_to(plan: Plan, link: str, path: str) -> bool:
+    artifact = plan.artifacts.get(link)
+    if artifact is None or not artifact.link:
+        return False
+    text = artifact.link if artifact.link.startswith("/") else f"{split(link)[0]}/{artifact.link}"
+    return os.path.normpath(text) == path
+
+
+def stamp(project: Project, prepared: Prepared, record: Record) -> None:
+    """Write the target's stamp, where everything is proven unchanged."""
+    target, host = prepared.target, prepared.host
+    files: dict[str, Signature] = dict(host.seen)
+    directories = []
+    for path, entry in record.artifacts.items():
+        if entry.root == _NOTHING or (entry.path and entry.source == _NOTHING):
+            return  # the next build has to look closely
+        if entry.kind == "directory":
+            directories.append(target.root + path)
+            continue
+        files[target.root + path] = entry.root
+        if entry.path:
+            files[entry.path] = entry.source
+    if set(record.artifacts) != _made(prepared):
+        return
+    try:
+        for path in target.read:
+            files[path] = signature(os.lstat(path))
+        for path in target.absent:
+            directory = os.path.dirname(path)
+            if os.path.lexists(path):
+                return
+            files.setdefault(directory, signature(os.lstat(directory))) if os.path.isdir(directory) else None
+    except OSError:
+        return
+    write_stamp(project, target.name, target.root, files, directories)
+
+
+def _made(prepared: Prepared) -> set[str]:
+    return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}
+

@@ -1,0 +1,21 @@
+"""chrootbuild build: what doit does in the project folder, without a dodo.py."""
+
+from __future__ import annotations
+
+import argparse
+
+from chrootbuild.commands import Context
+from chrootbuild.commands.engine import run_doit
+
+PURPOSE = "build what is stale"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME[:/path]", help="targets, or single paths of them")
+    parser.add_argument("-n", "--jobs", type=int, default=None, metavar="N", help="stage N artifacts at once")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Build the targets named, or all that are not manual."""
+    return run_doit(context.project, "run", args.names, jobs=args.jobs)

@@ -1,0 +1,27 @@
+"""chrootbuild clean: remove what was installed, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+
+from chrootbuild.clean import clean
+from chrootbuild.commands import Context
+from chrootbuild.target import read_targets, select
+
+PURPOSE = "remove what was installed"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("names", nargs="+", metavar="NAME[:/path]", help="targets, or single paths of them")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Clean the targets named."""
+    targets = read_targets(context.project)
+    for name in args.names:
+        target, _, path = name.partition(":")
+        for found in select(targets, [target]):
+            clean(context.project, found, path, dry=args.dry_run)
+    return 0

@@ -1,0 +1,20 @@
+"""chrootbuild info: one task, its sources, and why it is stale."""
+
+from __future__ import annotations
+
+import argparse
+
+from chrootbuild.commands import Context
+from chrootbuild.commands.engine import run_doit
+
+PURPOSE = "show a task: its sources, and why it is stale"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("name", metavar="NAME:/path", help="a task, as list --all shows it")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Show it; exit 1 where it is stale, as doit does."""
+    return run_doit(context.project, "info", [args.name])

@@ -1,0 +1,122 @@
+"""chrootbuild plan: what a build would do, and why; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from chrootbuild.artifact import Kind
+from chrootbuild.commands import Context, complain
+from chrootbuild.errors import Failure
+from chrootbuild.prepare import Prepared, prepare
+from chrootbuild.report import all_chains, printable, table
+from chrootbuild.running import running_on
+from chrootbuild.target import read_targets, select
+
+PURPOSE = "show what a build would do, and why"
+_SHOWN = 10  # of what was left out; --json has all
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
+    parser.add_argument("--json", action="store_true", help="everything, one object a line and target")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Print the plan held against record and root."""
+    targets = read_targets(context.project)
+    code = 0
+    if not args.names:
+        for failure in targets.failures.values():
+            complain(failure)
+            code = max(code, failure.code)
+    for target in select(targets, args.names):
+        try:
+            prepared = prepare(context.project, target)
+        except Failure as failure:
+            complain(failure)
+            code = max(code, failure.code)
+            continue
+        context.say(json.dumps(as_json(prepared)) if args.json else as_text(prepared))
+    return code
+
+
+def as_json(prepared: Prepared) -> dict[str, Any]:
+    """Return one target's plan in the form of the contract."""
+    plan, comparison = prepared.plan, prepared.comparison
+    why = all_chains(plan)
+    artifacts = []
+    for path, change in comparison.changes.items():
+        artifact = change.artifact
+        known = comparison.known.get(path)
+        if artifact is None and known is None:
+            continue
+        seen = artifact or known
+        assert seen is not None
+        link = seen.kind == Kind.LINK
+        artifacts.append(
+            {
+                "path": path,
+                "kind": str(seen.kind),
+                "action": change.action,
+                "reason": change.reason,
+                "mode": None if link else f"{seen.mode:04o}",
+                "owner": f"{seen.uid}:{seen.gid}",
+                "sources": list(artifact.sources) if artifact else [],
+                "why": why.get(path, []),
+            }
+        )
+    artifacts += _seeds(prepared, why)
+    skipped = [*plan.skipped, *comparison.skipped]
+    return {
+        "target": plan.target,
+        "root": plan.root,
+        "artifacts": sorted(artifacts, key=lambda entry: str(entry["path"])),
+        "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _seeds(prepared: Prepared, why: dict[str, list[list[str]]]) -> Iterable[dict[str, Any]]:
+    planted = () if prepared.record is None else prepared.record.seeds
+    for path, artifacts in prepared.plan.seeds.items():
+        top = artifacts[0]
+        done = path in planted
+        yield {
+            "path": path,
+            "kind": "seed",
+            "action": "keep" if done else "install",
+            "reason": "" if done else "never seeded",
+            "mode": f"{top.mode:04o}",
+            "owner": f"{top.uid}:{top.gid}",
+            "sources": [artifact.source for artifact in artifacts if artifact.source],
+            "why": why.get(path, []),
+        }
+
+
+def as_text(prepared: Prepared) -> str:
+    """Return one target's plan for people."""
+    plan, comparison = prepared.plan, prepared.comparison
+    stale = comparison.stale
+    rows = [(change.action, path, change.reason) for path, change in stale.items()]
+    planted = () if prepared.record is None else prepared.record.seeds
+    rows += [("install", path, "never seeded") for path in plan.seeds if path not in planted]
+    lines = [f"{plan.target}  {printable(plan.root)}", *table(rows)]
+    lines += [f"  warning  {printable(text)}" for text in plan.warnings]
+    for item in plan.skipped[:_SHOWN]:
+        lines.append(f"  skipped  {printable(item.path)}  {item.reason}")
+    if len(plan.skipped) > _SHOWN:
+        lines.append(f"  skipped  {len(plan.skipped) - _SHOWN} more; --json lists them")
+    if comparison.skipped:
+        lines.append(f"  without root {len(comparison.skipped)} owners and nodes are left as they are")
+    summary = f"{len(rows)} of {len(comparison.changes) + len(plan.seeds)} to change"
+    going = [path for path, change in stale.items() if change.action in ("replace", "remove")]
+    running = running_on(plan.root, going)
+    if running:
+        names = ", ".join(f"{name} (pid {pid})" for pid, name in running)
+        verb = "1 program runs" if len(running) == 1 else f"{len(running)} programs run"
+        summary += f"; {verb} on files that will go: {names}"
+    return "\n".join([*lines, summary])

@@ -1,0 +1,212 @@
+"""The plan while it is being drawn up: where a path belongs in the root, and what is there.
+
+A place in the root is canonical against the sysroot and the target's own
+links: every link met on the way becomes an artifact of its own (law 3).
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
+from chrootbuild.errors import TargetError
+from chrootbuild.host import Host, Unreadable
+
+__all__ = ["Draft", "join", "split"]
+
+_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+
+# Who wins where two keys describe one path: a closure's or a tree's file gives way to one
+# that a key names, and that to what the target file itself says ([text], [links], ...).
+FOUND, NAMED, DECLARED = 0, 1, 2
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the parent directory ("/" at the top) and the name."""
+    parent, _, name = path.rpartition("/")
+    return parent or "/", name
+
+
+def join(parent: str, name: str) -> str:
+    """Return the path of ``name`` in ``parent``."""
+    return f"/{name}" if parent == "/" else f"{parent}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: str
+    links: tuple[str, ...]  # canonical paths of the links met on the way, all artifacts by now
+
+
+class Draft:
+    """Collects artifacts and the reasons for them; read with ``artifacts`` and ``reasons``."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.artifacts: dict[str, Artifact] = {}
+        self.reasons: dict[str, dict[Reason, None]] = {}  # a dict keeps the order, without doubles
+        self.skipped: dict[str, str] = {}
+        self.warnings: dict[str, None] = {}
+        self._rank: dict[str, int] = {}
+        self._origin: dict[str, Origin] = {}
+        self._parents: dict[str, _Place] = {"/": _Place("/", ())}
+        self._overlay: dict[str, str | None] = {}  # declared: a link's text, None for no link
+
+    # -- where a path belongs --------------------------------------------------------------
+
+    def declare(self, path: str, link: str | None, reason: Reason) -> str:
+        """Say that the target itself puts a link (its text) or no link (None) at ``path``.
+
+        Returns the canonical path. Parents have to be declared before what is in them.
+        """
+        parent, name = split(path)
+        where = join(self._parent(parent, reason).path, name)
+        self._overlay[where] = link
+        self._parents.clear()
+        self._parents["/"] = _Place("/", ())
+        return where
+
+    def place(self, path: str, reason: Reason, *, follow: bool = True) -> str:
+        """Return the canonical path of ``path`` in the root; its links become artifacts.
+
+        With ``follow=False`` a link at the path itself is not followed: its own
+        place is returned. ``reason`` is why somebody wants the path.
+        """
+        parent, name = split(path)
+        place = self._parent(parent, reason)
+        if not name:
+            return "/"
+        self._note_links(place.links, reason)
+        where = join(place.path, name)
+        if not follow or self._link_text(where) is None:
+            return where
+        walked = self._walk(path, reason)
+        self._note_links(walked.links, reason)
+        return walked.path
+
+    def _note_links(self, links: Iterable[str], reason: Reason) -> None:
+        for link in links:
+            self.reasons[link].setdefault(reason)
+
+    def _parent(self, path: str, reason: Reason) -> _Place:
+        place = self._parents.get(path)
+        if place is None:
+            place = self._parents[path] = self._walk(path, reason)
+        return place
+
+    def _link_text(self, where: str) -> str | None:
+        """Return the text of the link at a canonical path, None where there is none."""
+        if where in self._overlay:
+            return self._overlay[where]
+        info = self.host.lstat(where)
+        if info is None or not stat.S_ISLNK(info.st_mode):
+            return None
+        return self.host.readlink(where)
+
+    def _walk(self, path: str, reason: Reason) -> _Place:
+        here = "/"
+        links: dict[str, None] = {}
+        parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                here = split(here)[0]
+                continue
+            child = join(here, part)
+            text = self._link_text(child)
+            if text is None:
+                here = child
+                continue
+            hops += 1
+            if hops > _MAX_LINKS:
+                raise Unreadable(path, errno.ELOOP, hint=f"{child} leads back to itself")
+            self._add_link(child, text, reason)
+            links[child] = None
+            parts.extend(part for part in reversed(text.split("/")) if part not in ("", "."))
+            if text.startswith("/"):
+                here = "/"
+        return _Place(here, tuple(links))
+
+    def _add_link(self, where: str, text: str, reason: Reason) -> None:
+        if where in self._overlay:
+            # A declared link is added under its own key; here it only gets one more reason.
+            self.reasons.setdefault(where, {}).setdefault(reason)
+            return
+        source = self.host.real(where)
+        self.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
+
+    # -- what is there ---------------------------------------------------------------------
+
+    def add(
+        self, artifact: Artifact, reason: Reason, *, rank: int = FOUND, origin: Origin | None = None
+    ) -> None:
+        """Put an artifact at its path; raises TargetError where another one stands in the way.
+
+        The higher rank wins; equal ones must agree. The reason is kept either way.
+        """
+        path = artifact.path
+        known = self.artifacts.get(path)
+        if known is None or rank > self._rank[path]:
+            self.artifacts[path] = artifact
+            self._rank[path] = rank
+            if origin is not None:
+                self._origin[path] = origin
+        elif known != artifact and rank == self._rank[path]:
+            self.artifacts[path] = self._agree(known, artifact, origin)
+        self.reasons.setdefault(path, {}).setdefault(reason)
+
+    def rank(self, path: str) -> int:
+        """Return how firmly the artifact at a canonical path stands; -1 where there is none."""
+        return self._rank.get(path, -1)
+
+    def _agree(self, known: Artifact, other: Artifact, origin: Origin | None) -> Artifact:
+        """Return the one artifact that two keys of equal rank mean, or raise TargetError."""
+        if known.kind is Kind.DIRECTORY and other.kind is Kind.DIRECTORY:
+            return other if known.implied else known
+        same_file = known.kind is Kind.FILE and other.kind is Kind.FILE and known.source == other.source
+        if same_file and self._rank[known.path] < NAMED:
+            return known
+        if known.kind is Kind.LINK and other.kind is Kind.LINK and known.link == other.link:
+            return known
+        places = [str(place) for place in (self._origin.get(known.path), origin) if place is not None]
+        raise TargetError(
+            f"cannot put two things at {known.path}: a {known.kind} and a {other.kind}"
+            if known.kind is not other.kind
+            else f"cannot put two things at {known.path}: two different ones are described",
+            details=tuple(places),
+            hint="describe it once, or leave the other out with exclude",
+        )
+
+    def skip(self, path: str, reason: str) -> None:
+        """Note that a path was left out on purpose."""
+        self.skipped.setdefault(path, reason)
+
+    def warn(self, text: str) -> None:
+        """Note something that people should know and that stops nothing."""
+        self.warnings.setdefault(text)
+
+    def skips(self) -> tuple[Skipped, ...]:
+        """Return what was left out, sorted by path."""
+        return tuple(Skipped(path, reason) for path, reason in sorted(self.skipped.items()))
+
+    def imply_parents(self) -> None:
+        """Add the directories above every artifact that no key describes: root's, 0755."""
+        for path in sorted(self.artifacts):
+            below = path
+            while (parent := split(below)[0]) != "/":
+                known = self.artifacts.get(parent)
+                if known is None:
+                    self.artifacts[parent] = Artifact(parent, Kind.DIRECTORY, 0o755, implied=True)
+                    self._rank[parent] = FOUND
+                elif known.kind is not Kind.DIRECTORY:
+                    self._agree(known, Artifact(parent, Kind.DIRECTORY, 0o755), None)
+                reasons = self.reasons.setdefault(parent, {})
+                if reasons and (known is None or not known.implied):
+                    break
+                if len(reasons) < 1:
+                    reasons[Reason(f"holds {below}", below)] = None
+                below = parent

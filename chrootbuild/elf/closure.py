@@ -1,0 +1,162 @@
+"""Works out what a program, a library or a script loads."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import TypeVar
+
+from chrootbuild.elf import script
+from chrootbuild.elf.facts import DF_1_PIE, ET_EXEC, Facts
+from chrootbuild.elf.freebsd import FreeBSD
+from chrootbuild.elf.glibc import Glibc
+from chrootbuild.elf.memo import Memo
+from chrootbuild.elf.model import Closure, Load, Missing, Via
+from chrootbuild.elf.musl import Musl
+from chrootbuild.elf.objects import Object, Objects
+from chrootbuild.elf.process import Process
+from chrootbuild.elf.search import Rules
+from chrootbuild.elf.system import is_freebsd, is_musl
+from chrootbuild.errors import Failure
+from chrootbuild.host import Host, Unreadable
+
+__all__ = ["Resolver"]
+
+_T = TypeVar("_T")
+_DEEPEST = 5  # scripts that interpret scripts, as in Linux
+
+
+class Resolver:
+    """Resolves programs of one sysroot; what they share is looked up once.
+
+    ``system`` is "linux" or "freebsd", or "" to go by each object.
+    """
+
+    def __init__(self, host: Host, memo: Memo | None = None, system: str = "") -> None:
+        self.host = host
+        self.system = system
+        self.objects = Objects(host, memo if memo is not None else Memo())
+        self._rules: dict[tuple[str, str, int, bool, int, int], Rules] = {}
+
+    def program(self, path: str) -> Closure:
+        """Return the closure of a program: an ELF file, or a script.
+
+        Raises Unreadable where it cannot be read, Failure where it or a file on
+        the way would stop the kernel or the run-time linker.
+        """
+        return self._program(path, ())
+
+    def _program(self, path: str, above: tuple[str, ...]) -> Closure:
+        main = self.objects.program(path)
+        if main.facts.bits == 0:
+            return self._script(path, above)
+        if main.facts.error:
+            raise Failure(f"cannot load {path}: {main.facts.error}")
+        if not main.facts.interpreter:
+            return Closure(path, "static")
+        return Process(self._system(main), main).closure()
+
+    def library(self, path: str) -> Closure:
+        """Return the closure of an object that is opened with dlopen(3), on its own, as ldd shows it.
+
+        Raises as program does.
+        """
+        main = self.objects.get(path)
+        if main is None:
+            raise Unreadable(path, errno.ENOENT)
+        if main.facts.bits == 0 and main.facts.error == "invalid ELF header":
+            return Closure(path, "other")
+        if main.facts.error:
+            raise Failure(f"cannot load {path}: {main.facts.error}")
+        if not main.facts.dynamic:
+            return Closure(path, "static")
+        return Process(self._system(main), main).closure()
+
+    def classify(self, path: str) -> str:
+        """Return "program", "library", "script" or "" for what a file is; cheap, raises nothing."""
+        try:
+            found = self.objects.get(path)
+            if found is None:
+                return ""
+            if found.facts.bits == 0:
+                info = self.host.stat(path)
+                executable = info is not None and info.st_mode & 0o111
+                return "script" if executable and script.parse(self._head(path)) else ""
+        except Unreadable:
+            return ""
+        if found.facts.error:
+            return ""
+        return "program" if _is_program(found.facts) else "library"
+
+    # -- scripts ---------------------------------------------------------------------------
+
+    def _head(self, path: str) -> bytes:
+        with self.host.open(path) as file:
+            return file.read(script.HEAD)
+
+    def _script(self, path: str, above: tuple[str, ...]) -> Closure:
+        asked = script.parse(self._head(path))
+        if asked is None:
+            return Closure(path, "other")
+        if path in above or len(above) >= _DEEPEST:
+            raise Failure(
+                f"cannot follow the #! line of {path}: its interpreter is a script, and so on",
+                hint="the kernel gives up as well: name a program in the #! line",
+            )
+        loads: list[Load] = []
+        missing: list[Missing] = []
+        parts: list[Closure] = []
+        for name, places, via, words in (
+            (asked.interpreter, (asked.interpreter,), Via.INTERPRETER, "is its interpreter"),
+            (asked.program, script.places(asked.program), Via.ENV, f"is run by {asked.interpreter}"),
+        ):
+            if not name:
+                continue
+            found = next((place for place in places if place.startswith("/") and self.host.isfile(place)), "")
+            if not found:
+                missing.append(Missing(name, path, places))
+                continue
+            loads.append(Load(name, found, path, via, words))
+            parts.append(self._program(found, (*above, path)))
+            loads.extend(parts[-1].loads)
+        missing.extend(item for part in parts for item in part.missing)
+        return Closure(
+            path,
+            "script",
+            _once(loads),
+            _once(missing),
+            _once(item for part in parts for item in part.warnings),
+            _once(item for part in parts for item in part.cache),
+            _once(item for part in parts for item in part.hints),
+        )
+
+    # -- ELF -------------------------------------------------------------------------------
+
+    def _system(self, main: Object) -> Rules:
+        facts = main.facts
+        # ARM's two float conventions share all but the flags.
+        name = self._name(facts)
+        key = (name, facts.interpreter, facts.bits, facts.little, facts.machine, facts.eflags)
+        rules = self._rules.get(key)
+        if rules is None:
+            kind = {"freebsd": FreeBSD, "musl": Musl}.get(name, Glibc)
+            rules = kind(self.objects, facts.interpreter, facts)
+            if rules.lasting:
+                self._rules[key] = rules
+        return rules
+
+    def _name(self, facts: Facts) -> str:
+        if self.system == "freebsd" or (not self.system and is_freebsd(facts)):
+            return "freebsd"
+        return "musl" if is_musl(facts) else "glibc"
+
+
+def _is_program(facts: Facts) -> bool:
+    if facts.type == ET_EXEC or facts.flags1 & DF_1_PIE:
+        return True
+    # libc.so.6 has an interpreter too: it can be run, and prints its version.
+    return bool(facts.interpreter) and not facts.soname
+
+
+def _once(items: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,172 @@
+"""How glibc's ld.so searches (ld.so(8); glibc, elf/dl-load.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chrootbuild.elf import gnu, tokens
+from chrootbuild.elf.facts import OSABI_GNU, OSABI_SYSV, Facts
+from chrootbuild.elf.model import Via
+from chrootbuild.elf.objects import Object, Objects
+from chrootbuild.elf.search import Answer, Found, Rules, Where, fatal, join
+from chrootbuild.errors import Failure
+
+__all__ = ["Glibc"]
+
+_OSABI_ARM = 64
+
+
+class Glibc(Rules):
+    """The rules for all programs of one interpreter and machine."""
+
+    cancels = "libgcc_s.so.1"
+    libc = ("libc.so.6",)
+    preload = "/etc/ld.so.preload"
+
+    def __init__(self, objects: Objects, interpreter: str, facts: Facts) -> None:
+        super().__init__(objects)
+        self.bits, self.little, self.machine = facts.bits, facts.little, facts.machine
+        made = gnu.build(objects, interpreter, facts)
+        self.default = tuple(Where(name, Via.DEFAULT, name) for name in made.directories)
+        self._default = frozenset(made.directories)
+        self._levels = made.names.levels
+        self._below = gnu.Subdirectories(objects, made).below
+        self._cache = gnu.Cache(objects, facts)
+        if self._cache.warning:
+            self.warnings = (self._cache.warning,)
+        self._values = {"LIB": (made.lib,), "PLATFORM": made.names.platforms}
+        self._plain: dict[str, Answer] = {}  # the answers that do not depend on who asks
+
+    # -- the lists of directories ----------------------------------------------------------
+
+    def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
+        """Return the RPATHs of an object and of the chain that loaded it."""
+        return self.directories(target, Via.RPATH) + loader if target.facts.rpath else loader
+
+    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
+        """Split at ":", replace tokens; an empty element is the current directory, an empty list none."""
+        values = {**self._values, "ORIGIN": (by.origin,)}
+        return [
+            (directory, tokens.uses(element, "ORIGIN"))
+            for element in text.split(":")
+            if text
+            for directory in tokens.expand(element, values)
+        ]
+
+    # -- the search ------------------------------------------------------------------------
+
+    def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
+        """Search for one name, in the order of ld.so(8)."""
+        if inherited or by.facts.runpath is not None or by.facts.nodeflib or "$" in name:
+            return self._search(name, by, inherited)
+        answer = self._plain.get(name)
+        if answer is None:
+            answer = self._search(name, by, ())
+            if answer.failure is None:
+                self._plain[name] = answer
+        return answer
+
+    def _search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
+        found: dict[str, Found] = {}
+        searched: list[str] = []
+        try:
+            for text in tokens.expand(name, {**self._values, "ORIGIN": (by.origin,)}):
+                for place in self._text(text, by, inherited, searched):
+                    found.setdefault(place.target.path, place)
+                if found and not self._levels:
+                    break
+        except Failure as error:
+            return Answer(searched=tuple(searched), failure=fatal(error, name, by))
+        if by.main and tokens.uses(name, "ORIGIN"):
+            warning = f"{by.path} asks for {name}, which works in the root with /proc mounted only"
+            found = {path: place._replace(warning=warning) for path, place in found.items()}
+        return Answer(tuple(found.values()), tuple(searched))
+
+    def _text(
+        self, name: str, by: Object, inherited: tuple[Where, ...], searched: list[str]
+    ) -> Iterator[Found]:
+        if "/" in name:
+            searched.append(name)
+            target = self.usable(name) if name.startswith("/") else None
+            if target is not None:
+                yield Found(target, Via.PATH, f"opened as {name}")
+            return
+        first = self.directories(by, Via.RUNPATH) if by.facts.runpath is not None else inherited
+        for where in first:
+            searched.append(where.words)
+            found = list(self._directory(where, name))
+            if found:
+                yield from found
+                return
+        searched.append("ld.so.cache")
+        found = list(self._cached(name, by))
+        if found:
+            yield from found
+            return
+        for where in () if by.facts.nodeflib else self.default:
+            searched.append(where.words)
+            found = list(self._directory(where, name))
+            if found:
+                yield from found
+                return
+
+    def _directory(self, where: Where, name: str) -> Iterator[Found]:
+        """Yield what a directory has: the best copy, those for other CPUs, the baseline."""
+        proc = where.proc and where.directory not in self._default
+        best = True
+        for below in self._below(where.directory):
+            target = self.usable(join(where.directory, f"{below}/{name}"))
+            if target is not None:
+                yield _copy(target, below, where, best=best, cached=proc)
+                best = False
+        target = self.usable(join(where.directory, name))
+        if target is not None:
+            yield _copy(target, "", where, best=best, cached=proc)
+
+    def _cached(self, name: str, by: Object) -> Iterator[Found]:
+        """Yield what ld.so.cache has: the best level, the others, the baseline."""
+        where = Where("", Via.CACHE, "ld.so.cache")
+        best = True
+        for path, level in self._cache.paths(name, self._levels).items():
+            directory = path.rpartition("/")[0].removesuffix(f"/{level}")
+            if by.facts.nodeflib and path.startswith(tuple(f"{name}/" for name in self._default)):
+                continue
+            target = self.usable(path)
+            if target is not None:
+                cached = by.facts.nodeflib or directory not in self._default
+                yield _copy(target, level, where, best=best, cached=cached)
+                best = False
+
+    def usable(self, path: str) -> Object | None:
+        """Return the object at a path; None where there is none, or one of another class or machine.
+
+        Raises Failure for what stops ld.so: a file that is no sound ELF file of this byte order.
+        """
+        target = self.objects.get(path)
+        if target is None:
+            return None
+        facts = target.facts
+        error = facts.error
+        if facts.bits:
+            if facts.bits != self.bits:
+                return None
+            if facts.little != self.little:
+                error = "ELF file data encoding is not that of the machine"
+            elif facts.osabi not in (OSABI_SYSV, OSABI_GNU, _OSABI_ARM):
+                error = "ELF file OS ABI invalid"
+            elif facts.machine != self.machine:
+                return None
+        if error:
+            raise Failure(f"cannot load {path}: {error}")
+        return target
+
+
+def _copy(target: Object, below: str, where: Where, *, best: bool, cached: bool) -> Found:
+    """Say of one copy which it is: the one that is loaded, one for other CPUs, the baseline."""
+    if best:
+        place = f"{where.words}, {below}" if where.via is Via.CACHE and below else where.words
+        place = f"{where.words}/{below}" if where.via is not Via.CACHE and below else place
+        return Found(target, where.via, f"found in {place}", cached)
+    if below:
+        return Found(target, Via.HWCAPS, f"the copy in {below}, for other CPUs", cached)
+    return Found(target, Via.HWCAPS_BASE, "the copy beside it, for every CPU", cached)

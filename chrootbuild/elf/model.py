@@ -1,0 +1,67 @@
+"""The answer: what a program loads at run time, from where, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Closure", "Load", "Missing", "Via"]
+
+
+class Via(StrEnum):
+    """How the run-time linker, or the program, comes by a file."""
+
+    INTERPRETER = "interpreter"  # PT_INTERP, or #!
+    ENV = "env"  # the program that `#!/usr/bin/env PROGRAM` runs
+    RPATH = "RPATH"
+    RUNPATH = "RUNPATH"
+    CACHE = "ld.so.cache"
+    HINTS = "ld-elf.so.hints"
+    DEFAULT = "default directory"
+    PATH = "path"  # asked for by a name with a slash
+    LOADED = "loaded"  # an object that was loaded before satisfies the name
+    HWCAPS = "hwcaps"  # the copy for another CPU than the best
+    HWCAPS_BASE = "baseline"  # the copy for every CPU, beside those in glibc-hwcaps
+    PRELOAD = "ld.so.preload"
+    FILTER = "FILTER"
+    AUXILIARY = "AUXILIARY"
+    AUDIT = "AUDIT"
+    NOTE = "note"  # .note.dlopen
+    CANCEL = "cancel"  # libgcc_s, which pthread_cancel and pthread_exit open
+    PATH_FILE = "ld-musl path file"  # the file itself: musl's list of directories
+    LIBMAP = "libmap.conf"  # the file itself: FreeBSD's map of names
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One edge: ``by`` asks for ``name`` and gets ``path``."""
+
+    name: str  # as asked for: "libz.so.1"
+    path: str  # in the sysroot, as it is opened; no link resolved
+    by: str  # the path of the object or script that asks
+    via: Via
+    words: str  # for people, said of ``by``: "needs libz.so.1, found in ld.so.cache"
+    optional: bool = False  # it runs without
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A name that nothing satisfies, and where it was looked for, in order."""
+
+    name: str
+    by: str
+    searched: tuple[str, ...]  # "RUNPATH /opt/food/lib", "ld.so.cache", "/usr/lib"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """All that one program, library or script loads."""
+
+    path: str
+    kind: str  # "dynamic", "static", "script", or "other": neither ELF nor #!
+    loads: tuple[Load, ...] = ()  # the interpreter first, then breadth-first
+    missing: tuple[Missing, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cache: tuple[tuple[str, str], ...] = ()  # (soname, path) that the root's ld.so.cache must hold
+    hints: tuple[str, ...] = ()  # directories that the root's ld-elf.so.hints must list

@@ -1,0 +1,99 @@
+"""Every file that was looked at, once: the objects that closures are made of."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from chrootbuild.elf.facts import Facts
+from chrootbuild.elf.memo import Memo
+from chrootbuild.host import Host, Unreadable
+
+__all__ = ["Object", "Objects"]
+
+
+class Object:
+    """A file under the path by which it is opened. Compared by identity: there is one for each path."""
+
+    __slots__ = ("facts", "identity", "main", "origin", "path", "real")
+
+    def __init__(self, path: str, real: str, info: os.stat_result, facts: Facts, *, main: bool) -> None:
+        self.path = path
+        self.real = real  # canonical, in the sysroot
+        self.facts = facts
+        self.identity = (info.st_dev, info.st_ino)
+        self.main = main
+        # The kernel resolves the program's path; the linker does not resolve a library's.
+        self.origin = (real if main else path).rpartition("/")[0] or "/"
+
+
+class Objects:
+    """Opens and remembers objects and directories of one sysroot."""
+
+    def __init__(self, host: Host, memo: Memo) -> None:
+        self.host = host
+        self._memo = memo
+        self._found: dict[str, Object | None] = {}
+        self._mains: dict[str, Object] = {}
+        self._facts: dict[str, Facts] = {}
+        self._directories: dict[str, bool] = {}
+
+    def get(self, path: str) -> Object | None:
+        """Return the object that ``path`` leads to; None where nothing is there.
+
+        Raises Unreadable for what is there and no regular file, or cannot be read.
+        """
+        try:
+            return self._found[path]
+        except KeyError:
+            pass
+        place = self.host.find(path)
+        found = None
+        if place is not None:
+            real, info = place
+            if not stat.S_ISREG(info.st_mode):
+                raise Unreadable(path, errno.EINVAL, why="it is not a regular file")
+            found = Object(path, real, info, self._read(real, info), main=False)
+        self._found[path] = found
+        return found
+
+    def program(self, path: str) -> Object:
+        """Return the object that ``path`` leads to as a main program; raises Unreadable, also for ENOENT."""
+        main = self._mains.get(path)
+        if main is None:
+            place = self.host.find(path)
+            if place is None:
+                raise Unreadable(path, errno.ENOENT)
+            real, info = place
+            if not stat.S_ISREG(info.st_mode):
+                raise Unreadable(path, errno.EINVAL, why="it is not a regular file")
+            main = self._mains[path] = Object(path, real, info, self._read(real, info), main=True)
+        return main
+
+    def _read(self, canonical: str, info: os.stat_result) -> Facts:
+        facts = self._facts.get(canonical)
+        if facts is not None:
+            return facts
+        real = self.host.real(canonical)
+        facts = self._memo.get(real, info)
+        if facts is None:
+            from chrootbuild.elf import reader  # noqa: PLC0415 - pyelftools: only where a file is new
+
+            with self.host.open(canonical) as file:
+                fd = file.fileno()
+                opened = os.fstat(fd)
+                try:
+                    facts = reader.read(fd, opened.st_size)
+                except OSError as error:
+                    raise Unreadable(canonical, error.errno or errno.EIO) from None
+            self._memo.put(real, opened, facts)
+        self._facts[canonical] = facts
+        return facts
+
+    def isdir(self, path: str) -> bool:
+        """Tell whether ``path`` leads to a directory."""
+        known = self._directories.get(path)
+        if known is None:
+            known = self._directories[path] = self.host.isdir(path)
+        return known

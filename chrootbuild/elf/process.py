@@ -1,0 +1,246 @@
+"""One program while its objects are loaded: breadth-first, each name satisfied once."""
+
+from __future__ import annotations
+
+import re
+
+from chrootbuild.elf.model import Closure, Load, Missing, Via
+from chrootbuild.elf.objects import Object
+from chrootbuild.elf.search import Answer, Edge, Rules, Where, make_edge
+from chrootbuild.errors import Failure
+from chrootbuild.host import Unreadable
+
+__all__ = ["Process"]
+
+_PRELOAD_LIMIT = 1 << 20  # bytes
+_Step = tuple[Object, tuple[Where, ...]]  # an object, and what its requests inherit
+
+
+class Process:
+    """The state of a run-time linker that never maps anything."""
+
+    def __init__(self, rules: Rules, main: Object) -> None:
+        self.rules = rules
+        self.main = main
+        self.names: dict[str, Object] = {}  # what satisfies a name from now on
+        self.identities: dict[tuple[int, int], Object] = {}
+        self.queue: list[_Step] = []
+        self.loads: list[Load] = []
+        self.missing: list[Missing] = []
+        self.warnings: list[str] = list(rules.warnings)
+        self.cache: list[tuple[str, str]] = []
+        self.hints: list[str] = []
+
+    def closure(self) -> Closure:
+        """Load everything, and return the answer. Raises Failure for what stops the linker."""
+        if self.main.main:
+            self.interpreter()
+        self.add(self.main, ())
+        if self.main.main:
+            self.preload()
+            for name in self.main.facts.audits:
+                self.audit(name)
+        done = 0
+        while done < len(self.queue):
+            walked = done
+            while walked < len(self.queue):
+                self.step(*self.queue[walked])
+                walked += 1
+            # What a program opens itself comes when all that it needs is there.
+            for target, inherited in self.queue[done:walked]:
+                if target.facts.dlopens or target.facts.cancels:
+                    self.run(target, inherited)
+            done = walked
+        if self.rules.remarks:
+            for target, _ in self.queue:
+                self.warnings.extend(self.rules.remarks.get(target, ()))
+        return Closure(
+            self.main.path,
+            "dynamic",
+            tuple(self.loads),
+            tuple(dict.fromkeys(self.missing)),
+            tuple(dict.fromkeys(self.warnings)),
+            tuple(dict.fromkeys(self.cache)),
+            tuple(dict.fromkeys(self.hints)),
+        )
+
+    # -- the start -------------------------------------------------------------------------
+
+    def interpreter(self) -> None:
+        """Load the interpreter, which is an object of the program from the start."""
+        asked = self.main.facts.interpreter
+        if not asked:
+            return
+        paths = self.rules.interpreters(asked) if asked.startswith("/") else ()
+        found = next((found for path in paths if (found := self.rules.objects.get(path)) is not None), None)
+        if found is None:
+            self.missing.append(Missing(asked, self.main.path, paths or (f"{asked}, a relative path",)))
+            return
+        facts, mine = found.facts, self.main.facts
+        error = facts.error
+        if (facts.bits, facts.little, facts.machine) != (mine.bits, mine.little, mine.machine):
+            error = error or "it is for another machine"
+        if error:
+            raise Failure(
+                f"cannot load {found.path}: {error}, the interpreter of {self.main.path}",
+                hint="the kernel starts no program with this interpreter: replace it",
+            )
+        self.loads.append(Load(asked, found.path, self.main.path, Via.INTERPRETER, "is its interpreter"))
+        self.names[asked] = found
+        if facts.soname and self.rules.by_soname:
+            self.names[facts.soname] = found
+        self.identities[found.identity] = found
+
+    def preload(self) -> None:
+        """Load what the system's preload file lists; what it lists in vain is passed over, as by ld.so."""
+        path, host = self.rules.preload, self.rules.objects.host
+        if not path or not host.exists(path):
+            return
+        try:
+            text = host.read(path, _PRELOAD_LIMIT).decode(errors="surrogateescape")
+        except Unreadable as error:
+            self.warnings.append(error.message)
+            return
+        names = re.sub(r"#.*", "", text).replace(":", " ").split()
+        if names:
+            words = "is read by every program"
+            self.loads.append(Load(path, path, self.main.path, Via.PRELOAD, words, optional=True))
+        for name in names:
+            if name not in self.names:
+                self.offer(name, Via.PRELOAD, "preloads")
+
+    def audit(self, name: str) -> None:
+        """Load an auditor: in a name space of its own, with what it needs."""
+        step = (self.main, self.rules.inherited(self.main, ()))
+        edge = self.ask(step, name, Via.AUDIT, "is audited by", optional=True)
+        if edge.target is None:
+            self.warnings.append(f"{self.main.path} is audited by {name}, which cannot be loaded")
+            return
+        self.loads.extend(edge.loads)
+        self.cache.extend(edge.cache)
+        other = Process(self.rules, edge.target).closure()
+        self.loads.extend(other.loads)
+        self.missing.extend(other.missing)
+        self.warnings.extend(other.warnings)
+        self.cache.extend(other.cache)
+        self.hints.extend(other.hints)
+
+    def offer(self, name: str, via: Via, verb: str) -> None:
+        """Load something for the main program; it runs without."""
+        step = (self.main, self.rules.inherited(self.main, ()))
+        edge = self.ask(step, name, via, verb, optional=True)
+        if edge.target is None:
+            self.warnings.append(f"{self.main.path} {verb} {name}, which cannot be loaded")
+        else:
+            self.take(edge, *step)
+
+    # -- the walk --------------------------------------------------------------------------
+
+    def add(self, target: Object, loader: tuple[Where, ...]) -> None:
+        """Note a new object, under the name that it satisfies from now on."""
+        self.identities[target.identity] = target
+        if target.facts.soname and self.rules.by_soname:
+            self.names.setdefault(target.facts.soname, target)
+        self.queue.append((target, self.rules.inherited(target, loader)))
+
+    def step(self, target: Object, inherited: tuple[Where, ...]) -> None:
+        """Follow all that one object asks for."""
+        edges = self.rules.edges.get((target, inherited))
+        if edges is None:
+            edges = self.rules.edges[target, inherited] = self.edges((target, inherited))
+        names, loads = self.names, self.loads
+        for edge in edges:
+            have = names.get(edge.name)
+            if have is not None and have is edge.target and not edge.copies:
+                loads.extend(edge.loads)
+            else:
+                self.take(edge, target, inherited)
+
+    def edges(self, step: _Step) -> tuple[Edge, ...]:
+        """Return what an object asks for, searched once for all programs."""
+        target, inherited = step
+        facts, search = target.facts, self.rules.search
+        found = [make_edge(name, target, search(name, target, inherited)) for name in facts.needed]
+        for name in facts.filters:
+            found.append(self.ask(step, name, Via.FILTER, "is a filter for"))
+        for name in facts.auxiliaries:
+            found.append(self.ask(step, name, Via.AUXILIARY, "is an auxiliary filter for", optional=True))
+        return tuple(found)
+
+    def ask(self, step: _Step, name: str, via: Via, verb: str, *, optional: bool = False) -> Edge:
+        """Search for a name that is asked for in another way than by NEEDED."""
+        answer = self.rules.search(name, *step)
+        return make_edge(name, step[0], answer, say=(verb + " {}").format, via=via, optional=optional)
+
+    def take(self, edge: Edge, by: Object, inherited: tuple[Where, ...]) -> None:
+        """Follow one edge: to an object that is there already, or to a new one."""
+        have, target = self.names.get(edge.name), edge.target
+        if have is None:
+            if target is None:
+                self.nothing(edge)
+                return
+            have = self.identities.get(target.identity)
+            if have is None:
+                have = target
+                self.add(target, inherited)
+            self.names[edge.name] = have
+            self.cache.extend(edge.cache)
+            self.loads.extend(load for load in edge.brings if load not in self.loads)
+            if edge.hint:
+                self.hints.append(edge.hint)
+            if edge.warning:
+                self.warnings.append(edge.warning)
+        if target is None or target.identity != have.identity:
+            words = f"needs {edge.name}, which is loaded already"
+            self.loads.append(Load(edge.name, have.path, by.path, Via.LOADED, words, edge.optional))
+            return
+        self.loads.extend(edge.loads)
+        for copy in edge.copies:
+            if copy.identity not in self.identities:
+                self.add(copy, inherited)
+
+    def nothing(self, edge: Edge) -> None:
+        """Note a name that nothing satisfies; raise what stops the linker."""
+        if edge.failure is not None:
+            if not edge.optional:
+                raise edge.failure
+            self.warnings.append(edge.failure.message)
+        elif edge.missing is not None:
+            self.missing.append(edge.missing)
+
+    # -- what a program opens itself -------------------------------------------------------
+
+    def run(self, target: Object, inherited: tuple[Where, ...]) -> None:
+        """Open what an object says that it opens with dlopen(3), and what its thread functions open."""
+        if target.facts.cancels and self.rules.cancels:
+            self.cancel(target, inherited)
+        for note in target.facts.dlopens:
+            if note.priority == "suggested":
+                continue
+            optional = note.priority != "required"
+            words = f"may open ({note.feature})" if note.feature else "may open"
+            searched: list[str] = []
+            for name in note.sonames:
+                edge = self.ask((target, inherited), name, Via.NOTE, words, optional=optional)
+                if edge.target is not None or edge.failure is not None or name in self.names:
+                    self.take(edge, target, inherited)
+                    break
+                searched.extend(edge.missing.searched if edge.missing else ())
+            else:
+                where = tuple(dict.fromkeys(searched))
+                self.missing.append(Missing(note.sonames[0], target.path, where, optional))
+
+    def cancel(self, target: Object, inherited: tuple[Where, ...]) -> None:
+        """Open libgcc_s for pthread_cancel or pthread_exit, which abort without it."""
+        name = self.rules.cancels
+        if name in self.names:
+            return
+        libc = next((self.names[libc] for libc in self.rules.libc if libc in self.names), None)
+        step = next((step for step in self.queue if step[0] is libc), (target, inherited))
+        answer: Answer = self.rules.search(name, *step)
+        words = f"calls {target.facts.cancels}, which opens {name}"
+        edge = make_edge(name, target, answer, say=lambda _: words, via=Via.CANCEL, optional=True)
+        if edge.target is not None:
+            self.take(edge, *step)
+        else:
+            self.warnings.append(f"{target.path} {words}: it is not there, and the program would abort")

@@ -1,0 +1,356 @@
+"""Reads an ELF file into :class:`~chrootbuild.elf.facts.Facts`.
+
+The layouts come from pyelftools: its ``ELFStructs`` are made once for each
+class and byte order and turned into one :class:`struct.Struct` a record, so
+that whole tables are decoded at once. No file is trusted: every offset, count
+and size is held against the file's size and a bound.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import struct
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from elftools.elf.enums import ENUM_D_TAG, ENUM_DT_FLAGS_1, ENUM_P_TYPE_BASE
+from elftools.elf.structs import ELFStructs
+
+from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Dlopen, Facts
+
+__all__ = ["read"]
+
+_HEAD = 4096  # bytes read at once: the headers, and most often the interpreter and the notes
+_DYNAMIC = 1 << 20  # bytes of a dynamic section
+_STRINGS = 256 << 20  # bytes of a string table
+_STRING = 64 << 10  # bytes of one string
+_HEADERS = 4096  # program headers
+_NOTES = 1 << 20  # bytes of a note segment
+_SYMBOLS = 1 << 22  # undefined symbols that are looked through
+
+_PT_LOAD = ENUM_P_TYPE_BASE["PT_LOAD"]
+_PT_DYNAMIC = ENUM_P_TYPE_BASE["PT_DYNAMIC"]
+_PT_INTERP = ENUM_P_TYPE_BASE["PT_INTERP"]
+_PT_NOTE = ENUM_P_TYPE_BASE["PT_NOTE"]
+_NEEDED, _FILTER, _AUXILIARY = ENUM_D_TAG["DT_NEEDED"], ENUM_D_TAG["DT_FILTER"], ENUM_D_TAG["DT_AUXILIARY"]
+_SONAME, _RPATH, _RUNPATH = ENUM_D_TAG["DT_SONAME"], ENUM_D_TAG["DT_RPATH"], ENUM_D_TAG["DT_RUNPATH"]
+_STRTAB, _STRSZ, _FLAGS_1 = ENUM_D_TAG["DT_STRTAB"], ENUM_D_TAG["DT_STRSZ"], ENUM_D_TAG["DT_FLAGS_1"]
+_SYMTAB, _HASH, _GNU_HASH = ENUM_D_TAG["DT_SYMTAB"], ENUM_D_TAG["DT_HASH"], ENUM_D_TAG["DT_GNU_HASH"]
+_AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB  # <elf.h>
+_TEXTS = frozenset((_NEEDED, _FILTER, _AUXILIARY, _SONAME, _RPATH, _RUNPATH, _AUDIT, _DEPAUDIT))
+
+_FDO_DLOPEN = 0x407C0C0A  # uapi-group, "ELF dlopen metadata"
+_CANCELS = (b"pthread_cancel", b"pthread_exit")
+
+
+class _Broken(Exception):
+    """The file contradicts itself; the text says in what."""
+
+
+class _Record(NamedTuple):
+    """One of pyelftools' flat records as a struct, and where each field is in its tuple."""
+
+    layout: struct.Struct
+    at: dict[str, int]
+
+
+class _Flavour(NamedTuple):
+    """The records of one class and byte order."""
+
+    mark: str  # "<" or ">"
+    ehdr: _Record
+    phdr: _Record
+    dyn: _Record
+    sym: _Record
+
+
+def _record(mark: str, record: Any) -> _Record:
+    form, at = mark, {}
+    for field in record.subcons:
+        inner = getattr(field, "subcon", field)
+        packer = getattr(inner, "packer", None)
+        if packer is not None and not hasattr(field, "resizer"):
+            at[field.name] = len(at)
+            form += packer.format[-1:]
+        elif type(field).__name__ != "Value":  # a computed field takes no room
+            form += f"{field.sizeof()}x"
+    return _Record(struct.Struct(form), at)
+
+
+@cache
+def _flavour(bits: int, little: bool) -> _Flavour:
+    structs = ELFStructs(little_endian=little, elfclass=bits)
+    structs.create_basic_structs()
+    structs.create_advanced_structs()
+    mark = "<" if little else ">"
+    return _Flavour(
+        mark,
+        _record(mark, structs.Elf_Ehdr),
+        _record(mark, structs.Elf_Phdr),
+        _record(mark, structs.Elf_Dyn),
+        _record(mark, structs.Elf_Sym),
+    )
+
+
+def read(fd: int, size: int) -> Facts:
+    """Return the facts of an open regular file of ``size`` bytes.
+
+    Never raises for what the file holds: ``Facts.error`` says what is wrong.
+    Raises OSError where the file cannot be read. Formats: elf(5), gabi.
+    """
+    head = _pread(fd, _HEAD, 0)
+    if head[:4] != b"\x7fELF":
+        # In the words of ld.so, which reads a whole header before it looks at any of it.
+        return Facts(error="file too short" if len(head) < 52 else "invalid ELF header")
+    if len(head) < 52 or head[4] not in (1, 2) or head[5] not in (1, 2):
+        return Facts(error="file too short" if len(head) < 52 else "invalid ELF class or data encoding")
+    bits, little = (32, 64)[head[4] - 1], head[5] == 1
+    flavour = _flavour(bits, little)
+    if len(head) < flavour.ehdr.layout.size:
+        return Facts(error="file too short", bits=bits, little=little)
+    header = flavour.ehdr.layout.unpack_from(head)
+    at = flavour.ehdr.at
+    known = Facts(
+        "",
+        bits,
+        little,
+        machine=header[at["e_machine"]],
+        osabi=head[7],
+        eflags=header[at["e_flags"]],
+        type=header[at["e_type"]],
+    )
+    try:
+        if head[6] != 1 or header[at["e_version"]] != 1:
+            raise _Broken("ELF file version does not match current one")
+        if known.type not in (ET_EXEC, ET_DYN):
+            raise _Broken("only ET_DYN and ET_EXEC can be loaded")
+        return _Reader(fd, size, head, flavour).facts(known, header)
+    except _Broken as error:
+        return known._replace(error=str(error))
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    try:
+        return os.pread(fd, length, offset)
+    except OverflowError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # an offset beyond what the file system takes
+            return b""
+        raise
+
+
+class _Reader:
+    """One file while it is read."""
+
+    def __init__(self, fd: int, size: int, head: bytes, flavour: _Flavour) -> None:
+        self.fd = fd
+        self.size = size
+        self.head = head
+        self.flavour = flavour
+        self.loads: list[tuple[int, int, int]] = []  # vaddr, offset, file size
+
+    def part(self, offset: int, length: int, what: str) -> bytes:
+        """Return ``length`` bytes; a part outside the file is the file's fault."""
+        if offset + length <= len(self.head):
+            return self.head[offset : offset + length]
+        if offset + length > self.size:
+            raise _Broken(f"its {what} lies outside the file")
+        data = _pread(self.fd, length, offset)
+        if len(data) != length:
+            raise _Broken(f"its {what} cannot be read whole")
+        return data
+
+    def place(self, address: int) -> tuple[int, int] | None:
+        """Return the file offset of an address, and how many bytes of the file follow it there."""
+        for vaddr, offset, size in self.loads:
+            if vaddr <= address < vaddr + size:
+                deep = address - vaddr
+                if offset + deep < self.size:
+                    return offset + deep, min(size - deep, self.size - offset - deep)
+        return None
+
+    def facts(self, known: Facts, header: tuple[Any, ...]) -> Facts:
+        """Go through the program headers."""
+        at, record = self.flavour.ehdr.at, self.flavour.phdr
+        count, step = header[at["e_phnum"]], header[at["e_phentsize"]]
+        if not count:
+            return known
+        if step != record.layout.size:
+            raise _Broken("ELF file's phentsize not the expected size")
+        if count > _HEADERS:
+            raise _Broken(f"it has {count} program headers")
+        table = self.part(header[at["e_phoff"]], count * step, "program header table")
+        kind, start = record.at["p_type"], record.at["p_offset"]
+        vaddr, length = record.at["p_vaddr"], record.at["p_filesz"]
+        dynamic: tuple[Any, ...] | None = None
+        notes = []
+        interpreter = ""
+        for entry in record.layout.iter_unpack(table):
+            tag = entry[kind]
+            if tag == _PT_LOAD:
+                self.loads.append((entry[vaddr], entry[start], entry[length]))
+            elif tag == _PT_DYNAMIC:
+                dynamic = entry
+            elif tag == _PT_NOTE:
+                notes.append(entry)
+            elif tag == _PT_INTERP:
+                interpreter = self.text(entry[start], entry[length], "interpreter")
+        known = known._replace(interpreter=interpreter)
+        for entry in notes:
+            known = self.notes(known, entry[start], entry[length], entry[record.at["p_align"]])
+        if dynamic is not None:
+            known = self.dynamic(known, dynamic[start], dynamic[length])
+        return known
+
+    def text(self, offset: int, length: int, what: str) -> str:
+        """Return the string in a segment, up to its first NUL."""
+        if length > _STRING:
+            raise _Broken(f"its {what} is {length} bytes long")
+        return os.fsdecode(self.part(offset, length, what).split(b"\0", 1)[0])
+
+    # -- the dynamic section ---------------------------------------------------------------
+
+    def dynamic(self, known: Facts, offset: int, length: int) -> Facts:
+        """Decode the dynamic section and the strings it names."""
+        record = self.flavour.dyn
+        if length > _DYNAMIC:
+            raise _Broken(f"its dynamic section is {length} bytes long")
+        data = self.part(offset, length - length % record.layout.size, "dynamic section")
+        values: dict[int, int] = {}
+        texts: list[tuple[int, int]] = []
+        for tag, value in record.layout.iter_unpack(data):
+            if not tag:  # DT_NULL
+                break
+            if tag in _TEXTS:
+                texts.append((tag, value))
+            else:
+                values[tag] = value
+        found: dict[int, list[str]] = {}
+        cancels = ""
+        place = self.place(values.get(_STRTAB, 0)) if values.get(_STRTAB) else None
+        if place is not None:
+            strings = self.strings(place, values.get(_STRSZ, 0))
+            for tag, value in texts:
+                found.setdefault(tag, []).append(_string(strings, value))
+            cancels = self.cancels(strings, values)
+        elif texts or not data or _STRTAB in values:
+            # A file of separate debug information has the header, and no content, of the section.
+            raise _Broken("it has no dynamic section that can be read")
+        runpath = found.get(_RUNPATH)
+        rpath = found.get(_RPATH) if runpath is None else None
+        return known._replace(
+            dynamic=True,
+            soname=found[_SONAME][-1] if _SONAME in found else "",
+            needed=tuple(found.get(_NEEDED, ())),
+            rpath=rpath[-1] if rpath else None,
+            runpath=runpath[-1] if runpath else None,
+            filters=tuple(found.get(_FILTER, ())),
+            auxiliaries=tuple(found.get(_AUXILIARY, ())),
+            audits=tuple(
+                name
+                for tag in (_AUDIT, _DEPAUDIT)
+                for text in found.get(tag, ())
+                for name in text.split(":")
+                if name
+            ),
+            flags1=values.get(_FLAGS_1, 0),
+            cancels=cancels,
+        )
+
+    def strings(self, place: tuple[int, int], size: int) -> bytes:
+        """Return the dynamic string table."""
+        offset, room = place
+        size = min(size or room, room)
+        if size > _STRINGS:
+            raise _Broken(f"its string table is {size} bytes long")
+        return self.part(offset, size, "string table")
+
+    def cancels(self, strings: bytes, values: dict[int, int]) -> str:
+        """Return the name of an undefined symbol that makes libc open libgcc_s.so.1, or ""."""
+        for name in _CANCELS:
+            at = strings.find(name + b"\0")
+            while at >= 0:
+                if self.undefined(at, values):
+                    return name.decode()
+                at = strings.find(name + b"\0", at + 1)
+        return ""
+
+    def undefined(self, name: int, values: dict[int, int]) -> bool:
+        """Tell whether a symbol is undefined whose name starts at this offset of the strings."""
+        record = self.flavour.sym
+        place = self.place(values.get(_SYMTAB, 0))
+        if place is None:
+            return False
+        size = record.layout.size
+        count = min(self.symbols(values), place[1] // size, _SYMBOLS)
+        table = self.part(place[0], count * size, "symbol table")
+        which, section = record.at["st_name"], record.at["st_shndx"]
+        return any(
+            entry[which] == name and not entry[section] for entry in record.layout.iter_unpack(table)
+        )
+
+    def symbols(self, values: dict[int, int]) -> int:
+        """Return how many symbols can be undefined: DT_HASH counts all, DT_GNU_HASH starts behind them."""
+        for tag, which in ((_HASH, 1), (_GNU_HASH, 1)):
+            place = self.place(values[tag]) if tag in values else None
+            if place is not None and place[1] >= 8:
+                words = struct.unpack(self.flavour.mark + "2L", self.part(place[0], 8, "hash table"))
+                return int(words[which])
+        return _SYMBOLS
+
+    # -- notes -----------------------------------------------------------------------------
+
+    def notes(self, known: Facts, offset: int, length: int, align: int) -> Facts:
+        """Take the FreeBSD version and the dlopen notes out of a note segment."""
+        if length > _NOTES:
+            return known
+        data = self.part(offset, length, "note segment")
+        if b"FreeBSD\0" not in data and b"FDO\0" not in data:
+            return known
+        for owner, kind, content in _notes(data, self.flavour.mark, 8 if align == 8 else 4):
+            if owner == b"FreeBSD\0" and kind == 1 and len(content) == 4:
+                known = known._replace(freebsd=struct.unpack(self.flavour.mark + "L", content)[0])
+            elif owner == b"FDO\0" and kind == _FDO_DLOPEN:
+                known = known._replace(dlopens=known.dlopens + _dlopens(content))
+        return known
+
+
+def _string(strings: bytes, offset: int) -> str:
+    end = strings.find(b"\0", offset, offset + _STRING)
+    if offset >= len(strings) or end < 0:
+        raise _Broken("a string of its dynamic section lies outside the string table")
+    return os.fsdecode(strings[offset:end])
+
+
+def _notes(data: bytes, mark: str, align: int) -> Iterator[tuple[bytes, int, bytes]]:
+    layout = struct.Struct(mark + "3L")
+    at = 0
+    while at + 12 <= len(data):
+        name, size, kind = layout.unpack_from(data, at)
+        start = at + 12
+        content = start + -(-name // align) * align if align == 4 else -(-(start + name) // align) * align
+        if content + size > len(data):
+            return
+        yield data[start : start + name], kind, data[content : content + size]
+        at = -(-(content + size) // align) * align
+
+
+def _dlopens(content: bytes) -> tuple[Dlopen, ...]:
+    """Read the JSON of a dlopen note; what does not follow the specification is left out."""
+    try:
+        entries = json.loads(content.rstrip(b"\0").decode())
+    except (ValueError, RecursionError):
+        return ()
+    found = []
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("soname"), list):
+            continue
+        names = tuple(name for name in entry["soname"] if isinstance(name, str) and name and "\0" not in name)
+        priority = entry.get("priority", "recommended")
+        if names and priority in ("required", "recommended", "suggested"):
+            found.append(Dlopen(names, priority, str(entry.get("feature", ""))))
+    return tuple(found)

@@ -1,0 +1,164 @@
+"""What the search rules of all systems share: directories, answers, and the edges made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chrootbuild.elf.model import Load, Missing, Via
+from chrootbuild.elf.objects import Object, Objects
+from chrootbuild.errors import Failure
+from chrootbuild.host import Unreadable
+
+__all__ = ["Answer", "Edge", "Found", "Rules", "Where", "fatal", "make_edge"]
+
+
+class Where(NamedTuple):
+    """A directory that is searched, and who says so."""
+
+    directory: str
+    via: Via
+    words: str  # "RUNPATH /opt/x/lib"
+    proc: bool = False  # from the main program's $ORIGIN, which takes /proc to know
+
+
+class Found(NamedTuple):
+    """A file that satisfies a name."""
+
+    target: Object
+    via: Via
+    words: str  # "found in RUNPATH /opt/x/lib"
+    cached: bool = False  # the root's ld.so.cache has to name it
+    hint: str = ""  # a directory that the root's ld-elf.so.hints has to list
+    warning: str = ""
+    brings: tuple[Load, ...] = ()  # files that led to it, and have to be there again
+
+
+class Answer(NamedTuple):
+    """The outcome of a search: first what is loaded, then its copies for other CPUs."""
+
+    found: tuple[Found, ...] = ()
+    searched: tuple[str, ...] = ()
+    failure: Failure | None = None  # what stops the linker
+
+
+class Edge(NamedTuple):
+    """An answer as one object's request; made once, used by every program."""
+
+    name: str
+    target: Object | None
+    loads: tuple[Load, ...]
+    copies: tuple[Object, ...] = ()
+    missing: Missing | None = None
+    failure: Failure | None = None
+    cache: tuple[tuple[str, str], ...] = ()
+    hint: str = ""
+    warning: str = ""
+    brings: tuple[Load, ...] = ()
+    optional: bool = False
+
+
+class Rules:
+    """How one system's run-time linker searches; one value serves all programs of an interpreter."""
+
+    by_soname = True  # an object that is loaded satisfies its DT_SONAME
+    cancels = ""  # the library that pthread_cancel and pthread_exit open
+    libc: tuple[str, ...] = ()  # the one that opens it
+    preload = ""  # the file that lists libraries for every program
+    lasting = True  # searching does not change what is found next
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
+        self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
+        self.warnings: tuple[str, ...] = ()  # about files that every program reads
+        self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
+
+    def interpreters(self, asked: str) -> tuple[str, ...]:
+        """Return the paths that the kernel tries for a PT_INTERP."""
+        return (asked,)
+
+    def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
+        """Return what the requests of ``target`` inherit, given what those of its loader do."""
+        raise NotImplementedError
+
+    def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
+        """Search for one name that ``by`` asks for."""
+        raise NotImplementedError
+
+    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
+        """Return the directories of a search list, tokens replaced, and whether $ORIGIN was one."""
+        raise NotImplementedError
+
+    def directories(self, by: Object, via: Via) -> tuple[Where, ...]:
+        """Return an object's RPATH or RUNPATH as directories."""
+        text = by.facts.rpath if via is Via.RPATH else by.facts.runpath
+        if text is None:
+            return ()
+        known = self._lists.get((by, via))
+        if known is None:
+            known = self._lists[by, via] = self._directories(by, via, text)
+        return known
+
+    def _directories(self, by: Object, via: Via, text: str) -> tuple[Where, ...]:
+        found: dict[str, Where] = {}
+        for directory, origin in self.elements(by, text):
+            if not directory.startswith("/"):
+                # Taken from wherever the program is started: there is nothing to copy.
+                words = f"{by.path} searches {directory or '.'!r} below the current directory ({via})"
+                self.remarks[by] = (*self.remarks.get(by, ()), words)
+                continue
+            directory = directory.rstrip("/") or "/"
+            found.setdefault(directory, Where(directory, via, f"{via} {directory}", by.main and origin))
+        return tuple(found.values())
+
+
+def join(directory: str, name: str) -> str:
+    """Join two paths as the linkers do."""
+    return f"/{name}" if directory == "/" else f"{directory}/{name}"
+
+
+def fatal(error: Failure, name: str, by: Object) -> Failure:
+    """Say who asked for the file that stops the linker."""
+    hint = "the run-time linker stops at this file: replace it, or take it out of the way"
+    if isinstance(error, Unreadable):
+        hint = "the run-time linker would open this file: let it be read, or take it out of the way"
+    return Failure(f"{error.message}, needed by {by.path} as {name}", hint=hint)
+
+
+def make_edge(
+    name: str,
+    by: Object,
+    answer: Answer,
+    *,
+    say: Callable[[str], str] | None = None,
+    via: Via | None = None,
+    optional: bool = False,
+) -> Edge:
+    """Turn an answer into an edge; ``say`` gives the words before "found in ...", ``via`` the kind."""
+    said = say(name) if say else f"needs {name}"
+    if not answer.found:
+        missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None
+        return Edge(name, None, (), missing=missing, failure=answer.failure, optional=optional)
+    first = answer.found[0]
+    load = Load(name, first.target.path, by.path, via or first.via, f"{said}, {first.words}", optional)
+    if len(answer.found) == 1 and not (first.cached or first.hint or first.warning or first.brings):
+        return Edge(name, first.target, (load,), optional=optional)
+    copies = answer.found[1:]
+    return Edge(
+        name,
+        first.target,
+        (
+            load,
+            *(
+                Load(name, copy.target.path, by.path, copy.via, f"{said}: {copy.words}", optional)
+                for copy in copies
+            ),
+        ),
+        tuple(copy.target for copy in copies),
+        cache=tuple((name, found.target.path) for found in answer.found if found.cached),
+        hint=first.hint,
+        warning=first.warning,
+        brings=first.brings,
+        optional=optional,
+    )

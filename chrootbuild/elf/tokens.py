@@ -1,0 +1,34 @@
+"""Dynamic string tokens: $ORIGIN, $LIB, $PLATFORM and FreeBSD's, as ld.so(8) and rtld(1) replace them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+__all__ = ["expand", "uses"]
+
+# glibc takes $NAME only where no further letter, digit or underscore follows.
+_GNU = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM))(?![A-Za-z0-9_])")
+_MOST = 64  # combinations of alternatives
+
+
+def uses(text: str, token: str) -> bool:
+    """Tell whether glibc finds this token in the text."""
+    return any(token in match.groups() for match in _GNU.finditer(text))
+
+
+def expand(text: str, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return the text with glibc's tokens replaced, once for each alternative value, best first.
+
+    A token without a value gives no text at all: glibc drops such an element.
+    """
+    if "$" not in text:
+        return (text,)
+    texts = [""]
+    end = 0
+    for match in _GNU.finditer(text):
+        before = text[end : match.start()]
+        choices = values.get(match[1] or match[2], ())
+        texts = [head + before + choice for head in texts for choice in choices][:_MOST]
+        end = match.end()
+    return tuple(head + text[end:] for head in texts)

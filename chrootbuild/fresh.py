@@ -1,0 +1,290 @@
+"""What is stale, and why: the plan held against the record, the sources and the root (law 5)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
+from chrootbuild.draft import split
+from chrootbuild.errors import Failure
+from chrootbuild.host import Signature, signature
+from chrootbuild.record import RECIPE, Installed, Record
+from chrootbuild.root import Root, kind_of
+from chrootbuild.stage import copy_digest, open_source, privileged
+
+__all__ = ["Change", "Comparison", "applicable", "compare", "inspect"]
+
+INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
+_CONTENT = (Kind.FILE, Kind.TEXT, Kind.DATABASE)
+_NOTHING: Signature = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a build would do with one path, and the reason."""
+
+    path: str
+    action: str  # install, replace, remove, keep
+    reason: str
+    artifact: Artifact | None = None  # None: remove
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Every path of plan and record with its change; ``known`` is the record after a look at all."""
+
+    changes: Mapping[str, Change]
+    known: Mapping[str, Installed]  # of what is kept: signatures brought up to date
+    children: Mapping[str, tuple[str, ...]]  # the paths of changes, by their directory
+    skipped: tuple[Skipped, ...] = ()  # what cannot be applied without root
+
+    @property
+    def stale(self) -> dict[str, Change]:
+        """Return what a build would do something about."""
+        return {path: change for path, change in self.changes.items() if change.action != KEEP}
+
+
+def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
+    """Return the artifacts that this user can make, and what has to stay undone.
+
+    Without root there are no device nodes, and everything belongs to the caller.
+    """
+    if privileged():
+        return dict(plan.artifacts), ()
+    artifacts, skipped = {}, []
+    uid, gid = os.geteuid(), os.getegid()
+    for path, artifact in plan.artifacts.items():
+        if artifact.kind is Kind.NODE:
+            skipped.append(Skipped(path, f"a device node ({artifact.device}) needs root"))
+            continue
+        if (artifact.uid, artifact.gid) != (uid, gid):
+            skipped.append(Skipped(path, f"the owner {artifact.uid}:{artifact.gid} needs root"))
+        artifacts[path] = replace(artifact, uid=uid, gid=gid, capabilities=False)
+    return artifacts, tuple(skipped)
+
+
+def compare(plan: Plan, record: Record | None, root: Root | None) -> Comparison:
+    """Compare everything; reads content only where a signature does not prove it unchanged."""
+    artifacts, skipped = applicable(plan)
+    installed: Mapping[str, Installed] = {} if record is None else record.artifacts
+    proven = record is not None and record.recipe == RECIPE
+    changes: dict[str, Change] = {}
+    known: dict[str, Installed] = {}
+    for path in sorted(artifacts, key=lambda path: (split(path)[0], path)):  # a directory at a time
+        artifact = artifacts[path]
+        state, reason, action = _look(artifact, installed.get(path), root, proven)
+        if state is not None:
+            known[path] = state
+        changes[path] = Change(path, action, reason, artifact)
+    for path, entry in installed.items():
+        if path not in artifacts and (entry.kind != Kind.NODE or privileged()):
+            changes[path] = _orphan(path, entry, root)
+            known[path] = entry
+    return Comparison(dict(sorted(changes.items())), known, by_directory(changes), skipped)
+
+
+def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return paths grouped by the directory that holds them."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(split(path)[0], []).append(path)
+    return {directory: tuple(group) for directory, group in groups.items()}
+
+
+def _orphan(path: str, entry: Installed, root: Root | None) -> Change:
+    """Say what happens to something of ours that nothing needs any more (law 6)."""
+    info = None if root is None else root.lstat(path)
+    reason = "nothing needs it any more"
+    if root is None or info is None:
+        return Change(path, REMOVE, f"{reason}; it is gone already")
+    if _kind_differs(entry, info):
+        return Change(
+            path, KEEP, f"{reason}, but {kind_of(info.st_mode)} that is not ours is there: it stays"
+        )
+    changed = entry.kind in _CONTENT and _inspect_content(root, path, entry, info)
+    if changed or (entry.kind == Kind.LINK and root.readlink(path) != entry.detail):
+        return Change(path, KEEP, f"{reason}, but it was changed in the root: it stays")
+    return Change(path, REMOVE, reason)
+
+
+def _look(
+    artifact: Artifact, entry: Installed | None, root: Root | None, proven: bool
+) -> tuple[Installed | None, str, str]:
+    """Return what is known to be installed, the reason, and the action for one artifact."""
+    info = None if root is None else root.lstat(artifact.path)
+    if info is None:
+        return entry, "absent in the root", INSTALL
+    assert root is not None
+    wanted = _wanted(artifact, entry, proven)
+    if isinstance(wanted, str):
+        return entry, wanted, REPLACE
+    reason = inspect(root, artifact.path, wanted, info)
+    if reason:
+        return entry, reason, REPLACE
+    return replace(wanted, root=root_signature(info)), "", KEEP
+
+
+def root_signature(info: os.stat_result) -> Signature:
+    """Return what proves an installed path unchanged; a directory's times are the daemon's."""
+    if stat.S_ISDIR(info.st_mode):
+        return (info.st_ino, 0, 0, info.st_mode)
+    return signature(info)
+
+
+# -- what should be there ------------------------------------------------------------------
+
+
+def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Installed | str:
+    """Return what should be in the root, or the reason why what was installed is out of date.
+
+    The reason comes from source and record alone; the root is looked at after that.
+    """
+    base = Installed(artifact.kind, artifact.mode, artifact.uid, artifact.gid)
+    if entry is not None and proven:
+        base = replace(base, root=entry.root)
+        if entry.kind != artifact.kind:
+            return f"was a {entry.kind}, is a {artifact.kind} now"
+    match artifact.kind:
+        case Kind.LINK:
+            if entry is not None and proven and entry.detail != artifact.link:
+                return f"link points to {artifact.link} now"
+            wanted: Installed | str = replace(base, detail=artifact.link)
+        case Kind.NODE:
+            wanted = replace(base, detail=str(artifact.device))
+        case Kind.TEXT:
+            wanted = replace(base, detail=sha256(artifact.content))
+        case Kind.DATABASE:
+            wanted = _wanted_database(artifact, entry if proven else None, base)
+        case Kind.FILE:
+            wanted = _wanted_file(artifact, entry if proven else None, base)
+        case _:
+            wanted = base
+    if isinstance(wanted, str) or entry is None or not proven:
+        return wanted
+    if entry.detail and wanted.detail != entry.detail:
+        return "the content to write differs" if artifact.kind is Kind.TEXT else f"is {wanted.detail} now"
+    if (entry.uid, entry.gid) != (wanted.uid, wanted.gid):
+        return f"owner is {wanted.uid}:{wanted.gid} now, not {entry.uid}:{entry.gid}"
+    if entry.mode != wanted.mode:
+        return f"mode is {wanted.mode:04o} now, not {entry.mode:04o}"
+    return wanted
+
+
+def sha256(content: bytes) -> str:
+    """Return the hex digest that the record keeps of a content."""
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
+    assert artifact.recipe is not None
+    inputs = artifact.recipe.digest()
+    if entry is None:
+        return replace(base, detail=sha256(artifact.recipe.render()), inputs=inputs)
+    if entry.inputs != inputs:
+        return f"{', '.join(artifact.after)} changed"
+    return replace(base, detail=entry.detail, inputs=inputs)
+
+
+def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
+    """Read the source only where its signature does not prove it unchanged."""
+    if entry is not None and entry.path == artifact.source and entry.source != _NOTHING:
+        try:
+            info = os.lstat(artifact.source)
+        except OSError as error:
+            raise Failure(f"cannot read {artifact.source}: {error.strerror}") from None
+        if signature(info) == entry.source:
+            return replace(
+                base,
+                detail=entry.detail,
+                mtime_ns=entry.mtime_ns,
+                capability=entry.capability,
+                path=entry.path,
+                source=entry.source,
+            )
+    fd = open_source(artifact)
+    try:
+        before = os.fstat(fd)
+        digest, capability, seen = copy_digest(fd, artifact, before)
+    finally:
+        os.close(fd)
+    if entry is not None and entry.detail != digest:
+        return "content differs from the host's"
+    if entry is not None and entry.mtime_ns != before.st_mtime_ns:
+        return "modification time differs from the host's"
+    if entry is not None and entry.capability != capability:
+        return "capabilities differ from the host's"
+    return replace(
+        base,
+        detail=digest,
+        mtime_ns=before.st_mtime_ns,
+        capability=capability,
+        path=artifact.source,
+        source=seen,
+    )
+
+
+# -- what is there -------------------------------------------------------------------------
+
+
+def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
+    """Return how a path of the root differs from what should be there; empty where it does not.
+
+    An unchanged signature proves the content, but for ``closely`` (verify):
+    then every byte is read.
+    """
+    if _kind_differs(wanted, info):
+        return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
+    if info.st_dev != root.dev:
+        raise Failure(
+            f"cannot install {root.real(path)}: another filesystem is mounted there",
+            hint="unmount it, or leave the path out of the target",
+        )
+    if (info.st_uid, info.st_gid) != (wanted.uid, wanted.gid):
+        return f"owner is {info.st_uid}:{info.st_gid}, not {wanted.uid}:{wanted.gid}"
+    if wanted.kind == Kind.LINK:
+        text = root.readlink(path)
+        return "" if text == wanted.detail else f"link points to {text}, not to {wanted.detail}"
+    if stat.S_IMODE(info.st_mode) != wanted.mode:
+        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
+    if wanted.kind == Kind.NODE:
+        here = f"{'char' if stat.S_ISCHR(info.st_mode) else 'block'} {os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+        return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
+    if wanted.kind == Kind.DIRECTORY:
+        return ""
+    return _inspect_content(root, path, wanted, None if closely else info)
+
+
+def _inspect_content(root: Root, path: str, wanted: Installed, info: os.stat_result | None) -> str:
+    if info is not None and signature(info) == wanted.root:
+        return ""
+    seen = root.observe(path)
+    if seen is None:
+        return "cannot be read"
+    if seen.sha256 != wanted.detail:
+        return "content differs from what was installed"
+    if wanted.mtime_ns and seen.stat.st_mtime_ns != wanted.mtime_ns:
+        return "modification time differs from what was installed"
+    expected = (("security.capability", bytes.fromhex(wanted.capability)),) if wanted.capability else ()
+    if seen.xattrs != expected:
+        names = ", ".join(name for name, _ in seen.xattrs) or "none"
+        return f"extended attributes differ from what was installed: {names}"
+    return ""
+
+
+def _kind_differs(entry: Installed, info: os.stat_result) -> bool:
+    checks = {
+        Kind.LINK: stat.S_ISLNK,
+        Kind.DIRECTORY: stat.S_ISDIR,
+        Kind.NODE: lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    }
+    check = checks.get(Kind(entry.kind), stat.S_ISREG)
+    return not check(info.st_mode)
+
+
+def _article(kind: str) -> str:
+    return {"node": "a device", "text": "a file", "database": "a file"}.get(kind, f"a {kind}")

@@ -1,0 +1,177 @@
+"""The last steps of a process that becomes a confined program; also run by itself, under strace.
+
+A process that joins a pid namespace stays outside, its next child is in. So :func:`start`
+forks: the child joins the inside view, gives up what it may not have, and runs the program; the
+parent reports the child's pid and what went wrong, and ends. See pid_namespaces(7), setns(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
+from chrootbuild import syscalls
+from chrootbuild.privileges import User, cut_capabilities, reset_signals, switch_user
+
+__all__ = ["MARK", "Entry", "Report", "read_report", "start", "traced_argv"]
+
+# The last path that is asked for before the program's own execve(2): what a trace shows up to
+# here is not the program's.
+MARK = "/.chrootbuild-the-program-starts-here"
+_CODE = "import sys; sys.path.insert(0, sys.argv[2]); from chrootbuild.inside import main; main(int(sys.argv[1]))"
+_ALL_CALLS = "%file,%process,%creds,chdir,fchdir,connect,bind,getdents64,fchown,fchmod"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What to run inside, and the descriptors that lead there."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    user: User
+    nested: bool  # the user is not mapped: a user namespace of its own shows the caller as that user
+    view: int  # the inside view's mount namespace
+    pids: int  # its pid namespace
+    report: int  # a pipe to write the report to
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a start went; no pid: nothing was started."""
+
+    pid: int = 0  # in the pid namespace of the host view
+    step: str = ""  # what failed: "cannot STEP"
+    errno: int = 0
+    found: bool = False  # the program is there, though exec says ENOENT: its interpreter is not
+
+
+def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> list[str]:
+    """Return a command that runs ``entry`` under strace(1), its text going to the file ``trace``.
+
+    The program stays a child of its caller's (-D). Only the calls that are looked at stop it
+    (--seccomp-bpf), which sets no_new_privs; with ``privileges`` setuid programs gain theirs
+    all the same, and every call stops. The descriptors of ``entry`` become inheritable.
+    """
+    memory = os.memfd_create("entry", 0)
+    os.write(memory, json.dumps(asdict(entry)).encode())
+    for fd in (entry.view, entry.pids, entry.report):
+        os.set_inheritable(fd, True)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    options = [
+        "-D",
+        "-f",
+        "-y",
+        *([] if privileges else ["--seccomp-bpf"]),
+        "-o",
+        trace,
+        "-e",
+        f"trace={_ALL_CALLS}",
+    ]
+    helper = [sys.executable, "-I", "-S", "-B", "-c", _CODE, str(memory), package]
+    return [strace, *options, "--", *helper]
+
+
+def main(memory: int) -> None:
+    """Run the entry that a descriptor holds; this is what strace(1) runs."""
+    with os.fdopen(memory, "rb") as file:
+        file.seek(0)
+        values = json.load(file)
+    user = User(**values.pop("user"))
+    entry = Entry(user=User(user.uid, user.gid, tuple(user.groups)), **values)
+    for fd in (entry.view, entry.pids, entry.report):
+        os.set_inheritable(fd, False)
+    start(entry)
+
+
+def start(entry: Entry) -> NoReturn:
+    """Run the program as a child of this process, report, and end this process."""
+    try:
+        report = _start(entry)
+    except OSError as error:
+        report = Report(step="join the pid namespace", errno=error.errno or errno.EIO)
+    os.write(entry.report, json.dumps(asdict(report)).encode() + b"\n")
+    os._exit(0)
+
+
+def read_report(fd: int) -> Report:
+    """Return what :func:`start` writes to a pipe, and close it; nothing written: nothing was started.
+
+    The end of the pipe is no sign: strace(1) has it too, and lives on.
+    """
+    with os.fdopen(fd, "rb") as file:
+        line = file.readline()
+    return Report(**json.loads(line)) if line else Report(step="start it")
+
+
+def _start(entry: Entry) -> Report:
+    syscalls.setns(entry.pids, syscalls.CLONE_NEWPID)
+    told, tell = os.pipe()
+    waits, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        os.close(go)
+        _become(entry, tell, waits)
+    os.close(tell)
+    os.close(waits)
+    text = b""
+    while data := os.read(told, 4096):
+        if data.startswith(b"u"):  # its user namespace is there
+            _map_one(child, entry.user)
+            os.write(go, b"g")
+            data = data[1:]
+        text += data
+    failed = json.loads(text) if text else {}
+    return Report(pid=child, **failed)
+
+
+def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
+    """Turn this process into the program; or tell what failed, and end."""
+    step, found = "enter the root", False
+    try:
+        syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
+        os.setsid()  # no terminal: nothing can be typed into it
+        os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        reset_signals()
+        step = f"switch to {entry.user.uid}:{entry.user.gid}"
+        if entry.nested:
+            syscalls.unshare(syscalls.CLONE_NEWUSER)
+            os.write(tell, b"u")
+            os.read(waits, 1)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
+        cut_capabilities()
+        if entry.nested:
+            os.setresuid(entry.user.uid, entry.user.uid, entry.user.uid)
+            syscalls.capset(0, 0)
+        else:
+            switch_user(entry.user)
+        os.closerange(3, min(tell, waits))
+        os.closerange(min(tell, waits) + 1, max(tell, waits))
+        os.closerange(max(tell, waits) + 1, 1 << 20)
+        step = f"run {entry.argv[0]}"
+        found = os.access(MARK, os.F_OK)
+        os.execvpe(entry.argv[0], list(entry.argv), dict(entry.env))
+    except OSError as error:
+        found = os.path.exists(entry.argv[0])
+        failed = {"step": step, "errno": error.errno or errno.EIO, "found": found}
+        os.write(tell, json.dumps(failed).encode())
+    finally:
+        os._exit(127)
+
+
+def _map_one(pid: int, user: User) -> None:
+    """Show the only id there is, 0, as the user's: user_namespaces(7)."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user.uid} 0 1"),
+        ("gid_map", f"{user.gid} 0 1"),
+    ):
+        with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+            file.write(text)

@@ -1,0 +1,117 @@
+"""What a confined program may still do: its capabilities, its user, and the ids of a user namespace."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+
+from chrootbuild import syscalls
+
+__all__ = ["KEPT", "ROOT", "User", "cut_capabilities", "map_ids", "reset_signals", "switch_user"]
+
+# Numbers of include/uapi/linux/capability.h: what services need to bind, to change user, to chroot
+# and to care for their files. Left out is all that reaches beyond the root: SYS_ADMIN, MKNOD,
+# SYS_PTRACE, SYS_MODULE, SYS_TIME, DAC_READ_SEARCH (open_by_handle_at(2) is a way out), ...
+KEPT = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_FSETID": 4,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_BIND_SERVICE": 10,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_AUDIT_WRITE": 29,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a program runs as; numbers only, for the root may know no names."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+ROOT = User(0, 0)
+
+
+def cut_capabilities() -> None:
+    """Give up all capabilities but KEPT, also for every program run later. Raises OSError.
+
+    no_new_privs is left alone: su(1) and the like are services too, and no setuid program
+    can gain more than the bounding set.
+    """
+    kept = 0
+    for number in KEPT.values():
+        kept |= 1 << number
+    for number in range(64):
+        try:
+            syscalls.prctl(syscalls.PR_CAPBSET_READ, number)
+        except OSError:
+            break  # the last one this kernel knows was before
+        if not kept >> number & 1:
+            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+    syscalls.capset(kept, 0)
+
+
+def switch_user(user: User) -> None:
+    """Become ``user``: groups first, the uid last. Raises OSError: EINVAL for an id that is not mapped."""
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def reset_signals() -> None:
+    """Give every signal its default action, and block none: Python ignores SIGPIPE."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def map_ids(pid: int) -> bool:
+    """Map the ids of the user namespace of ``pid``; tell whether more than the caller's own are there.
+
+    With newuidmap(1) and a range of ours in /etc/subuid and /etc/subgid the ids from 1 on are
+    those of the range. Without them 0 is the caller, and nobody else exists. Raises OSError.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    users, groups = _range("/etc/subuid", uid), _range("/etc/subgid", uid)
+    if users and groups and shutil.which("newuidmap") and shutil.which("newgidmap"):
+        tools = (
+            ["newuidmap", str(pid), "0", str(uid), "1", "1", *users],
+            ["newgidmap", str(pid), "0", str(gid), "1", "1", *groups],
+        )
+        if all(subprocess.run(argv, check=False, capture_output=True).returncode == 0 for argv in tools):
+            return True
+    _write(f"/proc/{pid}/setgroups", "deny")
+    _write(f"/proc/{pid}/uid_map", f"0 {uid} 1\n")
+    _write(f"/proc/{pid}/gid_map", f"0 {gid} 1\n")
+    return False
+
+
+def _range(path: str, uid: int) -> tuple[str, str] | None:
+    """Return first id and count of a user's line in /etc/subuid or /etc/subgid: subuid(5)."""
+    try:
+        names = {str(uid), pwd.getpwuid(uid).pw_name}
+    except KeyError:
+        names = {str(uid)}
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip().split(":") for line in file]
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next(((first, count) for name, first, count in lines if name in names), None)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

@@ -1,0 +1,100 @@
+"""What people read: changes and reasons, one fact a line; nothing here knows a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from chrootbuild.artifact import Plan, Reason
+
+if TYPE_CHECKING:
+    from chrootbuild.fresh import Change
+    from chrootbuild.publish import Published
+
+__all__ = ["all_chains", "chains", "changes_text", "printable", "table", "why_text"]
+
+_MANY = 40  # installs; a first build's list says nothing that plan does not
+
+
+def printable(text: str) -> str:
+    """Return a text in which no control character can move a cursor or fake a line."""
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return safe.encode("utf-8", "backslashreplace").decode()
+
+
+def table(rows: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return rows of action, path and reason as aligned lines."""
+    cells = [(action, printable(path), printable(reason)) for action, path, reason in rows]
+    width = min(max((len(path) for _, path, _ in cells), default=0), 60)
+    return [f"  {action:8} {path:{width}}  {reason}".rstrip() for action, path, reason in cells]
+
+
+def changes_text(
+    name: str, root: str, stale: Mapping[str, Change], published: Published, first: bool
+) -> str:
+    """Return what a build did: a line each, but for the many of a first build."""
+    rows = [(change.action, path, change.reason) for path, change in stale.items()]
+    counts = {action: sum(row[0] == action for row in rows) for action in ("install", "replace", "remove")}
+    if first or counts["install"] > _MANY:
+        rows = [row for row in rows if row[0] != "install"] if counts["install"] > _MANY else rows
+    lines = [f"{name}  {printable(root)}", *table(rows)]
+    lines += [f"  stays    {printable(path)}  it holds what was not installed by us" for path in published.stays]
+    lines.append(
+        f"{counts['install']} installed, {counts['replace']} replaced, {counts['remove']} removed,"
+        f" published in {published.window * 1000:.1f} ms"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def chains(plan: Plan, path: str) -> list[list[str]]:
+    """Return for each reason of a path the shortest chain of words from a key to it."""
+    return _chains(plan, path, _shortest(plan))
+
+
+def all_chains(plan: Plan) -> dict[str, list[list[str]]]:
+    """Return ``chains`` for every path of a plan."""
+    best = _shortest(plan)
+    return {path: _chains(plan, path, best) for path in plan.reasons}
+
+
+def _chains(plan: Plan, path: str, best: Mapping[str, list[str]]) -> list[list[str]]:
+    found = []
+    for reason in plan.reasons.get(path, ()):
+        if reason.parent and reason.parent not in best:
+            continue
+        chain = best.get(reason.parent, []) if reason.parent else []
+        line = f"{reason.parent}  {reason.words}" if reason.parent else reason.words
+        if line not in chain:
+            found.append([*chain, line])
+    return found
+
+
+def _shortest(plan: Plan) -> dict[str, list[str]]:
+    """Return the shortest chain to every path, found breadth-first from the keys."""
+    children: dict[str, list[tuple[str, Reason]]] = {}
+    best: dict[str, list[str]] = {}
+    level = []
+    for path, reasons in plan.reasons.items():
+        for reason in reasons:
+            if reason.parent:
+                children.setdefault(reason.parent, []).append((path, reason))
+            elif path not in best:
+                best[path] = [reason.words]
+                level.append(path)
+    while level:
+        deeper = []
+        for parent in level:
+            for path, reason in children.get(parent, ()):
+                if path not in best:
+                    best[path] = [*best[parent], f"{parent}  {reason.words}"]
+                    deeper.append(path)
+        level = deeper
+    return best
+
+
+def why_text(plan: Plan, path: str) -> str:
+    """Return the chains of a path as indented lines."""
+    lines: list[str] = []
+    for chain in chains(plan, path):
+        lines += [f"{'  ' * depth}{printable(words)}" for depth, words in enumerate(chain)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,362 @@
+"""A root from inside: every path is walked by directory descriptors (law 3).
+
+No link is followed, no mount is crossed, no existing file is opened for
+writing. A daemon that was taken over may own the tree and change it between
+two calls: a descriptor that was opened stays what it was, and a name is only
+ever used together with the descriptor of its directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chrootbuild import syscalls
+from chrootbuild.draft import split
+from chrootbuild.errors import Failure
+
+__all__ = ["Observed", "Root", "kind_of", "open_root", "read_root", "sha256_of"]
+
+_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_CHUNK = 1 << 20  # bytes
+# Attributes that the system puts on files by itself are no drift.
+_SYSTEM_XATTRS = {"security.selinux", "security.ima", "security.evm", "security.apparmor"}
+_OPENAT2 = (
+    syscalls.RESOLVE_BENEATH
+    | syscalls.RESOLVE_NO_SYMLINKS
+    | syscalls.RESOLVE_NO_XDEV
+    | syscalls.RESOLVE_NO_MAGICLINKS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A regular file of a root, read: its content's digest and its extended attributes."""
+
+    stat: os.stat_result
+    sha256: str
+    xattrs: tuple[tuple[str, bytes], ...]
+
+
+def kind_of(mode: int) -> str:
+    """Return what a mode means, in the words of messages."""
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFLNK: "a link",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something unknown")
+
+
+def sha256_of(fd: int) -> str:
+    """Return the hex digest of what can be read from a descriptor, from its start."""
+    digest, offset = hashlib.sha256(), 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+class Root:
+    """An open root directory. Use as a context manager: it holds descriptors.
+
+    ``path`` is where it is; after it was opened only ``fd`` counts. ``dev``
+    is its filesystem: nothing on another one is ours.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.dev = os.fstat(fd).st_dev
+        self._held: dict[str, int] = {}
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        os.close(self.fd)
+
+    def release(self) -> None:
+        """Close the descriptors held of directories below the root."""
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
+
+    def real(self, path: str) -> str:
+        """Return the real path of a path in the root, for messages and for doit."""
+        return self.path if path == "/" else self.path + path
+
+    # -- directories -----------------------------------------------------------------------
+
+    def directory(self, path: str) -> int | None:
+        """Return a descriptor of a directory in the root; it stays open until ``release``.
+
+        None where it is absent, or a link or anything else stands on the way.
+        Raises Failure where another filesystem is mounted on the way.
+        """
+        if path == "/":
+            return self.fd
+        fd = self._held.get(path)
+        if fd is not None:
+            return fd
+        if len(self._held) >= 64:  # the usual limit of open files is 1024, and callers go by directory
+            self.release()
+        try:
+            fd = self._descend(path)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise Failure(
+                    f"cannot enter {self.real(path)}: another filesystem is mounted on the way",
+                    hint="unmount it, or leave what is below it out of the target",
+                ) from None
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise Failure(f"cannot enter {self.real(path)}: {error.strerror}") from None
+        self._held[path] = fd
+        return fd
+
+    def _descend(self, path: str) -> int:
+        try:
+            return syscalls.openat2(self.fd, path[1:], _STEP, _OPENAT2)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+        here = os.dup(self.fd)
+        try:
+            for part in path[1:].split("/"):
+                deeper = os.open(part, _STEP, dir_fd=here)
+                os.close(here)
+                here = deeper
+                if os.fstat(here).st_dev != self.dev:
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        except BaseException:
+            os.close(here)
+            raise
+        return here
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return what is at a path, itself not followed; None if nothing, or no way leads there."""
+        parent, name = split(path)
+        fd = self.directory(parent)
+        if fd is None:
+            return None
+        if not name:
+            return os.fstat(fd)
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Failure(f"cannot look at {self.real(path)}: {error.strerror}") from None
+
+    def readlink(self, path: str) -> str:
+        """Return a link's text; empty where there is no link."""
+        parent, name = split(path)
+        fd = self.directory(parent)
+        try:
+            return "" if fd is None else os.readlink(name, dir_fd=fd)
+        except OSError:
+            return ""
+
+    def open(self, path: str) -> int | None:
+        """Open a regular file for reading; None where there is none, or a link on the way."""
+        parent, name = split(path)
+        directory = self.directory(parent)
+        if directory is None:
+            return None
+        try:
+            fd = os.open(name, _FILE, dir_fd=directory)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM):
+                return None
+            raise Failure(f"cannot read {self.real(path)}: {error.strerror}") from None
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_dev != self.dev:
+            os.close(fd)
+            return None
+        return fd
+
+    def observe(self, path: str) -> Observed | None:
+        """Read a regular file whole; None where there is none."""
+        fd = self.open(path)
+        if fd is None:
+            return None
+        try:
+            return Observed(os.fstat(fd), sha256_of(fd), xattrs_of(fd))
+        except OSError as error:
+            raise Failure(f"cannot read {self.real(path)}: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the sorted names in a directory; empty where there is none."""
+        fd = self.directory(path)
+        return [] if fd is None else sorted(os.listdir(fd))
+
+    def walk(self, below: str = "/", *, skip: Iterable[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield everything below a directory, sorted, parents first; other filesystems are left out."""
+        left_out = set(skip)
+        stack = [below]
+        while stack:
+            here = stack.pop()
+            deeper = []
+            for name in self.listdir(here):
+                path = f"/{name}" if here == "/" else f"{here}/{name}"
+                if path in left_out or (info := self.lstat(path)) is None:
+                    continue
+                yield path, info
+                if stat.S_ISDIR(info.st_mode) and info.st_dev == self.dev:
+                    deeper.append(path)
+            stack.extend(reversed(deeper))
+
+    # -- changing --------------------------------------------------------------------------
+
+    def parent(self, path: str) -> tuple[int, str]:
+        """Return the descriptor of the directory that holds ``path``, and the name in it.
+
+        Raises Failure where it is not there: somebody changed the root meanwhile.
+        """
+        above, name = split(path)
+        fd = self.directory(above)
+        if fd is None:
+            raise Failure(
+                f"cannot install {self.real(path)}: {self.real(above)} is not a directory of the root any more",
+                hint="something in the root changes it; stop it and build again",
+            )
+        return fd, name
+
+    def unlink(self, path: str) -> None:
+        """Remove one name, never what it leads to; nothing there is success."""
+        above, name = split(path)
+        fd = self.directory(above)
+        if fd is None:
+            return
+        try:
+            os.unlink(name, dir_fd=fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Failure(f"cannot remove {self.real(path)}: {error.strerror}") from None
+
+    def rmdir(self, path: str) -> bool:
+        """Remove a directory if it is empty; tell whether it is gone."""
+        above, name = split(path)
+        fd = self.directory(above)
+        if fd is None:
+            return True
+        held = self._held.pop(path, None)
+        if held is not None:
+            os.close(held)
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
+                return False
+            raise Failure(f"cannot remove {self.real(path)}: {error.strerror}") from None
+        return True
+
+    def set_directory(self, path: str, mode: int, owner: tuple[int, int] | None) -> None:
+        """Give a directory of the root its owner and mode, through its descriptor."""
+        fd = self.directory(path)
+        if fd is None:
+            raise Failure(f"cannot change {self.real(path)}: it is not a directory of the root any more")
+        try:
+            if owner is not None:
+                os.fchown(fd, *owner)
+            os.fchmod(fd, mode)
+        except OSError as error:
+            raise Failure(f"cannot change {self.real(path)}: {error.strerror}") from None
+
+
+def xattrs_of(fd: int) -> tuple[tuple[str, bytes], ...]:
+    """Return a file's extended attributes but for those that the system sets by itself."""
+    try:
+        names = os.listxattr(fd)
+    except (OSError, AttributeError):  # a filesystem, or a system, without them
+        return ()
+    return tuple((name, os.getxattr(fd, name)) for name in sorted(names) if name not in _SYSTEM_XATTRS)
+
+
+def remove_tree(directory: int, name: str) -> None:
+    """Remove a name and all below it; no link is followed and no other filesystem entered."""
+    try:
+        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(info.st_mode):
+        os.unlink(name, dir_fd=directory)
+        return
+    fd = os.open(name, _STEP, dir_fd=directory)
+    try:
+        opened = os.fstat(fd)
+        if (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino) or opened.st_dev != os.fstat(
+            directory
+        ).st_dev:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        for child in os.listdir(fd):
+            remove_tree(fd, child)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=directory)
+
+
+def read_root(path: str) -> Root | None:
+    """Open an existing root; None where there is none. Raises Failure where it is a link."""
+    parent = os.path.realpath(os.path.dirname(path))
+    where = os.path.join(parent, os.path.basename(path))
+    try:
+        fd = os.open(where, _STEP)
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.lexists(where):
+            return None
+        raise Failure(
+            f"cannot use {where} as a root: it is {kind_of(os.lstat(where).st_mode)}, not a directory",
+            hint="name the directory itself in the target file's root",
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Failure(
+                f"cannot use {where} as a root: it is a symbolic link",
+                hint="name the directory itself in the target file's root",
+            ) from None
+        raise Failure(f"cannot open the root {where}: {error.strerror}") from None
+    return Root(where, fd)
+
+
+def open_root(path: str, trusted: Sequence[str] = ()) -> Root:
+    """Open a root, made with the parents that are missing (root's, 0755).
+
+    Raises Failure where it is a link, or where somebody else can write to one
+    of its parents (law 8): they could lead every later build elsewhere.
+    """
+    from chrootbuild.trust import refuse_untrusted
+
+    parent = os.path.dirname(path)
+    existing = parent
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    refuse_untrusted([existing, *trusted], what="a root's parent")
+    try:
+        os.makedirs(parent, mode=0o755, exist_ok=True)
+        found = read_root(path)
+        if found is None:
+            os.mkdir(path, 0o755)
+            found = read_root(path)
+    except OSError as error:
+        raise Failure(f"cannot make the root {path}: {error.strerror}") from None
+    assert found is not None
+    return found

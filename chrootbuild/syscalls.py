@@ -1,0 +1,287 @@
+"""The Linux system calls that Python's os module lacks, as functions that raise OSError.
+
+ctypes is imported by the first call, so that importing this module costs nothing. Where the
+C library has a function it is used; the others go through syscall(2) by the numbers that all
+architectures but Alpha share (include/uapi/asm-generic/unistd.h).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import struct
+import sys
+from typing import Any
+
+__all__ = [
+    "AT_RECURSIVE",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWUSER",
+    "MNT_DETACH",
+    "MOUNT_ATTR_RDONLY",
+    "MS_BIND",
+    "MS_NODEV",
+    "MS_NOEXEC",
+    "MS_NOSUID",
+    "MS_PRIVATE",
+    "MS_RDONLY",
+    "MS_REC",
+    "MS_REMOUNT",
+    "PR_CAPBSET_DROP",
+    "PR_CAPBSET_READ",
+    "PR_SET_DUMPABLE",
+    "PR_SET_PDEATHSIG",
+    "RENAME_EXCHANGE",
+    "RENAME_NOREPLACE",
+    "RESOLVE_BENEATH",
+    "RESOLVE_IN_ROOT",
+    "RESOLVE_NO_MAGICLINKS",
+    "RESOLVE_NO_SYMLINKS",
+    "RESOLVE_NO_XDEV",
+    "attach_mount",
+    "available",
+    "capset",
+    "clone_mount",
+    "mount",
+    "mount_setattr",
+    "openat2",
+    "pivot_root",
+    "prctl",
+    "renameat2",
+    "setns",
+    "syncfs",
+    "umount2",
+    "unshare",
+]
+
+# For openat2(2): include/uapi/linux/openat2.h.
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# For renameat2(2): include/uapi/linux/fs.h.
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+# For unshare(2): include/uapi/linux/sched.h.
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# For the mount calls: include/uapi/linux/mount.h.
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+MOUNT_ATTR_RDONLY = 1
+AT_RECURSIVE = 0x8000
+
+_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+
+# For prctl(2): include/uapi/linux/prctl.h.
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+
+_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
+_NUMBERS = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
+_FUNCTIONS = ("renameat2", "syncfs", "unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "capset")
+
+
+def available(name: str) -> bool:
+    """Tell whether the call of this name exists here; a kernel that lacks it answers ENOSYS."""
+    if not sys.platform.startswith("linux"):
+        return False
+    if name in _FUNCTIONS:
+        return hasattr(_libc(), name)
+    # No descriptor, no path, no structure: a kernel that knows the call says EINVAL or EFAULT.
+    _syscall(name, -1, None, None, 0)
+    return _errno() not in (errno.ENOSYS, errno.EPERM)
+
+
+def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    """Open ``path`` below a directory descriptor and return a new close-on-exec descriptor.
+
+    ``resolve`` is made of RESOLVE_*: see openat2(2). ``mode`` only counts with O_CREAT or
+    O_TMPFILE. Raises OSError: ELOOP for a link that is not allowed, EXDEV for a way out,
+    ENOSYS before Linux 5.6.
+    """
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    name = _path(path)
+    while True:
+        result = _syscall("openat2", dir_fd, name, how, len(how))
+        if result >= 0:
+            return result
+        # EAGAIN: a rename or mount happened at the same time, the kernel could not be sure.
+        if _errno() not in (errno.EAGAIN, errno.EINTR):
+            raise _error(path)
+
+
+def renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> None:
+    """Rename with RENAME_EXCHANGE or RENAME_NOREPLACE, see rename(2).
+
+    Raises OSError: EINVAL where the filesystem knows no such flag, EEXIST for NOREPLACE,
+    ENOENT for EXCHANGE when either is absent.
+    """
+    if _function("renameat2")(old_fd, _path(old), new_fd, _path(new), flags):
+        raise _error(old, new)
+
+
+def syncfs(fd: int) -> None:
+    """Write out the filesystem that ``fd`` is on, and wait. Raises OSError: EIO, ENOSPC, EDQUOT."""
+    if _function("syncfs")(fd):
+        raise _error()
+
+
+def unshare(flags: int) -> None:
+    """Move the caller into new namespaces (CLONE_NEW*), see namespaces(7). Raises OSError: EPERM, ENOSPC."""
+    if _function("unshare")(flags):
+        raise _error()
+
+
+def setns(fd: int, kind: int) -> None:
+    """Join the namespace that ``fd`` refers to; ``kind`` is its CLONE_NEW*. Raises OSError."""
+    if _function("setns")(fd, kind):
+        raise _error()
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """Mount a filesystem, bind a tree, or change a mount. Raises OSError naming ``target``."""
+    if _function("mount")(_path(source), _path(target), _path(kind), flags, _path(options)):
+        raise _error(target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """Unmount what is at a path. Raises OSError naming ``target``."""
+    if _function("umount2")(_path(target), flags):
+        raise _error(target)
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make ``new`` the root of this mount namespace, the old one at ``old``. Raises OSError."""
+    if _function("pivot_root")(_path(new), _path(old)):
+        raise _error(new)
+
+
+def mount_setattr(path: str, flags: int, attributes: int, propagation: int) -> None:
+    """Set MOUNT_ATTR_* and the propagation (MS_PRIVATE) of a mount.
+
+    With AT_RECURSIVE all mounts below it change too, or none. Raises OSError: ENOSYS before
+    Linux 5.12.
+    """
+    attributes_set = struct.pack("=QQQQ", attributes, 0, propagation, 0)
+    if _syscall("mount_setattr", _AT_FDCWD, _path(path), flags, attributes_set, len(attributes_set)) < 0:
+        raise _error(path)
+
+
+def clone_mount(path: str) -> int:
+    """Return a descriptor of a copy of what is mounted at ``path``, in no namespace yet.
+
+    ``path`` may be a file: the copy shows that file. This is open_tree(2). Raises OSError:
+    ENOSYS before Linux 5.2.
+    """
+    result = _syscall("open_tree", _AT_FDCWD, _path(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    if result < 0:
+        raise _error(path)
+    return result
+
+
+def attach_mount(fd: int, path: str) -> None:
+    """Mount what :func:`clone_mount` returned at ``path``, a link at its end not followed: move_mount(2)."""
+    if _syscall("move_mount", fd, b"", _AT_FDCWD, _path(path), _MOVE_MOUNT_F_EMPTY_PATH) < 0:
+        raise _error(path)
+
+
+def prctl(option: int, argument: int) -> int:
+    """Do an operation on the calling thread that takes one argument. Raises OSError."""
+    result = int(_function("prctl")(option, argument, 0, 0, 0))
+    if result < 0:
+        raise _error()
+    return result
+
+
+def capset(permitted: int, inheritable: int) -> None:
+    """Set this thread's capabilities, effective as permitted, from bit sets. Raises OSError."""
+    low, high = 0xFFFFFFFF, 32
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    words = (permitted & low, permitted & low, inheritable & low)
+    more = (permitted >> high, permitted >> high, inheritable >> high)
+    if _function("capset")(header, struct.pack("=6I", *words, *more)):
+        raise _error()
+
+
+def _path(path: str) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("embedded null byte")  # as os.open says
+    return name
+
+
+@functools.cache
+def _libc() -> Any:  # a ctypes library has no better type
+    import ctypes  # it takes 10 ms, and most commands call nothing here
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def _function(name: str) -> Any:
+    """Return a function of the C library; one that lacks it raises ENOSYS when called."""
+    import ctypes
+
+    try:
+        function = getattr(_libc(), name)
+    except AttributeError:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name) from None
+    c_int, text, word = ctypes.c_int, ctypes.c_char_p, ctypes.c_ulong
+    function.argtypes = {
+        "renameat2": [c_int, text, c_int, text, ctypes.c_uint],
+        "syncfs": [c_int],
+        "unshare": [c_int],
+        "setns": [c_int, c_int],
+        "mount": [text, text, text, word, text],
+        "umount2": [text, c_int],
+        "pivot_root": [text, text],
+        "prctl": [c_int, word, word, word, word],
+        "capset": [text, text],
+    }[name]
+    return function
+
+
+def _syscall(name: str, *arguments: int | bytes | None) -> int:
+    import ctypes
+
+    function = _libc().syscall
+    function.restype = ctypes.c_long
+    # Each argument is widened by hand: a variadic call would pass an int as 32 bits.
+    words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
+    return int(function(ctypes.c_long(_NUMBERS[name]), *words))
+
+
+def _errno() -> int:
+    import ctypes
+
+    return ctypes.get_errno()
+
+
+def _error(path: str | None = None, other: str | None = None) -> OSError:
+    number = _errno()
+    if other is not None:
+        return OSError(number, os.strerror(number), path, None, other)
+    return OSError(number, os.strerror(number), path)

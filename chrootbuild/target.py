@@ -1,0 +1,248 @@
+"""Reads targets/*.toml into Targets (spec.py): includes, what was learned, and every rule they have to keep.
+
+A target that is wrong is a value too (a TargetError, by name), so that it stops no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chrootbuild import schema
+from chrootbuild.errors import Failure, TargetError, UsageError
+from chrootbuild.placement import check_root, nested_roots
+from chrootbuild.project import Project
+from chrootbuild.spec import Target
+from chrootbuild.targetfile import Parsed, read_file
+from chrootbuild.targetmerge import merge
+from chrootbuild.targetrules import Role, check_file
+from chrootbuild.targetwords import did_you_mean, listing
+from chrootbuild.trust import refuse_untrusted
+
+__all__ = ["RESERVED", "SHIPPED", "Targets", "read_target", "read_targets", "select"]
+
+SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "common")
+
+# A word that is a command of doit's or ours never reaches a target of that name.
+RESERVED = frozenset(
+    (
+        *(
+            "auto",
+            "clean",
+            "dumpdb",
+            "forget",
+            "help",
+            "ignore",
+            "info",
+            "list",
+            "reset-dep",
+            "run",
+            "strace",
+        ),
+        *(
+            "tabcompletion",
+            "audit",
+            "build",
+            "check",
+            "enter",
+            "host",
+            "learn",
+            "locate",
+            "new",
+            "plan",
+            "refresh",
+        ),
+        *("schedule", "verify", "watch", "why"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """All targets of a project, by name, sorted: the good ones, and what is wrong with the others."""
+
+    targets: Mapping[str, Target]
+    failures: Mapping[str, TargetError]
+
+
+def read_targets(project: Project) -> Targets:
+    """Read every target file of a project.
+
+    Raises TargetError only where none can be read at all: as root, where
+    somebody else can write the folder ``targets/``.
+    """
+    refuse_untrusted([project.targets], what="the target files", kind=TargetError)
+    try:
+        names = sorted(os.listdir(project.targets))
+    except OSError as error:
+        raise Failure(f"cannot read {project.targets}: {error.strerror}") from None
+    reader = _Reader(project)
+    targets: dict[str, Target] = {}
+    failures: dict[str, TargetError] = {}
+    for file in names:
+        if file.startswith(".") or not file.endswith(".toml") or file.endswith(".learned.toml"):
+            continue
+        name = file.removesuffix(".toml")
+        try:
+            targets[name] = reader.target(name)
+        except TargetError as error:
+            failures[name] = error
+    failures |= (nested := nested_roots(targets))
+    good = {name: target for name, target in targets.items() if name not in nested}
+    return Targets(good, dict(sorted(failures.items())))
+
+
+def read_target(project: Project, name: str) -> Target:
+    """Read one target; raises TargetError where it is wrong, UsageError where there is none of that name."""
+    return select(read_targets(project), [name])[0]
+
+
+def select(targets: Targets, names: Sequence[str], *, all_when_empty: bool = True) -> list[Target]:
+    """Return the targets named, each once, or all that are not manual where none is named.
+
+    Raises UsageError for an unknown name, and the TargetError of one that is wrong.
+    """
+    if not names and all_when_empty:
+        return [target for target in targets.targets.values() if not target.manual]
+    for name in names:
+        if name in targets.failures:
+            raise targets.failures[name]
+        if name not in targets.targets:
+            known = sorted({*targets.targets, *targets.failures})
+            raise UsageError(
+                f'cannot find a target named "{name}": targets/ has {listing(known)}',
+                hint=did_you_mean(name, known),
+            )
+    return [targets.targets[name] for name in dict.fromkeys(names)]
+
+
+@dataclass(slots=True)
+class _Layers:
+    """The files of one target as they are found, the lowest first."""
+
+    found: list[Parsed] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads targets of one project; a file that several include is read once."""
+
+    project: Project
+    memo: dict[str, Parsed | TargetError | None] = field(default_factory=dict)
+
+    def target(self, name: str) -> Target:
+        """Read NAME.toml with its includes and what was learned; raises TargetError."""
+        shown = f"targets/{name}.toml"
+        _check_name(name, shown)
+        own = self._file(f"{self.project.targets}/{name}.toml", shown, Role.TARGET)
+        if own is None:
+            raise TargetError(f"cannot read {shown}: it leads nowhere")
+        layers = _Layers()
+        learned_path = f"{self.project.targets}/{name}.learned.toml"
+        learned = self._file(learned_path, f"targets/{name}.learned.toml", Role.LEARNED)
+        if learned is None:
+            layers.absent.append(learned_path)
+        else:
+            layers.found.append(learned)
+        self._add(layers, own, (name,))
+        return self._merged(name, layers)
+
+    def _merged(self, name: str, layers: _Layers) -> Target:
+        own = layers.found[-1].data
+        sysroot = next((layer.data.sysroot for layer in reversed(layers.found) if layer.data.sysroot), "/")
+        root = os.path.join(self.project.directory, own.root) if own.root else f"{self.project.out}/{name}"
+        target = merge(
+            name,
+            layers.found,
+            root=_normal(root),
+            sysroot=_normal(os.path.join(self.project.directory, sysroot)),
+        )
+        check_root(target, self.project)
+        return replace(
+            target,
+            read=tuple(layer.path for layer in layers.found),
+            absent=tuple(dict.fromkeys(layers.absent)),
+        )
+
+    def _add(self, layers: _Layers, parsed: Parsed, chain: tuple[str, ...]) -> None:
+        """Add a file's includes, then the file itself: each once, and below all that include it."""
+        for index, name in enumerate(parsed.data.include):
+            if name in chain[1:]:
+                loop = " > ".join([*chain, name])
+                raise parsed.wrong(
+                    ("include", index), f"the includes go round: {loop}", "leave one of them out"
+                )
+            included = self._include(layers, parsed, index, name)
+            if all(included.path != layer.path for layer in layers.found):
+                self._add(layers, included, (*chain, name))
+        layers.found.append(parsed)
+
+    def _include(self, layers: _Layers, parsed: Parsed, index: int, name: str) -> Parsed:
+        ours = f"{self.project.targets}/common/{name}.toml"
+        try:
+            found = self._file(ours, f"targets/common/{name}.toml", Role.INCLUDE)
+            if found is None:
+                layers.absent.append(ours)
+                found = self._file(f"{SHIPPED}/{name}.toml", f"chrootbuild/common/{name}.toml", Role.INCLUDE)
+        except TargetError as error:
+            by = f"included by {parsed.origin('include', index)}"
+            raise TargetError(error.message, hint=error.hint, details=(*error.details, by)) from None
+        if found is None:
+            known = sorted({*_names(f"{self.project.targets}/common"), *_names(SHIPPED)})
+            hint = did_you_mean(name, known) or f"there are {listing(known)}"
+            raise parsed.wrong(("include", index), f"there is no include named {name}", hint)
+        return found
+
+    def _file(self, path: str, shown: str, role: Role) -> Parsed | None:
+        if path not in self.memo:
+            try:
+                if not path.startswith(SHIPPED + "/"):
+                    refuse_untrusted([path], what="the target file", kind=TargetError)
+                parsed = read_file(path, shown)
+                check_file(parsed, role)
+                self.memo[path] = parsed
+            except FileNotFoundError:
+                self.memo[path] = None
+            except TargetError as error:
+                self.memo[path] = error
+        known = self.memo[path]
+        if isinstance(known, TargetError):
+            raise known
+        return known
+
+
+def _check_name(name: str, shown: str) -> None:
+    if not re.match(schema.NAME, name):
+        tidy = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "target"
+        raise TargetError(
+            f'cannot use {shown}: "{name}" is no name for a target: it has more than A-Z a-z 0-9 _ -',
+            hint=f"rename it: targets/{tidy}.toml",
+        )
+    if name in RESERVED:
+        raise TargetError(
+            f'cannot use {shown}: "{name}" is a command, so no command line could mean the target',
+            hint=f"rename it: targets/{name}-root.toml",
+        )
+    if name.startswith("-"):
+        raise TargetError(
+            f'cannot use {shown}: "{name}" would be taken for an option',
+            hint=f"rename it: targets/{name.strip('-')}.toml",
+        )
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        files = os.listdir(folder)
+    except OSError:
+        return []
+    return [
+        file.removesuffix(".toml") for file in files if file.endswith(".toml") and not file.startswith(".")
+    ]
+
+
+def _normal(path: str) -> str:
+    """Normalise by text alone; normpath keeps two slashes at the start."""
+    return os.path.normpath("/" + path.lstrip("/"))

@@ -1,0 +1,71 @@
+"""Which exact paths a target file speaks of, and what it wants there: one path, one artifact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from chrootbuild import schema
+from chrootbuild.targetfile import Parsed
+from chrootbuild.targetwords import show_key
+from chrootbuild.tomllines import KeyPath
+
+__all__ = ["check_claims", "claims", "compatible"]
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def claims(data: schema.TargetFile) -> Iterator[tuple[str, str, KeyPath]]:
+    """Yield every exact path that a file speaks of: the path, what is to be there, the key."""
+    for path, where in _copies(data):
+        if not _MAGIC.search(path):
+            yield path.rstrip("/"), "copy", where
+    for index, path in enumerate(data.binaries):  # /usr/bin/[ is a program: no globs here
+        if path.startswith("/"):
+            yield path, "copy", ("binaries", index)
+    for index, path in enumerate(data.seed):
+        yield path.rstrip("/"), "seed", ("seed", index)
+    for index, device in enumerate(data.devices):
+        name = device if isinstance(device, str) else device.name
+        yield f"/dev/{name}", "device", ("devices", index)
+    for key, what in (("directories", "directory"), ("links", "link"), ("text", "text")):
+        for path in getattr(data, key):
+            yield path, what, (key, path)
+    if data.timezone is not None:
+        yield "/etc/localtime", "time zone", ("timezone",)
+    for path in _account_files(data.accounts):
+        yield path, "accounts", ("accounts",)
+
+
+def _copies(data: schema.TargetFile) -> Iterator[tuple[str, KeyPath]]:
+    for index, entry in enumerate(data.files):
+        yield (entry if isinstance(entry, str) else entry.path), ("files", index)
+    for index, path in enumerate(data.libraries):
+        yield path, ("libraries", index)
+
+
+def _account_files(accounts: schema.Accounts | None) -> tuple[str, ...]:
+    if accounts is None:
+        return ()
+    if accounts.format == "freebsd":
+        return ("/etc/passwd", "/etc/group", "/etc/master.passwd", "/etc/pwd.db", "/etc/spwd.db")
+    return ("/etc/passwd", "/etc/group", *(["/etc/shadow"] if accounts.passwords else []))
+
+
+def check_claims(parsed: Parsed) -> None:
+    """Refuse two different things for one path in one file; raises TargetError."""
+    claimed: dict[str, list[tuple[str, KeyPath]]] = {}
+    for path, what, where in claims(parsed.data):
+        others = claimed.setdefault(path, [])
+        for other, first in others:
+            if not compatible({other, what}):
+                line = parsed.lines.get(first)
+                place = f" in line {line}" if line else ""
+                fact = f"two different things for {path}: {show_key(first[:1])}{place} speaks of it too"
+                raise parsed.wrong(where, fact, "keep one of them")
+        others.append((what, where))
+
+
+def compatible(whats: set[str]) -> bool:
+    """Tell whether one path can be all of these: a directory's entry describes what files brings."""
+    return len(whats) == 1 or whats <= {"copy", "directory"}

@@ -1,0 +1,79 @@
+"""The files of one target as a stack: the lowest first, the last word counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from chrootbuild import schema, spec
+from chrootbuild.artifact import Origin
+from chrootbuild.targetclaims import claims, compatible
+from chrootbuild.targetfile import Parsed
+
+__all__ = ["Stack"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The files, and for each exact path what the last of them that speaks of it wants there."""
+
+    layers: Sequence[Parsed]
+    wanted: dict[str, set[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for layer in reversed(self.layers):
+            here: dict[str, set[str]] = {}
+            for path, what, _ in claims(layer.data):
+                here.setdefault(path, set()).add(what)
+            for path, whats in here.items():
+                self.wanted.setdefault(path, whats)
+
+    def keeps(self, path: str, what: str) -> bool:
+        """Tell whether no later file wants something else at ``path``."""
+        wanted = self.wanted.get(path.rstrip("/"))
+        return wanted is None or what in wanted or compatible({what, *wanted})
+
+    def last(self, get: Callable[[schema.TargetFile], _T | None]) -> _T | None:
+        """Return the last value that was given."""
+        return next(
+            (value for layer in reversed(self.layers) if (value := get(layer.data)) is not None), None
+        )
+
+    def entries(
+        self, key: str, get: Callable[[schema.TargetFile], Iterable[_T]]
+    ) -> Iterator[tuple[_T, Origin]]:
+        """Yield every entry of a list, with where it stands."""
+        for layer in self.layers:
+            for index, entry in enumerate(get(layer.data)):
+                yield entry, layer.origin(key, index)
+
+    def pairs(
+        self, key: str, get: Callable[[schema.TargetFile], Mapping[str, _T]]
+    ) -> Iterator[tuple[str, _T, Origin]]:
+        """Yield every key and value of a table, with where it stands."""
+        for layer in self.layers:
+            for name, value in get(layer.data).items():
+                yield name, value, layer.origin(key, name)
+
+    def items(
+        self, key: str, get: Callable[[schema.TargetFile], Iterable[str]], what: str = ""
+    ) -> tuple[spec.Item, ...]:
+        """Return the strings of a list, each once."""
+        found: dict[str, spec.Item] = {}
+        for value, origin in self.entries(key, get):
+            if not what or self.keeps(value, what):
+                found[value] = spec.Item(value, origin)
+        return tuple(found.values())
+
+    def table(
+        self, key: str, get: Callable[[schema.TargetFile], Mapping[str, str]], what: str = ""
+    ) -> dict[str, spec.Item]:
+        """Return a table of strings, by key."""
+        return {
+            name: spec.Item(value, origin)
+            for name, value, origin in self.pairs(key, get)
+            if not what or self.keeps(name, what)
+        }

@@ -1,0 +1,251 @@
+"""Layers of files -> one Target: as if they were written one after another, and the last word counts.
+
+The layers stand from what was learned, over the includes, to the target
+itself. Lists grow, equal entries once; tables merge key by key; of two
+different things for one path the later file's is kept (targetlayers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from chrootbuild import schema, spec
+from chrootbuild.artifact import Device
+from chrootbuild.targetfile import Parsed
+from chrootbuild.targetlayers import Stack
+from chrootbuild.targetrules import account_line
+
+__all__ = ["merge"]
+
+
+def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> spec.Target:
+    """Return the target that the files describe; ``layers`` are the lowest first, the target last.
+
+    ``root`` and ``sysroot`` are real paths. Raises TargetError.
+    """
+    stack = Stack(layers)
+    target = layers[-1]
+    system = stack.last(lambda data: data.os) or ""
+    return spec.Target(
+        name=name,
+        file=target.path,
+        origin=target.origin("root"),
+        root=root,
+        summary=target.data.summary or "",
+        manual=bool(target.data.manual),
+        sysroot=sysroot,
+        os=system,
+        binaries=stack.items("binaries", lambda data: data.binaries, "copy"),
+        libraries=stack.items("libraries", lambda data: data.libraries, "copy"),
+        files=_files(stack),
+        exclude=stack.items("exclude", lambda data: data.exclude),
+        seed=stack.items("seed", lambda data: data.seed, "seed"),
+        timezone=_timezone(stack),
+        devices=_devices(stack),
+        mounts=stack.items("mounts", lambda data: data.mounts),
+        setuid=stack.items("setuid", lambda data: data.setuid),
+        accounts=_accounts(stack, system),
+        directories=_directories(stack),
+        links=stack.table("links", lambda data: data.links, "link"),
+        text=_text(stack),
+        temporary=stack.items("build.temporary", lambda data: data.build.temporary if data.build else ()),
+        syslog=bool(stack.last(lambda data: data.syslog.socket if data.syslog else None)),
+        host=_host(stack),
+        check=_check(stack),
+        audit_ignore=_words(
+            stack.table("audit.ignore", lambda data: data.audit.ignore if data.audit else {})
+        ),
+    )
+
+
+def _words(items: Mapping[str, spec.Item]) -> dict[str, str]:
+    return {name: item.value for name, item in items.items()}
+
+
+def _mode(text: str | None) -> int | None:
+    return None if text is None else int(text, 8)
+
+
+# -- what is in the root ----------------------------------------------------------------------
+
+
+def _files(stack: Stack) -> tuple[spec.FileItem, ...]:
+    found: dict[str, spec.FileItem] = {}
+    for entry, origin in stack.entries("files", lambda data: data.files):
+        said = schema.FileEntry(entry) if isinstance(entry, str) else entry
+        if stack.keeps(said.path, "copy"):
+            found[said.path] = spec.FileItem(
+                said.path, origin, owner=said.owner or "", group=said.group or "", mode=_mode(said.mode)
+            )
+    return tuple(found.values())
+
+
+def _devices(stack: Stack) -> tuple[spec.DeviceItem, ...]:
+    found: dict[str, spec.DeviceItem] = {}
+    for entry, origin in stack.entries("devices", lambda data: data.devices):
+        said = schema.Device(entry) if isinstance(entry, str) else entry
+        if stack.keeps(f"/dev/{said.name}", "device"):
+            found[said.name] = spec.DeviceItem(
+                said.name,
+                origin,
+                device=_numbers(said),
+                owner=said.owner or "",
+                group=said.group or "",
+                mode=_mode(said.mode),
+            )
+    return tuple(found.values())
+
+
+def _numbers(said: schema.Device) -> Device | None:
+    numbers = said.char or said.block
+    if numbers is None:
+        return None
+    major, minor = map(int, numbers.split(":"))
+    return Device(said.char is not None, major, minor)
+
+
+def _directories(stack: Stack) -> dict[str, spec.DirectoryItem]:
+    found: dict[str, spec.DirectoryItem] = {}
+    for path, said, origin in stack.pairs("directories", lambda data: data.directories):
+        if not stack.keeps(path, "directory"):
+            continue
+        before = found.get(path, spec.DirectoryItem(path, origin))
+        mode = _mode(said.mode)
+        found[path] = spec.DirectoryItem(
+            path,
+            origin,
+            owner=said.owner or before.owner,
+            group=said.group or before.group,
+            mode=before.mode if mode is None else mode,
+        )
+    return found
+
+
+def _text(stack: Stack) -> dict[str, spec.TextItem]:
+    found: dict[str, spec.TextItem] = {}
+    for path, entry, origin in stack.pairs("text", lambda data: data.text):
+        if not stack.keeps(path, "text"):
+            continue
+        said = schema.TextEntry(entry) if isinstance(entry, str) else entry
+        before = found.get(path, spec.TextItem(path, "", origin))
+        mode = _mode(said.mode)
+        found[path] = spec.TextItem(
+            path,
+            said.content,
+            origin,
+            owner=said.owner or before.owner,
+            group=said.group or before.group,
+            mode=before.mode if mode is None else mode,
+        )
+    return found
+
+
+def _timezone(stack: Stack) -> spec.Item | None:
+    for layer in reversed(stack.layers):
+        zone = layer.data.timezone
+        if zone is not None:
+            kept = stack.keeps("/etc/localtime", "time zone")
+            return spec.Item(zone, layer.origin("timezone")) if kept else None
+    return None
+
+
+def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
+    given = [layer for layer in stack.layers if layer.data.accounts is not None]
+    if not given:
+        return None
+
+    def part(key: str) -> Callable[[schema.TargetFile], Iterable[str]]:
+        return lambda data: getattr(data.accounts, key) if data.accounts else ()
+
+    form = stack.last(lambda data: data.accounts.format if data.accounts else None) or system or "linux"
+    for layer in given:
+        for index, line in enumerate(layer.data.accounts.extra if layer.data.accounts else ()):
+            if wrong := account_line(line, group=False, system=form):
+                raise layer.wrong(("accounts", "extra", index), *wrong)
+    return spec.Accounts(
+        origin=given[-1].origin("accounts"),
+        min_uid=stack.last(lambda data: data.accounts.min_uid if data.accounts else None),
+        users=stack.items("accounts.users", part("users")),
+        groups=stack.items("accounts.groups", part("groups")),
+        extra=_by_name(stack.items("accounts.extra", part("extra"))),
+        extra_groups=_by_name(stack.items("accounts.extra_groups", part("extra_groups"))),
+        format=form,
+        passwords=stack.items("accounts.passwords", part("passwords")),
+        legacy=bool(stack.last(lambda data: data.accounts.legacy if data.accounts else None)),
+    )
+
+
+def _by_name(lines: Iterable[spec.Item]) -> tuple[spec.Item, ...]:
+    """Keep the last line of each name."""
+    return tuple({line.value.split(":")[0]: line for line in lines}.values())
+
+
+# -- beside the root --------------------------------------------------------------------------
+
+
+def _host(stack: Stack) -> spec.HostSide:
+    wrappers = stack.pairs("host.wrapper", lambda data: data.host.wrapper if data.host else {})
+    return spec.HostSide(
+        links=stack.table("host.links", lambda data: data.host.links if data.host else {}),
+        wrapper={path: tuple(argv) for path, argv, _ in wrappers},
+        restart=stack.last(lambda data: data.host.restart if data.host else None) or "",
+    )
+
+
+def _check(stack: Stack) -> spec.Check:
+    runs: dict[tuple[object, ...], spec.Command] = {}
+    for entry, origin in stack.entries("check.run", lambda data: data.check.run if data.check else ()):
+        run = schema.Run(entry) if isinstance(entry, list) else entry
+        same = (tuple(run.argv), run.stdout, tuple(run.env.items()))
+        runs[same] = spec.Command(tuple(run.argv), origin, stdout=run.stdout, env=dict(run.env))
+    return spec.Check(
+        prepare=_commands(data.check.prepare for data in _datas(stack) if data.check),
+        run=tuple(runs.values()),
+        service=_service(stack),
+    )
+
+
+def _datas(stack: Stack) -> Iterator[schema.TargetFile]:
+    return (layer.data for layer in stack.layers)
+
+
+def _commands(lists: Iterable[Iterable[str | list[str]]]) -> tuple[str | tuple[str, ...], ...]:
+    every = (
+        tuple(command) if isinstance(command, list) else command
+        for commands in lists
+        for command in commands
+    )
+    return tuple(dict.fromkeys(every))
+
+
+def _service(stack: Stack) -> spec.Service | None:
+    given = [
+        (layer, layer.data.check.service)
+        for layer in stack.layers
+        if layer.data.check is not None and layer.data.check.service is not None
+    ]
+    if not given:
+        return None
+    layer = given[-1][0]
+
+    def of(key: str, default: object) -> Any:  # the type is that of the key
+        values = (getattr(service, key) for _, service in reversed(given))
+        return next((value for value in values if value is not None), default)
+
+    start = of("start", None)
+    if start is None:
+        raise layer.wrong(("check", "service"), "start is missing", 'add start = ["/usr/sbin/named", "-f"]')
+    env: dict[str, str] = {}
+    for _, service in given:
+        env |= service.env
+    return spec.Service(
+        origin=layer.origin("check.service"),
+        start=tuple(start),
+        user=of("user", "root"),
+        env=env,
+        ready=of("ready", ""),
+        probe=_commands(service.probe for _, service in given),
+        stop_signal=of("stop_signal", "TERM").removeprefix("SIG"),
+        timeout=float(of("timeout", 20.0)),
+    )

@@ -1,0 +1,1 @@
+"""What a trace says: text -> calls -> accesses -> proposals. Nothing here starts or writes anything."""

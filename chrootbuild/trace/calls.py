@@ -1,0 +1,177 @@
+"""One system call as a trace line shows it, and which of its arguments are names.
+
+The three readers (strace, kdump, truss) give the same :class:`Call`, so that
+what follows needs to know only system calls, not who wrote them down.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+__all__ = ["AT_FDCWD", "LINE_LIMIT", "SIGNATURES", "Call", "Name", "Signature", "lines", "number"]
+
+AT_FDCWD = -100  # fcntl.h of Linux and FreeBSD: relative to the current directory
+LINE_LIMIT = 1 << 16  # bytes; the longest line strace writes for two PATH_MAX names is 33 kB
+_PENDING_LIMIT = 1 << 24  # bytes of unfinished calls
+_NO_BYTES = {code: "?" for code in range(0xD800, 0xE000) if not 0xDC80 <= code <= 0xDCFF}
+_OVERHEAD = 200  # bytes a kept string takes besides its text
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A file name given to a call: ``text`` as passed, relative to the descriptor ``at``.
+
+    ``at_path`` is what the trace says the descriptor refers to ("" where it does
+    not); with an empty ``text`` the descriptor itself is meant.
+    """
+
+    text: str
+    at: int = AT_FDCWD
+    at_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call. Strings are str with surrogateescape, as os.fsdecode gives.
+
+    ``errno`` is "" for success, a name such as "ENOENT", or "?" where the call
+    was not seen to return. ``name`` may also be "+exit", and "+fork" for a fork
+    that has begun (its child may show up before it returns).
+    """
+
+    pid: int
+    name: str
+    names: tuple[Name, ...] = ()
+    args: tuple[str, ...] = ()  # as written
+    result: int | None = None
+    errno: str = ""
+    opened: str = ""  # the path behind the returned descriptor
+    words: tuple[str, ...] = ()  # argv of an exec
+    program: str = ""  # who calls, where each line says so
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Where the names stand: pairs of (index of the descriptor or None, index of the name)."""
+
+    names: tuple[tuple[int | None, int | None], ...] = ()
+
+
+def _plain(*indexes: int) -> Signature:
+    return Signature(tuple((None, index) for index in indexes))
+
+
+def _at(*pairs: tuple[int, int]) -> Signature:
+    return Signature(pairs)
+
+
+_FD = Signature(((0, None),))
+_ONE = _plain(0)
+_AT_ONE = _at((0, 1))
+_NONE = Signature()
+
+# syscalls(2) of Linux and FreeBSD: every call that names a file or changes who and where a process is.
+SIGNATURES: Mapping[str, Signature] = {
+    **dict.fromkeys(
+        "open creat execve access eaccess stat lstat stat64 lstat64 oldstat oldlstat statfs statfs64"
+        " nstat nlstat readlink mkdir mknod mkfifo rmdir unlink chdir chroot chown lchown chown32 lchown32"
+        " chmod lchmod truncate truncate64 utime utimes lutimes getxattr lgetxattr listxattr llistxattr"
+        " setxattr lsetxattr removexattr lremovexattr pathconf lpathconf uselib acct swapon"
+        " freebsd11_stat freebsd11_lstat freebsd11_statfs freebsd11_mknod freebsd12_mknod chflags lchflags"
+        " revoke undelete extattr_get_file extattr_get_link __getcwd getcwd".split(),
+        _ONE,
+    ),
+    **dict.fromkeys(
+        "openat openat2 execveat faccessat faccessat2 newfstatat fstatat fstatat64 statx readlinkat mkdirat"
+        " mknodat mkfifoat unlinkat funlinkat fchownat fchmodat fchmodat2 utimensat futimesat"
+        " name_to_handle_at freebsd11_fstatat freebsd11_mknodat chflagsat inotify_add_watch".split(),
+        _AT_ONE,
+    ),
+    **dict.fromkeys(
+        "fchdir fchown fchown32 fchmod getdents getdents64 getdirentries freebsd11_getdirentries"
+        " freebsd11_getdents fexecve ftruncate".split(),
+        _FD,
+    ),
+    **dict.fromkeys("rename link pivot_root".split(), _plain(0, 1)),
+    **dict.fromkeys("renameat renameat2 linkat".split(), _at((0, 1), (2, 3))),
+    "symlink": _plain(1),
+    "symlinkat": _at((1, 2)),
+    "mmap": Signature(((4, None),)),
+    **dict.fromkeys(
+        "connect bind connectat bindat fork vfork clone clone3 rfork pdfork setuid setgid seteuid setegid"
+        " setreuid setregid setresuid setresgid setgroups setfsuid setfsgid setuid32 setgid32 setreuid32"
+        " setregid32 setresuid32 setresgid32 setgroups32 exit _exit exit_group".split(),
+        _NONE,
+    ),
+}
+
+FORKS = frozenset("fork vfork clone clone3 rfork pdfork".split())
+
+
+def lines(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a trace without their ends, as str with surrogateescape.
+
+    A line longer than LINE_LIMIT bytes is no call that matters: it comes cut.
+    """
+    if isinstance(source, str):
+        source = source.split("\n")
+    elif isinstance(source, bytes):
+        source = io.BytesIO(source)
+    if not isinstance(source, io.IOBase):
+        for line in source:
+            yield _text(line)
+        return
+    while line := source.readline(LINE_LIMIT):
+        yield _text(line)
+        while line and not line.endswith(b"\n"):
+            line = source.readline(LINE_LIMIT)
+
+
+def _text(line: bytes | str) -> str:
+    if isinstance(line, str):
+        # Other surrogates than those of surrogateescape are no bytes of any file.
+        line = line[:LINE_LIMIT].translate(_NO_BYTES).encode("utf-8", "surrogateescape")
+    return line[:LINE_LIMIT].rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+
+
+_NUMBER = re.compile(r"-?(?:0x[0-9a-fA-F]{1,16}|[0-9]{1,20})")
+
+
+def number(text: str) -> int | None:
+    """Return the number a text begins with (decimal or 0x), or None."""
+    found = _NUMBER.match(text.strip())
+    if found is None:
+        return None
+    digits = found.group()
+    return int(digits, 16) if "x" in digits else int(digits)
+
+
+class Pending:
+    """Calls that have begun and not returned, one a thread; the oldest go where it gets too much."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, str] = {}
+        self._size = 0
+
+    def put(self, pid: int, text: str) -> None:
+        """Keep the beginning of a call."""
+        self.take(pid)
+        self._open[pid] = text
+        self._size += len(text) + _OVERHEAD
+        while self._size > _PENDING_LIMIT:
+            self.take(next(iter(self._open)))
+
+    def take(self, pid: int) -> str | None:
+        """Return the beginning of the call that ends now, if it was seen."""
+        text = self._open.pop(pid, None)
+        if text is not None:
+            self._size -= len(text) + _OVERHEAD
+        return text
+
+    def rest(self) -> list[tuple[int, str]]:
+        """Return what never ended, oldest first."""
+        return list(self._open.items())

@@ -1,0 +1,99 @@
+"""What a target already has, as far as a proposal has to know it; and what a proposal is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+
+from chrootbuild.accounts.passwd import User, parse_groups, parse_users
+from chrootbuild.artifact import Artifact
+
+__all__ = ["KEYS", "Known", "Proposal", "Proposals", "Refusal"]
+
+# The keys of a target file that a proposal may be for, in the order they are written.
+KEYS = (
+    "binaries",
+    "libraries",
+    "files",
+    "seed",
+    "timezone",
+    "devices",
+    "mounts",
+    "accounts.users",
+    "accounts.groups",
+    "directories",
+    "links",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One entry for a target file, and who needs it.
+
+    ``table`` is the value of an entry of [directories]; ``text`` that of [links].
+    """
+
+    key: str
+    value: str
+    reason: str  # "nginx opens it"
+    program: str = ""
+    call: str = ""
+    table: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A path that was used and is not proposed, and why."""
+
+    path: str
+    why: str
+    program: str = ""
+    call: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What to add, sorted by key and value, and what is left out, sorted by path."""
+
+    entries: tuple[Proposal, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+def _alone(path: str) -> Set[str]:
+    return frozenset((path,))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the target has: the artifacts of its plan, and the tops of its seeds.
+
+    ``closure`` returns the canonical paths that a program, script or library
+    loads, itself and the links on the way included. ``uid`` is the user that
+    the service is started as.
+    """
+
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    seeds: Iterable[str] = ()
+    closure: Callable[[str], Set[str]] = _alone
+    uid: int = 0
+
+    def users(self) -> tuple[User, ...]:
+        """Return the accounts of the root."""
+        artifact = self.artifacts.get("/etc/passwd")
+        return parse_users(artifact.content).users if artifact else ()
+
+    def groups(self) -> frozenset[int]:
+        """Return the numbers of the root's groups."""
+        artifact = self.artifacts.get("/etc/group")
+        groups = parse_groups(artifact.content).groups if artifact else ()
+        return frozenset(group.gid for group in groups if group.gid is not None)
+
+    def homes(self) -> dict[str, tuple[int, int]]:
+        """Return the home directories of the root's accounts but root's own, with uid and gid."""
+        found: dict[str, tuple[int, int]] = {}
+        for user in self.users():
+            home = user.fields[5].decode("utf-8", "surrogateescape").rstrip("/")
+            if user.uid and home.startswith("/") and ".." not in home:
+                found.setdefault(home, (user.uid, user.gid or 0))
+        return found

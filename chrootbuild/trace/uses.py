@@ -1,0 +1,194 @@
+"""What a trace amounts to: for each path that was there, what was done to it, and by whom first.
+
+A path that the run itself made is no input; what it needed is the directory it
+was made in. Order matters for state alone: read before it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chrootbuild.errors import Failure
+from chrootbuild.host import Host, Link, Unreadable
+from chrootbuild.trace.access import Access, Deed, Event, Identity
+
+__all__ = ["By", "Use", "Uses", "collect", "plain"]
+
+_LIMIT = 1_000_000  # paths; a trace of more is no trace of a service
+
+# The path exists although the call failed: errno(3), and the pages of the calls.
+_THERE = {
+    Deed.MKDIR: frozenset({"EEXIST"}),
+    Deed.MAKE: frozenset({"EEXIST"}),
+    Deed.BIND: frozenset({"EADDRINUSE"}),
+    Deed.READ: frozenset({"EEXIST", "EISDIR", "ELOOP", "ENXIO", "ETXTBSY"}),
+    Deed.WRITE: frozenset({"EEXIST", "EISDIR", "ELOOP", "ENXIO", "ETXTBSY"}),
+    Deed.UPDATE: frozenset({"EEXIST", "EISDIR", "ELOOP", "ENXIO", "ETXTBSY"}),
+    Deed.READLINK: frozenset({"EINVAL"}),
+    Deed.STAT: frozenset({"ENODATA", "EOPNOTSUPP", "ENOTSUP", "ERANGE", "EEXIST"}),
+    Deed.CONNECT: frozenset({"EINPROGRESS", "ECONNREFUSED", "EAGAIN", "EACCES", "EPROTOTYPE"}),
+    Deed.QUERY: frozenset({"EINPROGRESS", "ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH"}),
+}
+_MAKES = frozenset({Deed.MKDIR, Deed.MAKE, Deed.BIND, Deed.RENAME_TO})
+_CONTENT = frozenset({Deed.READ, Deed.UPDATE, Deed.EXEC, Deed.MAP})
+_WRITES = frozenset({Deed.WRITE, Deed.UPDATE, Deed.RENAME_TO})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class By:
+    """Who did it: the program's path and the call."""
+
+    program: str
+    call: str
+
+
+@dataclass(slots=True)
+class Use:
+    """One path that leads somewhere in the sysroot."""
+
+    path: str  # as asked for, without ".."
+    canonical: str
+    links: tuple[Link, ...]
+    deeds: dict[Deed, By] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _History:
+    read_first: bool = False
+    written: bool = False
+
+
+@dataclass(slots=True)
+class Uses:
+    """All of it."""
+
+    uses: dict[str, Use] = field(default_factory=dict)  # by path as asked for
+    parents: dict[str, By] = field(default_factory=dict)  # directories something was made in
+    passed: dict[str, By] = field(default_factory=dict)  # directories before a ".."
+    absent: dict[str, tuple[Deed, By]] = field(default_factory=dict)  # entered, or made in, not in the sysroot
+    loose: dict[str, By] = field(default_factory=dict)  # relative to an unknown directory
+    sockets: dict[str, By] = field(default_factory=dict)  # connected to, whatever came of it
+    made: set[str] = field(default_factory=set)
+    identities: dict[Identity, None] = field(default_factory=dict)
+    words: dict[tuple[str, ...], By] = field(default_factory=dict)  # every argv
+    listed: dict[str, set[str]] = field(default_factory=dict)  # program: directories
+    looks: dict[str, set[str]] = field(default_factory=dict)  # program: paths it asked about
+    opens: dict[tuple[str, str], int] = field(default_factory=dict)  # (program, path below /proc): times
+    queries: bool = False
+    lists: bool = False  # the trace shows listings
+    histories: dict[str, _History] = field(default_factory=dict)  # by canonical path
+
+    def is_state(self, canonical: str) -> bool:
+        """Tell whether a file's old content was used, and the file then written."""
+        history = self.histories.get(canonical)
+        return history is not None and history.read_first and history.written
+
+
+def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
+    """Return an absolute path without "..", and the directories that stood before each of them.
+
+    What stands before ".." may be a link, so that only the sysroot can tell.
+    """
+    if "/.." not in path:
+        return path, ()
+    done = ""
+    passed: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            passed.append(done or "/")
+            try:
+                done = host.canonical(done or "/").rpartition("/")[0]
+            except Unreadable:
+                done = done.rpartition("/")[0]
+        elif part not in ("", "."):
+            done = f"{done}/{part}"
+    return done or "/", tuple(passed)
+
+
+def collect(events: Iterable[Event], host: Host) -> Uses:
+    """Gather what a run did. Raises Failure for a trace of more than a million paths."""
+    found = Uses()
+    seen: dict[str, Use | None] = {}
+    for event in events:
+        if isinstance(event, Identity):
+            found.identities.setdefault(
+                Identity(0, event.program, event.call, event.users, event.groups)
+            )
+            continue
+        if event.deed is Deed.QUERY:
+            found.queries = found.queries or not event.errno or event.errno in _THERE[Deed.QUERY]
+            continue
+        by = By(event.program, event.call)
+        if not event.path.startswith("/"):
+            if not event.errno:
+                _least(found.loose, event.path, by)
+            continue
+        path, passed = plain(host, event.path)
+        if event.deed is Deed.CONNECT:
+            _least(found.sockets, path, by)
+        if event.errno and event.errno not in _THERE.get(event.deed, ()):
+            if event.deed is Deed.ENTER and event.errno == "ENOENT":
+                found.absent.setdefault(path, (event.deed, by))
+            continue
+        for directory in passed:
+            _least(found.passed, directory, by)
+        if path not in seen:
+            if len(seen) >= _LIMIT:
+                raise Failure(f"cannot use the trace: it names more than {_LIMIT} paths")
+            seen[path] = _use(host, path)
+        _note(found, event, path, seen[path], by)
+    return found
+
+
+def _use(host: Host, path: str) -> Use | None:
+    try:
+        canonical, links = host.resolve(path)
+    except Unreadable:
+        info = host.lstat(path) if "\0" not in path else None
+        return None if info is None else Use(path, path, ())  # a dangling link
+    return Use(path, canonical, links)
+
+
+def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> None:
+    deed = event.deed
+    if deed is Deed.EXEC and event.words and not event.errno:
+        if len(found.words) < _LIMIT:
+            _least_words(found, event.words, by)
+    if event.creates or deed in _MAKES:
+        parent = path.rpartition("/")[0] or "/"
+        if not event.errno and use is None:
+            found.made.add(path)
+        if parent not in found.made:
+            _least(found.parents, parent, by)
+    if use is None:
+        if deed in (Deed.ENTER, Deed.CHROOT) and path not in found.made:
+            found.absent.setdefault(path, (deed, by))
+        return
+    found.uses.setdefault(path, use)
+    if deed not in use.deeds or by < use.deeds[deed]:
+        use.deeds[deed] = by
+    found.looks.setdefault(by.program, set()).add(use.canonical)
+    if deed is Deed.LIST:
+        found.lists = True
+    if deed in (Deed.LIST, Deed.OPENDIR):
+        found.listed.setdefault(by.program, set()).add(use.canonical)
+    if use.canonical.startswith("/proc") and deed in (Deed.READ, Deed.LIST):
+        key = (by.program, use.canonical)
+        found.opens[key] = found.opens.get(key, 0) + 1
+    history = found.histories.setdefault(use.canonical, _History())
+    if deed in _CONTENT and not history.written and not event.errno:
+        history.read_first = True
+    if deed in _WRITES and not event.errno:
+        history.written = True
+
+
+def _least(table: dict[str, By], key: str, by: By) -> None:
+    """Keep the same reason whatever order the processes ran in."""
+    if key not in table or by < table[key]:
+        table[key] = by
+
+
+def _least_words(found: Uses, words: tuple[str, ...], by: By) -> None:
+    if words not in found.words or by < found.words[words]:
+        found.words[words] = by
