@@ -81,6 +81,7 @@ class Artifact:
     capabilities: bool = False  # keep security.capability of the source
     elf: str = ""  # FILE: "program", "library" or "" (what publishing orders by)
     implied: bool = False  # DIRECTORY: a parent that no key describes
+    open: bool = False  # DIRECTORY: what else is in it is the daemon's ([directories], mounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from chrootbuild import netns, syscalls
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
 from chrootbuild.inside import Entry, Report, read_report, start, traced_argv
+from chrootbuild.overlay import doing
 from chrootbuild.privileges import User, reset_signals
-from chrootbuild.views import View, doing, host_view, inside_view
+from chrootbuild.views import View, host_view, inside_view
 
 __all__ = ["Order", "run"]
 
@@ -107,6 +108,9 @@ def run(order: Order, channel: socket.socket) -> NoReturn:
         state = _set_up(order, channel)
     except Failure as failure:
         _send(channel, {"failure": [failure.message, failure.hint]})
+        os._exit(1)
+    except Exception as error:  # noqa: BLE001 - there is nowhere else that it could be seen
+        _send(channel, {"failure": [f"cannot set up the box: {error!r}", ""]})
         os._exit(1)
     state.selector.register(wake, selectors.EVENT_READ)
     state.selector.register(channel, selectors.EVENT_READ)
@@ -233,7 +237,7 @@ def _start(
     privileges: bool,
 ) -> dict[str, Any]:
     """Start a program, inside where there is a user, its output going to log/NAME.out and .err."""
-    ends = [_new_pump(state, f"{state.view.scratch}/log/{name}.{kind}") for kind in ("out", "err")]
+    ends = [_new_pump(f"{state.view.scratch}/log/{name}.{kind}") for kind in ("out", "err")]
     state.pumps[name] = [pump for pump, _ in ends]
     told, tell = os.pipe()
     pid = os.fork()
@@ -246,13 +250,12 @@ def _start(
                 _run_outside(state, argv, env, tell)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
-            nested = not state.order.mapped and uid != 0
-            entry = Entry(argv, env, switch, nested, state.inside_view, state.inside_pids, tell)
+            entry = Entry(argv, env, switch, state.order.mapped, state.inside_view, state.inside_pids, tell)
             if strace:
                 reset_signals()
                 trace = f"{state.view.scratch}/log/{name}.strace"
                 command = traced_argv(entry, strace, trace, privileges=privileges)
-                os.execve(command[0], command, {"PATH": os.defpath})
+                os.execve(command[0], command, {"PATH": os.defpath})  # noqa: S606
             start(entry)
         finally:
             os._exit(127)
@@ -276,14 +279,14 @@ def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int)
         os.chdir(state.view.work)
         os.write(tell, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         os.closerange(3, 1 << 20)
-        os.execvpe(argv[0], argv, env)
+        os.execvpe(argv[0], argv, env)  # noqa: S606
     except OSError as error:
         os.write(2, f"cannot run {argv[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
     finally:
         os._exit(127)
 
 
-def _new_pump(state: _State, path: str) -> tuple[_Pump, int]:
+def _new_pump(path: str) -> tuple[_Pump, int]:
     """Return a pump into a new file, and the end of its pipe that a program writes to."""
     source, end = os.pipe()
     os.set_blocking(source, False)

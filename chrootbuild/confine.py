@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -24,8 +25,8 @@ from typing import Any, BinaryIO, NoReturn
 
 from chrootbuild import syscalls
 from chrootbuild.artifact import Device
-from chrootbuild.errors import Failure
 from chrootbuild.boxinit import Order, run
+from chrootbuild.errors import Failure
 from chrootbuild.inside import MARK
 from chrootbuild.privileges import ROOT, User, map_ids
 
@@ -34,6 +35,7 @@ __all__ = ["PATH", "Box", "Confinement", "Process", "confine"]
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # what a program of the root gets
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC
+_INNER_PID = re.compile(rb"\d+ /\* (\d+) in strace's PID NS \*/")
 _ANSWER_SECONDS = 60.0
 _GONE = "cannot go on: the first process of the box was killed"
 
@@ -138,11 +140,12 @@ class Box:
     def running(self) -> tuple[Process, ...]:
         """Return all processes of the root, also those that went into the background."""
         view = self._link(self._keeper, "ns/mnt")
-        found = []
-        for name in sorted(os.listdir(_of(self._proc)), key=lambda name: (len(name), name)):
-            if name.isdigit() and int(name) != self._keeper and self._link(int(name), "ns/mnt") == view:
-                found.append(Process(self._comm(int(name)), int(name)))
-        return tuple(found)
+        pids = sorted(int(name) for name in os.listdir(_of(self._proc)) if name.isdigit())
+        return tuple(
+            Process(self._comm(pid), pid)
+            for pid in pids
+            if pid != self._keeper and self._link(pid, "ns/mnt") == view
+        )
 
     def end(self) -> None:
         """Kill everything in the box; output, traces and what was written can still be read."""
@@ -292,8 +295,11 @@ def confine(confinement: Confinement) -> Iterator[Box]:
             tuple(hello["notes"]),
             tuple((prefix, upper) for prefix, upper in hello["uppers"]),
             channel,
-            *fds,
-            hello["keeper"],
+            _proc=fds[0],
+            _scratch=fds[1],
+            _root=fds[2],
+            _inside=fds[3],
+            _keeper=hello["keeper"],
         )
     finally:
         channel.close()
@@ -424,4 +430,4 @@ def _from_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
         elif pid == program and resumes:
             resumes = False  # the other half of the mark
         elif pid == program or pid not in before:
-            yield line
+            yield _INNER_PID.sub(rb"\1", line)

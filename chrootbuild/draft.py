@@ -19,6 +19,8 @@ __all__ = ["Draft", "join", "split"]
 
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
+_ENOUGH = 8  # reasons of a link that half of the root is reached through
+
 # Who wins where two keys describe one path: a closure's or a tree's file gives way to one
 # that a key names, and that to what the target file itself says ([text], [links], ...).
 FOUND, NAMED, DECLARED = 0, 1, 2
@@ -87,9 +89,19 @@ class Draft:
         self._note_links(walked.links, reason)
         return walked.path
 
+    def where(self, path: str) -> str:
+        """Return the canonical path of something that was placed already, for no new reason."""
+        parent, name = split(path)
+        known = self._parents.get(parent)
+        if known is None or self._link_text(join(known.path, name)) is not None:
+            return self._walk(path, None).path
+        return join(known.path, name)
+
     def _note_links(self, links: Iterable[str], reason: Reason) -> None:
         for link in links:
-            self.reasons[link].setdefault(reason)
+            reasons = self.reasons[link]
+            if len(reasons) < _ENOUGH:
+                reasons.setdefault(reason)
 
     def _parent(self, path: str, reason: Reason) -> _Place:
         place = self._parents.get(path)
@@ -106,7 +118,7 @@ class Draft:
             return None
         return self.host.readlink(where)
 
-    def _walk(self, path: str, reason: Reason) -> _Place:
+    def _walk(self, path: str, reason: Reason | None) -> _Place:
         here = "/"
         links: dict[str, None] = {}
         parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
@@ -124,7 +136,8 @@ class Draft:
             hops += 1
             if hops > _MAX_LINKS:
                 raise Unreadable(path, errno.ELOOP, hint=f"{child} leads back to itself")
-            self._add_link(child, text, reason)
+            if reason is not None:
+                self._add_link(child, text, reason)
             links[child] = None
             parts.extend(part for part in reversed(text.split("/")) if part not in ("", "."))
             if text.startswith("/"):

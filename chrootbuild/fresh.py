@@ -66,16 +66,27 @@ def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
     return artifacts, tuple(skipped)
 
 
-def compare(plan: Plan, record: Record | None, root: Root | None) -> Comparison:
-    """Compare everything; reads content only where a signature does not prove it unchanged."""
+def compare(
+    plan: Plan, record: Record | None, root: Root | None, seen: Mapping[str, Signature] | None = None
+) -> Comparison:
+    """Compare everything; reads content only where a signature does not prove it unchanged.
+
+    ``seen`` are the signatures of sources that were looked at a moment ago.
+    """
+    seen = {} if seen is None else seen
     artifacts, skipped = applicable(plan)
     installed: Mapping[str, Installed] = {} if record is None else record.artifacts
     proven = record is not None and record.recipe == RECIPE
     changes: dict[str, Change] = {}
     known: dict[str, Installed] = {}
     for path in sorted(artifacts, key=lambda path: (split(path)[0], path)):  # a directory at a time
-        artifact = artifacts[path]
-        state, reason, action = _look(artifact, installed.get(path), root, proven)
+        artifact, entry = artifacts[path], installed.get(path)
+        info = None if root is None else root.lstat(path)
+        if proven and entry is not None and info is not None and _settled(artifact, entry, info, seen):
+            known[path] = entry
+            changes[path] = Change(path, KEEP, "", artifact)
+            continue
+        state, reason, action = _look(artifact, entry, root, info, proven)
         if state is not None:
             known[path] = state
         changes[path] = Change(path, action, reason, artifact)
@@ -110,11 +121,29 @@ def _orphan(path: str, entry: Installed, root: Root | None) -> Change:
     return Change(path, REMOVE, reason)
 
 
+def _settled(
+    artifact: Artifact, entry: Installed, info: os.stat_result, seen: Mapping[str, Signature]
+) -> bool:
+    """Tell, for most artifacts of most builds, that nothing changed on either side."""
+    if (
+        entry.kind != artifact.kind
+        or entry.mode != artifact.mode
+        or (entry.uid, entry.gid) != (artifact.uid, artifact.gid)
+        or (info.st_uid, info.st_gid) != (entry.uid, entry.gid)
+        or root_signature(info) != entry.root
+    ):
+        return False
+    if artifact.kind is Kind.FILE:
+        return entry.path == artifact.source and entry.source == seen.get(entry.path, _NOTHING) != _NOTHING
+    if artifact.kind is Kind.LINK:
+        return entry.detail == artifact.link
+    return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
+
+
 def _look(
-    artifact: Artifact, entry: Installed | None, root: Root | None, proven: bool
+    artifact: Artifact, entry: Installed | None, root: Root | None, info: os.stat_result | None, proven: bool
 ) -> tuple[Installed | None, str, str]:
     """Return what is known to be installed, the reason, and the action for one artifact."""
-    info = None if root is None else root.lstat(artifact.path)
     if info is None:
         return entry, "absent in the root", INSTALL
     assert root is not None
@@ -161,10 +190,10 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
         case Kind.FILE:
             wanted = _wanted_file(artifact, entry if proven else None, base)
         case _:
-            wanted = base
+            wanted = replace(base, detail="open" if artifact.open else "")
     if isinstance(wanted, str) or entry is None or not proven:
         return wanted
-    if entry.detail and wanted.detail != entry.detail:
+    if entry.detail and artifact.kind is not Kind.DIRECTORY and wanted.detail != entry.detail:
         return "the content to write differs" if artifact.kind is Kind.TEXT else f"is {wanted.detail} now"
     if (entry.uid, entry.gid) != (wanted.uid, wanted.gid):
         return f"owner is {wanted.uid}:{wanted.gid} now, not {entry.uid}:{entry.gid}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import stat
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from chrootbuild.accounts import Names
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.draft import FOUND, NAMED, Draft, join, split
-from chrootbuild.elf import Closure, Resolver
+from chrootbuild.elf import Closure, Resolver, Via
 from chrootbuild.errors import TargetError
 from chrootbuild.host import Host, Unreadable
 from chrootbuild.spec import FileItem, Target
@@ -127,8 +128,8 @@ class Gatherer:
         for warning in closure.warnings:
             self.draft.warn(warning)
         for load in closure.loads:
-            parent = self.draft.place(load.by, Reason(f"binaries: {load.by}"))
-            self._file(load.path, Reason(load.words, parent), origin)
+            words = f"has {load.name} as its interpreter" if load.via is Via.INTERPRETER else load.words
+            self._file(load.path, Reason(words, self.draft.where(load.by)), origin)
         self.cache.update(dict.fromkeys(closure.cache))
         self.hints.update(dict.fromkeys(closure.hints))
 
@@ -199,8 +200,7 @@ class Gatherer:
         elif stat.S_ISDIR(info.st_mode):
             self._directory(path, reason, item, rank)
         elif stat.S_ISREG(info.st_mode):
-            self._file(path, reason, item.origin, item, rank)
-            kind = self.resolver.classify(path)
+            kind = self._file(path, reason, item.origin, item, rank)
             if kind == "library":
                 self._closure(path, self.resolver.library, item.origin)
             elif kind:
@@ -249,8 +249,8 @@ class Gatherer:
 
     def _file(
         self, path: str, reason: Reason, origin: Origin, item: FileItem | None = None, rank: int = FOUND
-    ) -> None:
-        """Bring the regular file that ``path`` leads to, under its own canonical path."""
+    ) -> str:
+        """Bring the regular file that ``path`` leads to, under its own canonical path; return what it is."""
         host = self.draft.host
         try:
             source = host.canonical(path)
@@ -261,16 +261,18 @@ class Gatherer:
         if not stat.S_ISREG(info.st_mode):
             raise TargetError(f"cannot copy {path}: it is not a regular file ({origin})")
         where = self.draft.place(path, reason)
-        artifact = self._copy(where, source, info.st_mode, info.st_uid, info.st_gid, item)
+        kind = self.resolver.classify(source)
+        artifact = self._copy(where, source, kind, info, item)
         self.draft.add(artifact, reason, rank=rank, origin=origin)
+        return kind
 
     def _copy(
-        self, where: str, source: str, mode: int, uid: int, gid: int, item: FileItem | None
+        self, where: str, source: str, kind: str, info: os.stat_result, item: FileItem | None
     ) -> Artifact:
         real = self.draft.host.real(source)
-        kind = self.resolver.classify(source)
         special = source in self._setuid
-        mode = stat.S_IMODE(mode) if special else stat.S_IMODE(mode) & ~0o6000
+        mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+        mode = mode if special else mode & ~0o6000
         if kind and not special:
             mode, uid, gid = mode & ~0o022, 0, 0
         if item is not None and (item.mode is not None or item.owner or item.group):

@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from chrootbuild.errors import Failure
 
@@ -47,8 +47,7 @@ class Link:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as fast
     """Where a path leads: its canonical form, the links on the way, what is there."""
 
     path: str
@@ -277,16 +276,26 @@ class Host:
     def _resolve(self, path: str) -> _Place:
         if "\0" in path:
             raise Unreadable(path, errno.EINVAL)
-        links: list[Link] = []
-        here: _Place = self._directory("/")
-        parts = _parts(path)
+        parent, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            return self._walk(path, self._directory("/"), _parts(path))
+        above = self._directories.get(parent or "/")
+        if above is None:  # most paths share their parent with others: walk to it once
+            above = self._walk(parent, self._directory("/"), _parts(parent))
+            self._directories[parent or "/"] = above
+        return self._walk(path, above, [name])
+
+    def _walk(self, path: str, start: _Place, parts: list[str]) -> _Place:
+        """Go from a place along the parts, last first, through every link."""
+        links = list(start.links)
+        here = start
         while parts:
             part = parts.pop()
+            if here.stat is None or not stat.S_ISDIR(here.stat.st_mode):
+                return _Place(_join(here.path, "/".join([part, *reversed(parts)])), tuple(links), None)
             if part == "..":
                 here = self._directory(_split(here.path)[0])
                 continue
-            if here.stat is None or not stat.S_ISDIR(here.stat.st_mode):
-                return _Place(_join(here.path, "/".join([part, *reversed(parts)])), tuple(links), None)
             child = _join(here.path, part)
             info = self._lstat_canonical(child)
             if info is not None and stat.S_ISLNK(info.st_mode):

@@ -1,4 +1,4 @@
-"""Reads and writes single files of the host as root may: no planted link is followed, nothing is half written."""
+"""Reads and writes single files of the host: no planted link is followed, nothing is half written."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class Place:
         fresh = f".{self.name}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            self._forget(fresh)  # of a process with our number that was killed
             fd = os.open(fresh, flags, 0o600, dir_fd=self.directory)
             try:
                 with open(fd, "wb", closefd=False) as file:
@@ -81,7 +82,7 @@ class Place:
                 os.rename(fresh, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
                 os.fsync(self.directory)
             except BaseException:
-                os.unlink(fresh, dir_fd=self.directory)
+                self._forget(fresh)
                 raise
             finally:
                 os.close(fd)
@@ -92,6 +93,8 @@ class Place:
         """Make a symlink there, over what is there only if ``replace``; raises Failure."""
         name = f".{self.name}.{os.getpid()}.new" if replace else self.name
         try:
+            if replace:
+                self._forget(name)
             os.symlink(text, name, dir_fd=self.directory)
             if replace:
                 os.rename(name, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
@@ -110,7 +113,13 @@ class Place:
     def failure(self, verb: str, error: OSError) -> Failure:
         """Return the Failure of an OSError."""
         refused = error.errno in (errno.EACCES, errno.EPERM)
-        return Failure(f"cannot {verb} {self.path}: {error.strerror}", hint="run it as root" if refused else "")
+        return Failure(
+            f"cannot {verb} {self.path}: {error.strerror}", hint="run it as root" if refused else ""
+        )
+
+    def _forget(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.directory)
 
     def _unchanged(self, info: os.stat_result) -> bool:
         now = os.lstat(self.name, dir_fd=self.directory)
@@ -142,9 +151,10 @@ def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Pla
     fd = _descend(host, canonical)
     try:
         info = os.fstat(fd)
-        if info.st_mode & stat.S_IWOTH:
+        # A sticky directory is safe to pass through; in it a name can be taken before we come.
+        if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_ISVTX and info.st_mode & stat.S_IWGRP):
             raise Failure(
-                f"cannot write {path}: everyone can write the directory {parent}",
+                f"cannot write {path}: others can write the directory {parent}",
                 hint="choose a directory that only root can write",
             )
         yield Place(path, fd, name)

@@ -24,7 +24,9 @@ __all__ = ["MARK", "Entry", "Report", "read_report", "start", "traced_argv"]
 # The last path that is asked for before the program's own execve(2): what a trace shows up to
 # here is not the program's.
 MARK = "/.chrootbuild-the-program-starts-here"
-_CODE = "import sys; sys.path.insert(0, sys.argv[2]); from chrootbuild.inside import main; main(int(sys.argv[1]))"
+_CODE = (
+    "import sys; sys.path.insert(0, sys.argv[2]); import chrootbuild.inside as i; i.main(int(sys.argv[1]))"
+)
 _ALL_CALLS = "%file,%process,%creds,chdir,fchdir,connect,bind,getdents64,fchown,fchmod"
 
 
@@ -35,7 +37,7 @@ class Entry:
     argv: Sequence[str]
     env: Mapping[str, str]
     user: User
-    nested: bool  # the user is not mapped: a user namespace of its own shows the caller as that user
+    mapped: bool  # its ids exist; else a user namespace of its own shows the caller as that user
     view: int  # the inside view's mount namespace
     pids: int  # its pid namespace
     report: int  # a pipe to write the report to
@@ -63,16 +65,9 @@ def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> l
     for fd in (entry.view, entry.pids, entry.report):
         os.set_inheritable(fd, True)
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    options = [
-        "-D",
-        "-f",
-        "-y",
-        *([] if privileges else ["--seccomp-bpf"]),
-        "-o",
-        trace,
-        "-e",
-        f"trace={_ALL_CALLS}",
-    ]
+    options = ["-D", "-f", "-y", "--decode-pids=pidns", "-o", trace, "-e", f"trace={_ALL_CALLS}"]
+    if not privileges:
+        options.append("--seccomp-bpf")
     helper = [sys.executable, "-I", "-S", "-B", "-c", _CODE, str(memory), package]
     return [strace, *options, "--", *helper]
 
@@ -134,6 +129,7 @@ def _start(entry: Entry) -> Report:
 def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
     """Turn this process into the program; or tell what failed, and end."""
     step, found = "enter the root", False
+    nested = not entry.mapped and entry.user.uid != 0
     try:
         syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
         os.setsid()  # no terminal: nothing can be typed into it
@@ -141,23 +137,23 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         reset_signals()
         step = f"switch to {entry.user.uid}:{entry.user.gid}"
-        if entry.nested:
+        if nested:
             syscalls.unshare(syscalls.CLONE_NEWUSER)
             os.write(tell, b"u")
             os.read(waits, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
         cut_capabilities()
-        if entry.nested:
+        if nested:
             os.setresuid(entry.user.uid, entry.user.uid, entry.user.uid)
             syscalls.capset(0, 0)
         else:
-            switch_user(entry.user)
+            switch_user(entry.user, groups=entry.mapped)
         os.closerange(3, min(tell, waits))
         os.closerange(min(tell, waits) + 1, max(tell, waits))
         os.closerange(max(tell, waits) + 1, 1 << 20)
         step = f"run {entry.argv[0]}"
         found = os.access(MARK, os.F_OK)
-        os.execvpe(entry.argv[0], list(entry.argv), dict(entry.env))
+        os.execvpe(entry.argv[0], list(entry.argv), dict(entry.env))  # noqa: S606
     except OSError as error:
         found = os.path.exists(entry.argv[0])
         failed = {"step": step, "errno": error.errno or errno.EIO, "found": found}

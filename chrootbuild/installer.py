@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from chrootbuild.errors import Failure
 from chrootbuild.hostfile import Found, Place, opened
@@ -39,8 +39,11 @@ class _Entry:
     path: str
     form: str
     comment: str = "#"
-    text: str = ""  # a link's
+    texts: tuple[str, ...] = ()  # a link's: two while it is being replaced
     created: bool = False  # the shared file was not there before
+
+
+_Memory = dict[tuple[str, str], _Entry]  # by path and form
 
 
 def install(
@@ -54,24 +57,27 @@ def install(
     """
     memory = _memory(project, owner)
     before = _remembered(memory)
-    wanted = [_entry(snippet, before, prefix) for snippet in snippets]
-    jobs = [
-        _examine(snippet, owner, before.get((snippet.path, snippet.form)), prefix) for snippet in snippets
-    ]
-    kept = [entry for entry, change in zip(wanted, jobs, strict=True) if change is None or change.action != "stays"]
-    orphans = [
-        entry for key, entry in before.items() if key not in {(item.path, item.form) for item in wanted}
-    ]
-    if {*kept, *orphans} - set(before.values()):
-        _remember(memory, [*kept, *orphans])  # first: what is made is known as ours even if we are killed
-    changes = [change for change in jobs if change is not None]
-    for snippet, change in zip(snippets, jobs, strict=True):
-        if change is not None and change.action != "stays":
-            _put(snippet, owner, prefix, replace=change.action == "replace")
+    after: _Memory = {}
+    changes: list[Change] = []
+    for snippet in snippets:
+        key = (snippet.path, snippet.form)
+        change, entry = _examine(snippet, owner, before.get(key, _new(snippet)), prefix)
+        if entry is not None:
+            after[key] = entry
+        if change is not None:
+            changes.append(change)
+    if after != before:
+        # First: what is made is known as ours even if we are killed.
+        _remember(memory, {**before, **{key: _both(after[key], before.get(key)) for key in after}})
+    todo = {change.path: change.action for change in changes}
+    for snippet in snippets:
+        if todo.get(snippet.path) in ("install", "replace"):
+            _put(snippet, owner, prefix, over=todo[snippet.path] == "replace")
+    orphans = [entry for key, entry in before.items() if key not in after]
     changes += [_take_away(entry, owner, prefix) for entry in orphans]
-    if [*before.values()] != kept:
-        _remember(memory, kept)
-    return tuple(changes)
+    if after != before:
+        _remember(memory, after)
+    return tuple(change for change in changes if change.action != "absent")
 
 
 def uninstall(
@@ -83,13 +89,9 @@ def uninstall(
     longer ours stays. Raises Failure.
     """
     memory = _memory(project, owner)
-    entries = _remembered(memory)
-    for snippet in snippets:
-        if snippet.form is not Form.LINK:
-            entries.setdefault(
-                (snippet.path, snippet.form), _Entry(snippet.path, snippet.form, snippet.comment)
-            )
-    changes = [_take_away(entry, owner, prefix) for entry in reversed(list(entries.values()))]
+    entries = {(item.path, str(item.form)): _new(item) for item in snippets if item.form is not Form.LINK}
+    entries |= _remembered(memory)
+    changes = [_take_away(entry, owner, prefix) for entry in reversed(entries.values())]
     if os.path.lexists(memory):
         os.unlink(memory)
     return tuple(change for change in changes if change.action != "absent")
@@ -104,39 +106,41 @@ def _memory(project: Project, owner: Owner) -> str:
     return path
 
 
-def _remembered(memory: str) -> dict[tuple[str, str], _Entry]:
+def _remembered(memory: str) -> _Memory:
     try:
         with open(memory, encoding="utf-8", errors="surrogateescape") as file:
-            entries = [_Entry(**item) for item in json.load(file)]
+            entries = [_Entry(**{**item, "texts": tuple(item["texts"])}) for item in json.load(file)]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise Failure(
-            f"cannot read {memory}: {error}", hint="remove it; links installed before are then yours to remove"
+            f"cannot read {memory}: {error}",
+            hint="remove it; links installed before are then yours to remove",
         ) from None
     return {(entry.path, entry.form): entry for entry in entries}
 
 
-def _remember(memory: str, entries: Sequence[_Entry]) -> None:
-    text = json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) + "\n"
-    write_atomically(memory, text.encode("utf-8", "surrogateescape"), 0o644)
+def _remember(memory: str, entries: _Memory) -> None:
+    text = json.dumps([asdict(entry) for entry in entries.values()], indent=1, ensure_ascii=False)
+    write_atomically(memory, f"{text}\n".encode("utf-8", "surrogateescape"), 0o644)
+
+
+def _new(snippet: Snippet) -> _Entry:
+    return _Entry(snippet.path, str(snippet.form), snippet.comment)
+
+
+def _both(entry: _Entry, old: _Entry | None) -> _Entry:
+    texts = (*entry.texts, *(old.texts if old is not None else ()))
+    return replace(entry, texts=tuple(dict.fromkeys(texts)))
 
 
 # -- one path ---------------------------------------------------------------------------------
 
 
-def _entry(snippet: Snippet, before: dict[tuple[str, str], _Entry], prefix: str) -> _Entry:
-    old = before.get((snippet.path, snippet.form))
-    created = old.created if old else False
-    if snippet.form is Form.LINES and old is None:
-        with opened(snippet.path, prefix, follow=True) as place:
-            created = place is not None and place.look() is None
-    text = snippet.content if snippet.form is Form.LINK else ""
-    return _Entry(snippet.path, snippet.form, snippet.comment, text, created)
-
-
-def _examine(snippet: Snippet, owner: Owner, old: _Entry | None, prefix: str) -> Change | None:
-    """Return what has to be done for a snippet, None for nothing; raises Failure."""
+def _examine(
+    snippet: Snippet, owner: Owner, known: _Entry, prefix: str
+) -> tuple[Change | None, _Entry | None]:
+    """Return what has to be done for a snippet, None for nothing, and what to remember of it."""
     with opened(snippet.path, prefix, follow=snippet.form is Form.LINES) as place:
         if place is None:
             raise Failure(
@@ -144,45 +148,49 @@ def _examine(snippet: Snippet, owner: Owner, old: _Entry | None, prefix: str) ->
                 hint="install the program that reads it, or make the directory",
             )
         found = place.look()
-        if found is None:
-            return Change("install", snippet.path)
-        if snippet.form is Form.LINK:
-            return _examine_link(snippet, found, old)
-        if not found.is_file:
-            raise _in_the_way(snippet.path, found)
-        if snippet.form is Form.LINES:
-            return _examine_lines(snippet, found, owner)
-        if not _is_ours(found.text, snippet.comment, owner):
-            raise _in_the_way(snippet.path, found)
-        if found.text == whole(snippet, owner) and found.info.st_mode & 0o7777 == snippet.mode:
-            return None
-        return Change("replace", snippet.path)
+    if snippet.form is Form.LINK:
+        return _examine_link(snippet, found, known)
+    if snippet.form is Form.LINES and found is None:
+        known = replace(known, created=True)
+    return _examine_file(snippet, found, owner), known
 
 
-def _examine_link(snippet: Snippet, found: Found, old: _Entry | None) -> Change | None:
-    if not found.is_link:
-        raise _in_the_way(snippet.path, found)
-    ours = old is not None and old.text == found.text
-    if found.text == snippet.content:
-        return None if ours else Change("stays", snippet.path, "the link was there before")
+def _examine_link(
+    snippet: Snippet, found: Found | None, known: _Entry
+) -> tuple[Change | None, _Entry | None]:
+    entry = replace(known, texts=(snippet.content,))
+    if found is None:
+        return Change("install", snippet.path), entry
+    ours = found.is_link and found.text in known.texts
+    if found.is_link and found.text == snippet.content:
+        return (None, entry) if ours else (Change("stays", snippet.path, "the link was there before"), None)
     if not ours:
         raise _in_the_way(snippet.path, found)
-    return Change("replace", snippet.path)
+    return Change("replace", snippet.path), entry
 
 
-def _examine_lines(snippet: Snippet, found: Found, owner: Owner) -> Change | None:
-    where = _find(snippet.path, found.text, snippet.comment, owner)
-    if where is None:
+def _examine_file(snippet: Snippet, found: Found | None, owner: Owner) -> Change | None:
+    if found is None:
         return Change("install", snippet.path)
-    start, stop = where
-    return None if found.text[start:stop] == block(snippet, owner) else Change("replace", snippet.path)
+    if not found.is_file:
+        raise _in_the_way(snippet.path, found)
+    if snippet.form is Form.LINES:
+        where = _find(snippet.path, found.text, snippet.comment, owner)
+        if where is None:
+            return Change("install", snippet.path, "our lines")
+        same = found.text[where[0] : where[1]] == block(snippet, owner)
+        return None if same else Change("replace", snippet.path, "our lines")
+    if not _is_ours(found.text, snippet.comment, owner):
+        raise _in_the_way(snippet.path, found)
+    same = found.text == whole(snippet, owner) and found.info.st_mode & 0o7777 == snippet.mode
+    return None if same else Change("replace", snippet.path)
 
 
-def _put(snippet: Snippet, owner: Owner, prefix: str, *, replace: bool) -> None:
+def _put(snippet: Snippet, owner: Owner, prefix: str, *, over: bool) -> None:
     with opened(snippet.path, prefix, follow=snippet.form is Form.LINES) as place:
         assert place is not None
         if snippet.form is Form.LINK:
-            place.link(snippet.content, replace)
+            place.link(snippet.content, over)
         elif snippet.form is Form.FILE:
             place.write(whole(snippet, owner), snippet.mode)
         else:
@@ -203,7 +211,7 @@ def _take_away(entry: _Entry, owner: Owner, prefix: str) -> Change:
         if entry.form == Form.LINES:
             return _take_lines_away(entry, owner, place, found)
         if entry.form == Form.LINK:
-            ours = found.is_link and found.text == entry.text
+            ours = found.is_link and found.text in entry.texts
         else:
             ours = found.is_file and _is_ours(found.text, entry.comment, owner)
         if not ours:
@@ -232,11 +240,11 @@ def _find(path: str, text: str, comment: str, owner: Owner) -> tuple[int, int] |
     """Return where our lines begin and end in a shared file; raises Failure where they are damaged."""
     begin, end = bounds(comment, owner)
     starts, stops, at = [], [], 0
-    for line in text.splitlines(keepends=True):
-        if line.rstrip("\r\n") == begin:
+    for line in text.split("\n"):
+        if line == begin:
             starts.append(at)
-        at += len(line)
-        if line.rstrip("\r\n") == end:
+        at += len(line) + 1
+        if line == end:
             stops.append(at)
     if not starts and not stops:
         return None

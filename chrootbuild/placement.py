@@ -54,10 +54,12 @@ def check_root(target: Target, project: Project) -> None:
         raise _refuse(target, f"it is {where}")
     for place in ("/", sysroot) if sysroot != "/" else ("/",):
         _check_system(target, root, place.rstrip("/"))
-    for path, words in ((project.targets, "the target files"), (project.state, "the state of the project")):
+    for path, words in ((project.targets, "the target files"), (project.state, "the project's state")):
         real = os.path.realpath(path)
-        if root == real or _below(root, real) or _below(real, root):
-            raise _refuse(target, f"{words} are in {path}" if root != real else f"it holds {words}")
+        if root == real or _below(real, root):
+            raise _refuse(target, f"it holds {words}, {path}")
+        if _below(root, real):
+            raise _refuse(target, f"it lies among {words}, {path}")
 
 
 def _check_system(target: Target, root: str, prefix: str) -> None:

@@ -107,6 +107,7 @@ def _declared(target: Target, draft: Draft, names: accounts.Names) -> None:
             else directory.mode,
             names.uid(directory.owner) if directory.owner else info.st_uid if known and info else 0,
             names.gid(directory.group) if directory.group else info.st_gid if known and info else 0,
+            open=True,
         )
         draft.add(artifact, reason, rank=DECLARED, origin=directory.origin)
     for path, text in target.text.items():
@@ -130,13 +131,14 @@ def _places(target: Target, draft: Draft, system: str) -> None:
         where = draft.place(item.value, reason)
         info = draft.host.stat(item.value)
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o555
-        draft.add(Artifact(where, Kind.DIRECTORY, mode), reason, rank=NAMED, origin=item.origin)
+        directory = Artifact(where, Kind.DIRECTORY, mode, open=True)
+        draft.add(directory, reason, rank=NAMED, origin=item.origin)
     if target.syslog:
         path = "/var/run" if system == "freebsd" else "/dev"
         reason = Reason("syslog: socket")
         where = draft.place(path, reason)
         if draft.rank(where) < NAMED:
-            draft.add(Artifact(where, Kind.DIRECTORY, 0o755), reason, rank=NAMED)
+            draft.add(Artifact(where, Kind.DIRECTORY, 0o755, open=True), reason, rank=NAMED)
 
 
 def _timezone(item: Item, draft: Draft, gatherer: Gatherer) -> None:

@@ -45,9 +45,9 @@ def prepare(project: Project, target: Target, root: Root | None = None) -> Prepa
     made, host = make_plan(project, target)
     record = read_record(project, target.name, target.root)
     if root is not None:
-        return Prepared(target, host, made, record, compare(made, record, root))
+        return Prepared(target, host, made, record, compare(made, record, root, host.seen))
     found = read_root(target.root)
     if found is None:
-        return Prepared(target, host, made, record, compare(made, record, None))
+        return Prepared(target, host, made, record, compare(made, record, None, host.seen))
     with found:
-        return Prepared(target, host, made, record, compare(made, record, found))
+        return Prepared(target, host, made, record, compare(made, record, found, host.seen))

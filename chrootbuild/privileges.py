@@ -63,9 +63,13 @@ def cut_capabilities() -> None:
     syscalls.capset(kept, 0)
 
 
-def switch_user(user: User) -> None:
-    """Become ``user``: groups first, the uid last. Raises OSError: EINVAL for an id that is not mapped."""
-    os.setgroups(user.groups)
+def switch_user(user: User, *, groups: bool = True) -> None:
+    """Become ``user``, the uid last. Raises OSError: EINVAL for an id that is not mapped.
+
+    Not ``groups``: the user namespace allows no setgroups(2).
+    """
+    if groups:
+        os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
 

@@ -6,7 +6,7 @@ import os
 
 from chrootbuild.stamp import is_fresh
 
-__all__ = ["MANUAL", "nothing_to_do"]
+__all__ = ["MANUAL", "fresh_targets", "nothing_to_do"]
 
 MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 
@@ -29,6 +29,11 @@ def nothing_to_do(argv: list[str]) -> bool:
         directory = "." if os.path.isdir("targets") else "/etc/chrootbuild"
     directory = os.path.realpath(directory)
     state = "/var/lib/chrootbuild" if directory == "/etc/chrootbuild" else directory + "/.chrootbuild"
+    return fresh_targets(directory, state, out, names) is not None
+
+
+def fresh_targets(directory: str, state: str, out: str, names: list[str]) -> list[str] | None:
+    """Return the targets that a build of ``names`` would look at, if all are fresh; else None."""
     try:
         all_names = [
             name[:-5]
@@ -36,13 +41,16 @@ def nothing_to_do(argv: list[str]) -> bool:
             if name.endswith(".toml") and not name.endswith(".learned.toml")
         ]
     except OSError:
-        return False
+        return None
     if out != _out_of(state) or not all_names or not set(names) <= set(all_names):
-        return False
-    for name in names or all_names:
-        if is_fresh(state, name) is None and (names or is_fresh(state, name + MANUAL) is None):
-            return False
-    return True
+        return None
+    fresh = []
+    for name in names or sorted(all_names):
+        if is_fresh(state, name) is not None:
+            fresh.append(name)
+        elif names or is_fresh(state, name + MANUAL) is None:
+            return None
+    return fresh
 
 
 def _out_of(state: str) -> str:

@@ -35,7 +35,7 @@ def plain(text: str, where: str) -> str:
 
 
 def sh(word: str) -> str:
-    """Quote a word for sh(1), with single quotes and no double one: apt's strings can hold it."""
+    """Quote a word for the shell with single quotes and no double one: apt's strings can hold it."""
     if shlex.quote(word) == word:
         return word
     return "'" + word.replace("'", "'\\''") + "'"

@@ -33,7 +33,8 @@ _NOTHING: Signature = (0, 0, 0, 0)
 class Installed:
     """One artifact as it was installed.
 
-    ``detail`` is a link's text, a node's numbers, or the sha256 of a content.
+    ``detail`` is a link's text, a node's numbers, the sha256 of a content, or "open" for
+    a directory in which the daemon may put what it likes.
     ``inputs`` is a database recipe's digest. ``source`` and ``root`` are what
     was seen of the source and of the installed path; zeros mean "look closely".
     """

@@ -40,7 +40,7 @@ class Snippet:
     form: Form = Form.FILE
     mode: int = 0o644
     comment: str = "#"  # what begins a comment there
-    note: str = ""  # what people do next: "systemctl restart rsyslog"
+    note: str = ""  # what people do next, a step a line: "systemctl restart rsyslog"
     undo: str = ""  # what they do when it has been removed
 
 

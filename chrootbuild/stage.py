@@ -135,7 +135,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                     _own(fd, artifact)
                 finally:
                     os.close(fd)
-                installed = _installed(artifact)
+                installed = _installed(artifact, "open" if artifact.open else "")
     except OSError as error:
         with contextlib.suppress(OSError):
             remove_tree(stage.fd, name)

@@ -71,10 +71,10 @@ def _text(path: str, shown: str) -> str:
         raise
     except OSError as error:
         raise TargetError(f"cannot read {shown}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise TargetError(f"cannot read {shown}: it is not a regular file")
     with os.fdopen(fd, "rb") as file:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise TargetError(f"cannot read {shown}: it is not a regular file")
         content = file.read(SIZE_LIMIT + 1)
     if len(content) > SIZE_LIMIT:
         raise TargetError(f"cannot read {shown}: it is larger than {SIZE_LIMIT >> 20} MiB")

@@ -160,9 +160,7 @@ def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
 
     form = stack.last(lambda data: data.accounts.format if data.accounts else None) or system or "linux"
     for layer in given:
-        for index, line in enumerate(layer.data.accounts.extra if layer.data.accounts else ()):
-            if wrong := account_line(line, group=False, system=form):
-                raise layer.wrong(("accounts", "extra", index), *wrong)
+        _check_lines(layer, form)
     return spec.Accounts(
         origin=given[-1].origin("accounts"),
         min_uid=stack.last(lambda data: data.accounts.min_uid if data.accounts else None),
@@ -174,6 +172,15 @@ def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
         passwords=stack.items("accounts.passwords", part("passwords")),
         legacy=bool(stack.last(lambda data: data.accounts.legacy if data.accounts else None)),
     )
+
+
+def _check_lines(layer: Parsed, system: str) -> None:
+    """Judge the whole lines, whose form depends on the system that another file may name."""
+    accounts = layer.data.accounts or schema.Accounts()
+    for key, lines in (("extra", accounts.extra), ("extra_groups", accounts.extra_groups)):
+        for index, line in enumerate(lines):
+            if wrong := account_line(line, group=key == "extra_groups", system=system):
+                raise layer.wrong(("accounts", key, index), *wrong)
 
 
 def _by_name(lines: Iterable[spec.Item]) -> tuple[spec.Item, ...]:

@@ -81,20 +81,14 @@ def _say_once(
 
 
 def _check_accounts(parsed: Parsed) -> None:
-    accounts = parsed.data.accounts
-    if accounts is None:
-        return
+    accounts = parsed.data.accounts or schema.Accounts()
     for key, lines in (("extra", accounts.extra), ("extra_groups", accounts.extra_groups)):
         names: dict[str, int] = {}
         for index, line in enumerate(lines):
-            wrong = account_line(line, group=key == "extra_groups", system="freebsd")
-            if wrong:
-                raise parsed.wrong(("accounts", key, index), *wrong)
             name = line.split(":")[0]
             if lines[names.setdefault(name, index)] != line:
-                raise parsed.wrong(
-                    ("accounts", key, index), f"there are two lines for {name}", "keep one of them"
-                )
+                fact = f"there are two lines for {name}"
+                raise parsed.wrong(("accounts", key, index), fact, "keep one of them")
 
 
 def account_line(line: str, *, group: bool, system: str) -> tuple[str, str] | None:
@@ -108,7 +102,8 @@ def account_line(line: str, *, group: bool, system: str) -> tuple[str, str] | No
         counts, like = [7], "name:x:uid:gid:gecos:home:shell"
     if len(fields) not in counts:
         fact = f"the line has {len(fields)} fields, and has to have {' or '.join(map(str, counts))}"
-        return fact, f"write it as {like}"
+        other = ', or set format = "freebsd"' if len(fields) == 10 else ""
+        return fact, f"write it as {like}{other}"
     if not re.match(schema.USER, fields[0]):
         return f"{quote(fields[0])} is not a name", f"write it as {like}"
     for number in fields[2:3] if group else fields[2:4]:
@@ -152,6 +147,8 @@ def _check_commands(parsed: Parsed) -> None:
     for where, argv in _commands(parsed.data):
         if not argv[0].strip():
             raise parsed.wrong(where, "the name of the program is empty")
+        if "\0" in argv[0]:
+            raise parsed.wrong(where, "it has a NUL character in it")
         if any("\0" in word for word in argv):
             raise parsed.wrong(where, "there is a NUL in it")
     for index, entry in enumerate(parsed.data.check.run if parsed.data.check else ()):
@@ -162,7 +159,7 @@ def _check_commands(parsed: Parsed) -> None:
                 raise parsed.wrong(
                     ("check", "run", index, "stdout"),
                     f"{quote(entry.stdout)} is not a regular expression: {error}",
-                    "put a backslash before . * + ? ( ) [ ] { } | ^ $ that are meant as they are,"
+                    "put a backslash before each of .*+?()[]{}|^$ that is meant as it is,"
                     " and the whole in single quotes",
                 ) from None
 

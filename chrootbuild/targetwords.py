@@ -254,10 +254,10 @@ def syntax_hint(line: str, fact: str) -> str:
     if "overwrite" in fact or "twice" in fact or "declare" in fact:
         return "a key or table may stand only once in a file"
     if match := re.match(r"\s*(/[^\s\"=]*)\s*=", line):
-        return f'put a key that is a path in quotes: "{match[1]}" = ...'
+        return f"put a key that is a path in quotes: {quote(match[1])} = ..."
     if match := re.match(r"\s*([\w-]+)\s*=\s*([^\s\[{\"'#][^#\"']*)", line):
         word = match[2].strip()
         if word.casefold() in ("true", "false", "yes", "no", "on", "off"):
             return f"write {match[1]} = true or {match[1]} = false"
-        return f'put text in quotes: {match[1]} = "{word}"'
+        return f"put text in quotes: {match[1]} = {quote(word)}"
     return ""

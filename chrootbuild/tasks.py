@@ -1,8 +1,9 @@
-"""Plan to doit tasks: one per artifact, its sources the file_dep; only what is stale is handed out.
+"""What doit needs to know of us: its settings, and the tasks of a project.
 
 doit sees every task for ``list``, ``info`` and ``clean``; for a run it gets
 those that are stale. What is fresh is decided by record and stamp, not by
-doit's own database: its backend here remembers nothing.
+doit's own database: its backend here remembers nothing. Where nothing is
+stale, nothing else of the package is imported.
 """
 
 from __future__ import annotations
@@ -15,25 +16,15 @@ from typing import Any
 from urllib.parse import unquote
 
 from doit.dependency import FileChangedChecker
-from doit.exceptions import InvalidCommand, TaskFailed
+from doit.exceptions import InvalidCommand
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
-from chrootbuild.artifact import Artifact
-from chrootbuild.build import Job, begin, finish, stage_one, together
-from chrootbuild.clean import clean
 from chrootbuild.errors import Failure, TryAgain
-from chrootbuild.fresh import Change
-from chrootbuild.host import signature
-from chrootbuild.prepare import Prepared, prepare
-from chrootbuild.project import Project, find_project
-from chrootbuild.spec import Target
-from chrootbuild.quick import MANUAL
-from chrootbuild.record import write_atomically
-from chrootbuild.stamp import is_fresh, write_stamp
-from chrootbuild.target import Targets, read_targets, select
+from chrootbuild.project import find_project
+from chrootbuild.quick import fresh_targets
 
-__all__ = ["DOIT_CONFIG", "FAILED", "Backend", "Invocation", "settle", "task_name", "tasks", "tasks_of_dodo"]
+__all__ = ["DOIT_CONFIG", "Backend", "Invocation", "path_of", "task_name", "tasks_of_dodo"]
 
 _UNSAFE = "%=*?[]"  # doit refuses = in a task's name and takes * ? [ as a pattern
 
@@ -77,17 +68,17 @@ class Backend:
 
     desc = "chrootbuild's own record"
 
-    def __init__(self, name: str, codec: object, module_name: object = None) -> None:
+    def __init__(self, name: str, codec: object, module_name: object = None) -> None:  # noqa: ARG002
         self.name = name
 
-    def get(self, task_id: str, dependency: str) -> object:
+    def get(self, task_id: str, dependency: str) -> object:  # noqa: ARG002
         """Return a state for a file, nothing for doit's own keys."""
         return None if dependency.endswith(":") else True
 
     def set(self, task_id: str, dependency: str, value: object) -> None:
         """Forget it."""
 
-    def in_(self, task_id: str) -> bool:
+    def in_(self, task_id: str) -> bool:  # noqa: ARG002
         """No task is known."""
         return False
 
@@ -135,98 +126,6 @@ DOIT_CONFIG: dict[str, Any] = {
 }
 
 
-# What went wrong in this process, for the exit code; doit keeps no more than the text.
-FAILED: list[Failure] = []
-
-
-def _failed(failure: Failure) -> TaskFailed:
-    FAILED.append(failure)
-    return TaskFailed(str(failure), report=True)
-
-
-# -- actions -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Staleness:
-    """A task's ``uptodate``: its repr is the reason, which ``doit info`` shows."""
-
-    reason: str
-
-    def __call__(self) -> bool:
-        """Tell whether the artifact is fresh."""
-        return not self.reason
-
-    def __repr__(self) -> str:
-        return self.reason
-
-
-@dataclass(frozen=True, slots=True)
-class StageAction:
-    """Makes one artifact in the staging directory."""
-
-    root: str
-    artifact: Artifact
-
-    def __call__(self) -> TaskFailed | None:
-        """Stage it; a Failure becomes a failed task, without a traceback."""
-        try:
-            stage_one(self.root, self.artifact)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-    def __str__(self) -> str:
-        return f"stage {self.artifact.path}"
-
-
-class PublishAction:
-    """Publishes what was staged: all of it, or ``paths``."""
-
-    def __init__(self, job: Job, paths: set[str] | None = None) -> None:
-        self.job = job
-        self.paths = paths
-
-    def __call__(self) -> TaskFailed | None:
-        """Publish; a Failure becomes a failed task."""
-        try:
-            finish(self.job, self.paths)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class FailAction:
-    """The one task of a target that cannot be planned."""
-
-    failure: Failure
-
-    def __call__(self) -> TaskFailed:
-        """Fail with the reason."""
-        return _failed(self.failure)
-
-
-@dataclass(frozen=True, slots=True)
-class CleanAction:
-    """Removes what is ours: one path, or a whole target's."""
-
-    project: Project
-    target: Target
-    path: str = ""
-
-    def __call__(self, dryrun: bool) -> TaskFailed | None:
-        """Remove it, or say what would be removed; a Failure becomes a failed task."""
-        try:
-            clean(self.project, self.target, self.path, dry=dryrun)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-    def __repr__(self) -> str:
-        return f"<clean {self.target.name}{self.path}>"
-
-
 # -- the tasks -----------------------------------------------------------------------------
 
 
@@ -267,181 +166,24 @@ def _names(word: str, target: str, root: str) -> bool:
 
 
 def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> Iterator[Task]:
-    """Yield the tasks of the project in the current folder, for a dodo.py."""
+    """Yield the tasks of the project in the current folder, for a dodo.py.
+
+    Errors are doit's (InvalidCommand); where somebody else is at work the
+    process ends with exit code 75.
+    """
+    invocation = Invocation.of_argv(argv, commands)
     try:
         project = find_project(".", out)
-        yield from tasks(project, read_targets(project), Invocation.of_argv(argv, commands))
+        fresh = fresh_targets(project.directory, project.state, project.out_given, list(invocation.names))
+        if fresh is not None and invocation.command == "run":
+            yield from (Task(name, None, has_subtask=True) for name in fresh)
+            return
+        from chrootbuild.target import read_targets
+        from chrootbuild.tasklist import tasks
+
+        yield from tasks(project, read_targets(project), invocation)
     except TryAgain as failure:
         sys.stderr.write(f"error: {failure}\n")
         raise SystemExit(failure.code) from None
     except Failure as failure:
         raise InvalidCommand(str(failure)) from None
-
-
-def tasks(
-    project: Project, targets: Targets, invocation: Invocation, busy: list[TryAgain] | None = None
-) -> Iterator[Task]:
-    """Yield what doit needs for one invocation: the stale tasks for a run, all for the rest.
-
-    A target that somebody else is at work on is noted in ``busy`` and left
-    out; without it TryAgain is raised.
-    """
-    for name, failure in targets.failures.items():
-        if invocation.command == "run" and invocation.names and name not in map(_target, invocation.names):
-            continue
-        yield _failing(name, failure)
-    named = [_target(word) for word in invocation.names if ":" in word and "*" not in word]
-    select(targets, [name for name in named if name not in targets.failures])
-    for target in targets.targets.values():
-        if invocation.command == "run":
-            if invocation.names and not invocation.wants(target.name, target.root):
-                continue
-            if not invocation.names and target.manual:
-                continue
-            try:
-                yield from _run(project, target, invocation)
-            except TryAgain as failure:
-                if busy is None:
-                    raise
-                busy.append(failure)
-        else:
-            yield from _show(project, target, invocation)
-
-
-def settle(project: Project, targets: Targets) -> None:
-    """Write down what a null build has to know: OUT, and which targets are built only when named."""
-    for name, target in targets.targets.items():
-        if target.manual and is_fresh(project.state, name + MANUAL) is None:
-            files = {path: signature(os.lstat(path)) for path in target.read}
-            write_stamp(project, name + MANUAL, "", files, ())
-    out = f"{project.state}/out"
-    if not os.path.isdir(project.state):
-        return
-    chosen = project.out_given
-    try:
-        with open(out, encoding="utf-8", errors="surrogateescape") as file:
-            if file.read() == chosen:
-                return
-    except OSError:
-        pass
-    write_atomically(out, os.fsencode(chosen))
-
-
-def _target(word: str) -> str:
-    return path_of(word)[0]
-
-
-def _failing(name: str, failure: Failure) -> Task:
-    return Task(name, [FailAction(failure)], doc=f"cannot be built: {failure.message}", verbosity=2)
-
-
-def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
-    """Yield the stale tasks of one target, and the group that publishes them."""
-    if is_fresh(project.state, target.name) == target.root and invocation.paths(target.name) is None:
-        yield Task(target.name, None, doc=target.summary, has_subtask=True)
-        return
-    try:
-        job = begin(project, target)
-    except TryAgain:
-        raise
-    except Failure as failure:
-        yield _failing(target.name, failure)
-        return
-    _KEPT.append(job)  # the lock is held until the process ends
-    paths = invocation.paths(target.name)
-    plan, stale = job.prepared.plan, job.stale
-    if paths is None:
-        made = [_stage(target, change) for change in stale.values() if change.artifact is not None]
-        yield from made
-        action = [PublishAction(job)] if stale or job.unplanted else None
-        yield Task(
-            target.name,
-            action,
-            doc=target.summary,
-            has_subtask=True,
-            task_dep=[task.name for task in made],
-            io={"capture": False},
-        )
-        return
-    waiting: set[str] = set()
-    for path in sorted(paths):
-        if path not in plan.artifacts:
-            raise InvalidCommand(
-                f'cannot find a task named "{task_name(target.name, path)}": {path} is not in the plan\n'
-                f"hint: chrootbuild plan {target.name} lists what is"
-            )
-        waiting |= together(plan, stale, path)
-    yield from (_stage(target, change, hidden=True) for path, change in stale.items() if path in waiting)
-    publisher = f"_publish:{target.name}"
-    yield Task(
-        publisher,
-        [PublishAction(job, waiting)] if waiting else None,
-        task_dep=[f"_stage:{task_name(target.name, path)}" for path in sorted(waiting)],
-        io={"capture": False},
-    )
-    for path in sorted(paths):
-        yield Task(task_name(target.name, path), None, task_dep=[publisher])
-
-
-_KEPT: list[Job] = []
-
-
-def _stage(target: Target, change: Change, *, hidden: bool = False) -> Task:
-    artifact = change.artifact
-    assert artifact is not None
-    name = task_name(target.name, change.path)
-    return Task(
-        f"_stage:{name}" if hidden else name,
-        [StageAction(target.root, artifact)],
-        file_dep=_sources(target, artifact),
-        targets=[] if hidden else [target.root + change.path],
-        uptodate=[Staleness(change.reason)],
-        doc=f"{artifact.kind}, {change.reason}",
-        subtask_of=None if hidden else target.name,
-    )
-
-
-def _sources(target: Target, artifact: Artifact) -> list[str]:
-    return [*artifact.sources, *(target.root + path for path in artifact.after)]
-
-
-def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
-    """Yield every task of one target, for list, info, clean and the like."""
-    try:
-        prepared = prepare(project, target)
-    except Failure as failure:
-        yield _failing(target.name, failure)
-        return
-    whole = not invocation.names or target.name in invocation.names
-    names = []
-    for path, change in prepared.comparison.changes.items():
-        if change.artifact is not None:
-            task = _shown(project, prepared, path, change, clean=not whole)
-            names.append(task.name)
-            yield task
-    yield Task(
-        target.name,
-        None,
-        doc=target.summary,
-        has_subtask=True,
-        task_dep=names,
-        clean=[CleanAction(project, target)] if whole else [],
-    )
-
-
-def _shown(project: Project, prepared: Prepared, path: str, change: Change, *, clean: bool) -> Task:
-    artifact, target = change.artifact, prepared.target
-    assert artifact is not None
-    return Task(
-        task_name(target.name, path),
-        [StageAction(target.root, artifact)],
-        file_dep=_sources(target, artifact),
-        targets=[target.root + path],
-        uptodate=[Staleness(change.reason)],
-        doc=str(artifact.kind),
-        subtask_of=target.name,
-        clean=[CleanAction(project, target, path)] if clean else [],
-        meta={"why": [reason.words for reason in prepared.plan.reasons.get(path, ())]},
-    )
-
-

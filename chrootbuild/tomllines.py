@@ -54,7 +54,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     scan = _Scan(_tokens(text))
     try:
         scan.document()
-    except (_NotUnderstood, IndexError, RecursionError):
+    except (_NotUnderstood, tomllib.TOMLDecodeError, IndexError, RecursionError):
         return {}
     return scan.lines
 

@@ -14,30 +14,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chrootbuild import syscalls
 from chrootbuild.artifact import Device
-from chrootbuild.copytree import copy_tree
 from chrootbuild.errors import Failure
+from chrootbuild.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
 
-__all__ = ["View", "doing", "host_view", "inside_view"]
+__all__ = ["View", "host_view", "inside_view"]
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
-_BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the box's own, none is shared
 _THROW_AWAY = ("/run", "/var/tmp")  # noqa: S108 - and /tmp, which holds the scratch space as well
-# Kernel interfaces, not files: an overlay of one is refused or means nothing.
-_KERNEL_KINDS = (
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs "
-    "mqueue nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs"
-)
-_KERNEL = frozenset(_KERNEL_KINDS.split())
 # What a box mounts of its own: the kind, the flags, the options.
 _OWN = {
     "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k"),
@@ -64,15 +56,6 @@ class View:
     notes: tuple[str, ...] = ()
 
 
-@contextlib.contextmanager
-def doing(what: str, hint: str = "") -> Iterator[None]:
-    """Turn an OSError into the Failure "cannot WHAT: its reason"."""
-    try:
-        yield
-    except OSError as error:
-        raise Failure(f"cannot {what}: {error.strerror}", hint=hint) from error
-
-
 def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     """Make the host view around the directory ``lower``; raises Failure.
 
@@ -83,8 +66,7 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     with doing("make the mounts private and read-only (needs Linux 5.12)", hint):
         syscalls.mount_setattr("/", syscalls.AT_RECURSIVE, syscalls.MOUNT_ATTR_RDONLY, syscalls.MS_PRIVATE)
     with doing(f"open {lower}", "build the root first"):
-        layers = [("", _open_directory(lower))]
-        layers += [(path[len(lower.rstrip("/")) :], _open(path)) for path in _mounts_below(lower)]
+        tree = open_tree(lower, privileged=privileged)
     with doing("mount a throw-away overlay", hint):
         scratch = _scratch(privileged)
         for path in _THROW_AWAY:
@@ -96,11 +78,12 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     root, work = f"{scratch}/root", f"{scratch}/work"
     for path in (root, work, f"{scratch}/log"):
         os.mkdir(path)
-    uppers, notes = _layers(layers, root, scratch, system=system, privileged=privileged)
+    uppers, refused = mount_tree(tree, root, scratch, privileged=privileged, copy=not system)
+    notes = (f"the overlay was refused ({refused}): this ran on a copy",) if refused else ()
     if lower != "/" and os.path.isdir(lower):
         with doing(f"mount over {lower}"):
             syscalls.mount(root, lower, "", syscalls.MS_BIND | syscalls.MS_REC)
-    return View(scratch, root, work, tuple(uppers), privileged, tuple(notes))
+    return View(scratch, root, work, tuple(uppers), privileged, notes)
 
 
 def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Device], *, system: bool) -> None:
@@ -113,7 +96,12 @@ def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Devic
     if system:
         mounts = (*_SYSTEM_MOUNTS, *(path for path in mounts if path not in _SYSTEM_MOUNTS))
         devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _SYSTEM_DEVICES} | dict(devices)
-    ours = sorted(path for path in mounts if path in _OWN)
+    hint = "build the root: the directory is part of it"
+    # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are in sight.
+    for path in sorted(mounts):
+        if path in _OWN:
+            with doing(f"mount {path} in the root", hint):
+                _mount_own(view.root, path)
     shown = {path: _host_directory(view, path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
     with doing(f"enter {view.root} by pivot_root"):
@@ -121,10 +109,6 @@ def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Devic
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", syscalls.MNT_DETACH)
         os.chdir("/")
-    hint = "build the root: the directory is part of it"
-    for path in ours:
-        with doing(f"mount {path} in the root", hint):
-            _mount_own(path)
     for path, mount in shown.items():
         with doing(f"show the host's {path} in the root", hint):
             if path in devices:
@@ -140,13 +124,13 @@ def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Devic
 
 def _scratch(privileged: bool) -> str:
     """Cover /tmp with an overlay of itself; return a directory there that is a tmpfs of its own."""
-    below = _open_directory(_TMP)
+    host = open_directory(_TMP)
     syscalls.mount("tmpfs", _TMP, "tmpfs", 0, "mode=0755,size=50%")
-    space = _open_directory(_TMP)
+    space = open_directory(_TMP)
     try:
-        _overlay(below, _TMP, f"{_TMP}/.tmp", privileged)
+        mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
     except OSError:
-        os.chmod(_TMP, 0o1777)  # the empty tmpfs does as well
+        os.chmod(_TMP, 0o1777)  # noqa: S103  # the empty tmpfs does as well
     scratch = f"{_TMP}/chrootbuild-{secrets.token_hex(6)}"
     os.mkdir(scratch)
     syscalls.mount(f"/proc/self/fd/{space}", scratch, "", syscalls.MS_BIND)
@@ -157,75 +141,27 @@ def _throw_away(path: str, scratch: str, privileged: bool) -> None:
     if not os.path.isdir(path):
         return
     with contextlib.suppress(OSError):  # then it stays read-only
-        _overlay(_open_directory(path), path, f"{scratch}/.{path.replace('/', '.')}", privileged, _FLAGS)
-
-
-def _layers(
-    layers: list[tuple[str, int]], root: str, scratch: str, *, system: bool, privileged: bool
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """Put the overlay of each file system of the root in its place; return what was written where."""
-    uppers: list[tuple[str, str]] = []
-    notes: list[str] = []
-    for number, (path, below) in enumerate(layers):
-        store = f"{scratch}/.layer{number}"
-        target = root
-        if path:
-            top = _open_directory(root)
-            target = f"/proc/self/fd/{syscalls.openat2(top, path[1:], os.O_PATH, _BELOW)}"
-        with doing(f"mount an overlay of {path or 'the root'}"):
-            if not stat.S_ISDIR(os.fstat(below).st_mode):
-                syscalls.mount(f"/proc/self/fd/{below}", target, "", syscalls.MS_BIND)
-                syscalls.mount("", target, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
-                continue
-            try:
-                _overlay(below, target, store, privileged)
-            except OSError as error:
-                if system:
-                    raise
-                syscalls.mount("tmpfs", target, "tmpfs", 0, "mode=0755,size=50%")
-                notes.append(f"the overlay was refused ({error.strerror}): it ran on a copy")
-                copy_tree(below, target)
-                continue
-        uppers.append((path, f"{store}/upper"))
-    return uppers, notes
-
-
-def _overlay(below: int, target: str, store: str, privileged: bool, flags: int = 0) -> None:
-    """Mount an overlay of the directory ``below`` at ``target``; what is written goes to ``store``.
-
-    Directories of the root can be renamed where the kernel allows it (redirect_dir).
-    """
-    info = os.fstat(below)
-    for name in (store, f"{store}/upper", f"{store}/work"):
-        os.mkdir(name)
-    with contextlib.suppress(OSError):  # an id that this user namespace does not know
-        os.chown(f"{store}/upper", info.st_uid, info.st_gid)
-    os.chmod(f"{store}/upper", stat.S_IMODE(info.st_mode))
-    # Numbers and names of ours alone: nothing in the options has to be quoted.
-    options = f"lowerdir=/proc/self/fd/{below},upperdir={store}/upper,workdir={store}/work"
-    more = (",redirect_dir=on,index=off,metacopy=off", "") if privileged else (",userxattr", "")
-    try:
-        syscalls.mount("overlay", target, "overlay", flags, options + more[0])
-    except OSError:
-        syscalls.mount("overlay", target, "overlay", flags, options + more[1])
+        store = f"{scratch}/.{path.replace('/', '.')}"
+        mount_overlay(open_directory(path), path, store, privileged=privileged, flags=_FLAGS)
 
 
 # -- what is mounted inside ----------------------------------------------------------------
 
 
-def _mount_own(path: str) -> None:
-    """Mount a kernel interface of the box; no link on the way leads out, for there is no outside."""
+def _mount_own(root: str, path: str) -> None:
+    """Mount a kernel interface of the box below ``root``, no link followed out of it."""
     kind, flags, options = _OWN[path]
+    target = below(root, path)
     if path == "/dev/pts":
         try:
-            syscalls.mount(kind, path, kind, flags, f"{options},gid=5")
+            syscalls.mount(kind, target, kind, flags, f"{options},gid=5")
             return
         except OSError:
             pass  # a user namespace that knows no group 5
-    syscalls.mount(kind, path, kind, flags, options)
+    syscalls.mount(kind, target, kind, flags, options)
     if path == "/dev":
         for name in ("pts", "shm"):
-            os.mkdir(f"/dev/{name}")
+            os.mkdir(f"{below(root, path)}/{name}")
 
 
 def _host_directory(view: View, path: str) -> int:
@@ -233,7 +169,7 @@ def _host_directory(view: View, path: str) -> int:
     place = f"{view.scratch}/.host.{path.replace('/', '.')}"
     with doing(f"show the host's {path} in the root", "leave it out of mounts"):
         os.mkdir(place)
-        _overlay(_open_directory(path), place, f"{place}.layer", view.privileged)
+        mount_overlay(open_directory(path), place, f"{place}.layer", privileged=view.privileged)
         return syscalls.clone_mount(place)
 
 
@@ -268,31 +204,3 @@ def _make_place(path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-
-
-# -- looking -------------------------------------------------------------------------------
-
-
-def _open(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _open_directory(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _mounts_below(directory: str) -> list[str]:
-    """Return where file systems are mounted below a directory, those of the kernel left out."""
-    prefix = directory.rstrip("/") + "/"
-    found: dict[str, str] = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.split(" ")
-            path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), words[4])
-            found[path] = words[words.index("-") + 1]
-    kernel = tuple(f"{path}/" for path, kind in found.items() if kind in _KERNEL)
-    return sorted(
-        path
-        for path, kind in found.items()
-        if path.startswith(prefix) and kind not in _KERNEL and not path.startswith(kernel)
-    )

@@ -80,6 +80,7 @@ class Table:
     # -- putting -------------------------------------------------------------------------------
 
     def put_all(self, rows: list[Pair]) -> None:
+        """Put pairs whose keys all differ, in this order; raises FullError."""
         chains, largest = self.chains, self.bsize - 10
         for row in rows:
             bucket = row[2] & self.high_mask

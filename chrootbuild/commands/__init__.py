@@ -43,7 +43,19 @@ COMMANDS = {
 }
 # What doit knows by itself, and what a project's pyproject.toml adds.
 DOIT_COMMANDS = {
-    *("help", "run", "list", "info", "clean", "forget", "ignore", "dumpdb", "strace", "tabcompletion", "reset-dep"),
+    *(
+        "help",
+        "run",
+        "list",
+        "info",
+        "clean",
+        "forget",
+        "ignore",
+        "dumpdb",
+        "strace",
+        "tabcompletion",
+        "reset-dep",
+    ),
     *(name for name in COMMANDS if name != "build"),
 }
 
@@ -66,17 +78,26 @@ def module_of(name: str) -> Any:
 
 def run_command(name: str, argv: Sequence[str], directory: str | None = None, out: str | None = None) -> int:
     """Run one command with its arguments and return its exit code; raises Failure."""
-    module = module_of(name)
-    parser = _Parser(prog=f"chrootbuild {name}", description=module.PURPOSE[0].upper() + module.PURPOSE[1:] + ".")
-    module.arguments(parser)
-    args = parser.parse_args(argv)
-    code: int = module.run(Context(find_project(directory, out)), args)
+    args = parser_of(name).parse_args(argv)
+    code: int = module_of(name).run(Context(find_project(directory, out)), args)
     return code
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command's arguments."""
+    module = module_of(name)
+    parser = _Parser(
+        prog=f"chrootbuild {name}", description=module.PURPOSE[0].upper() + module.PURPOSE[1:] + "."
+    )
+    module.arguments(parser)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise UsageError(f"cannot read the command line: {message}", hint=f"{self.prog} --help shows what it takes")
+        raise UsageError(
+            f"cannot read the command line: {message}", hint=f"{self.prog} --help shows what it takes"
+        )
 
 
 def guarded(call: Any) -> int:
@@ -142,7 +163,12 @@ def _main(argv: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = ["usage: chrootbuild [-C DIR] COMMAND ...", "", "A make-style incremental build system for chroots.", ""]
+    lines = [
+        "usage: chrootbuild [-C DIR] COMMAND ...",
+        "",
+        "A make-style incremental build system for chroots.",
+        "",
+    ]
     lines += [f"  {name:9} {purpose}" for name, purpose in COMMANDS.items()]
     lines += [
         "",

@@ -13,7 +13,9 @@ PURPOSE = "build what is stale"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME[:/path]", help="targets, or single paths of them")
-    parser.add_argument("-n", "--jobs", type=int, default=None, metavar="N", help="stage N artifacts at once")
+    parser.add_argument(
+        "-n", "--jobs", type=int, default=None, metavar="N", help="stage N artifacts at once"
+    )
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

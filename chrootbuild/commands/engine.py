@@ -14,7 +14,8 @@ from chrootbuild.commands import complain
 from chrootbuild.errors import TryAgain
 from chrootbuild.project import Project
 from chrootbuild.target import Targets, read_targets, select
-from chrootbuild.tasks import DOIT_CONFIG, FAILED, Invocation, settle, tasks
+from chrootbuild.tasklist import FAILED, tasks
+from chrootbuild.tasks import DOIT_CONFIG, Invocation
 
 __all__ = ["run_doit"]
 
@@ -45,10 +46,13 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
     names = [word for word in argv if not word.startswith("-")]
     select(targets, [name.partition(":")[0] for name in names])
     loader = _Loader(project, targets, Invocation(command, tuple(names)))
-    main = DoitMain(loader, config_filenames=(), extra_config={"BACKEND": {"chrootbuild": "chrootbuild.tasks:Backend"}})
-    options = ["-n", str(jobs or os.cpu_count() or 1), "-P", "thread"] if command == "run" and jobs != 1 else []
+    main = DoitMain(
+        loader, config_filenames=(), extra_config={"BACKEND": {"chrootbuild": "chrootbuild.tasks:Backend"}}
+    )
+    options = (
+        ["-n", str(jobs or os.cpu_count() or 1), "-P", "thread"] if command == "run" and jobs != 1 else []
+    )
     code = main.run([command, *options, *argv])
-    settle(project, targets)
     for failure in loader.busy:
         complain(failure)
     codes = [failure.code for failure in FAILED]

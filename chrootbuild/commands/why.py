@@ -19,7 +19,9 @@ _MAX_LINKS = 40
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="a target")
-    parser.add_argument("path", metavar="PATH", help="a path inside its root: /bin/sh, or its canonical path")
+    parser.add_argument(
+        "path", metavar="PATH", help="a path inside its root: /bin/sh, or its canonical path"
+    )
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

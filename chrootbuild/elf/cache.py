@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from chrootbuild.elf.facts import Facts
 
-__all__ = ["DamagedCache", "Entry", "class_flag", "parse", "render"]
+__all__ = ["CacheError", "Entry", "class_flag", "parse", "render"]
 
 _MAGIC = b"glibc-ld.so.cache1.1"
 _OLD_MAGIC = b"ld.so-1.7.0\0"
@@ -48,7 +48,7 @@ _EF_MIPS_NAN2008, _EF_MIPS_N32 = 0x400, 0x20
 _EF_RISCV_FLOAT, _EF_LARCH_FLOAT = 0x6, 0x7
 
 
-class DamagedCache(ValueError):
+class CacheError(ValueError):
     """The bytes are no cache; the text says why."""
 
 
@@ -84,18 +84,18 @@ def class_flag(facts: Facts) -> int:
 
 
 def parse(data: bytes) -> tuple[Entry, ...]:
-    """Return the entries in the order of the file; raises DamagedCache.
+    """Return the entries in the order of the file; raises CacheError.
 
     Entries that are damaged on their own (a string outside the file) are left out.
     """
     base = _start(data)
     order = _ORDERS.get(data[base + 28] & 3)
     if order is None:
-        raise DamagedCache("it is marked as incomplete")
+        raise CacheError("it is marked as incomplete")
     if not order:  # written before glibc 2.33: the order in which the counts fit
         order = "<" if _fits("<", data, base) else ">"
     if not _fits(order, data, base):
-        raise DamagedCache("it has more entries than bytes")
+        raise CacheError("it has more entries than bytes")
     _, count, _, _, extension = struct.unpack_from(order + _HEADER, data, base)
     names = _hwcaps(data, base, order, extension)
     texts: dict[int, str] = {}
@@ -130,11 +130,11 @@ def _start(data: bytes) -> int:
         ends = [-(-(16 + count * 12) // 8) * 8 for count in counts]
         base = next((end for end in ends if data[end : end + 20] == _MAGIC), -1)
         if base < 0:
-            raise DamagedCache("it is in the format from before glibc 2.2")
+            raise CacheError("it is in the format from before glibc 2.2")
     if data[base : base + 20] != _MAGIC:
-        raise DamagedCache("it does not start with glibc-ld.so.cache1.1")
+        raise CacheError("it does not start with glibc-ld.so.cache1.1")
     if len(data) < base + 48:
-        raise DamagedCache("it is cut off in its header")
+        raise CacheError("it is cut off in its header")
     return base
 
 

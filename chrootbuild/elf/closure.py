@@ -112,7 +112,9 @@ class Resolver:
         ):
             if not name:
                 continue
-            found = next((place for place in places if place.startswith("/") and self.host.isfile(place)), "")
+            found = next(
+                (place for place in places if place.startswith("/") and self.host.isfile(place)), ""
+            )
             if not found:
                 missing.append(Missing(name, path, places))
                 continue

@@ -85,7 +85,7 @@ class Cache:
             return ()
         try:
             return cache.parse(objects.host.read(CACHE, _CACHE_LIMIT))
-        except cache.DamagedCache as error:
+        except cache.CacheError as error:
             # To ld.so a cache that it cannot use is no cache.
             self.warning = f"cannot use {CACHE}: {error}"
             return ()
@@ -103,7 +103,7 @@ class Cache:
         for level in levels:
             if level in first:
                 paths.setdefault(first[level], f"glibc-hwcaps/{level}")
-        # The hwcap bits of before glibc 2.33 stand for a subdirectory: such entries come before the plain one.
+        # The hwcap bits of before glibc 2.33 stand for a subdirectory.
         plain = [entry.path for entry in entries if not entry.hwcaps and not entry.legacy]
         older = [entry.path for entry in entries if not entry.hwcaps and entry.legacy]
         if plain:
@@ -154,7 +154,7 @@ class Subdirectories:
             for level in self._levels:
                 yield f"glibc-hwcaps/{level}"
         # The older kind: "tls", the platform, its features, below each other and alone.
-        if any([isdir(f"{directory}/{name}") for name in self._legacy]):
+        if any(isdir(f"{directory}/{name}") for name in self._legacy):
             for name in self._legacy:
                 yield from (f"{name}/{deeper}" for deeper in self._legacy if deeper != name)
                 yield name

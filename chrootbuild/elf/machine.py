@@ -8,7 +8,7 @@ __all__ = ["UNKNOWN", "Machine", "machine"]
 
 
 class Machine(NamedTuple):
-    """glibc's names for one kind of object. Sources: glibc's sysdeps (dl-hwcap, shlib-versions), Debian multiarch."""
+    """glibc's names for one kind of object (glibc: sysdeps, shlib-versions; Debian: multiarch)."""
 
     interpreters: tuple[str, ...] = ()
     triplet: str = ""  # Debian's multiarch directory
@@ -43,11 +43,23 @@ _MACHINES = {  # (EM_*, bits, little endian)
         ("i686", "i586", "i486", "i386", "sse2", "x86_64"),
     ),
     (183, 64, True): Machine(
-        ("/lib/ld-linux-aarch64.so.1",), "aarch64-linux-gnu", "lib64", (), ("aarch64",), ("aarch64", "atomics")
+        ("/lib/ld-linux-aarch64.so.1",),
+        "aarch64-linux-gnu",
+        "lib64",
+        (),
+        ("aarch64",),
+        ("aarch64", "atomics"),
     ),
-    (183, 64, False): Machine(("/lib/ld-linux-aarch64_be.so.1",), "aarch64_be-linux-gnu", "lib64", (), ("aarch64",)),
+    (183, 64, False): Machine(
+        ("/lib/ld-linux-aarch64_be.so.1",), "aarch64_be-linux-gnu", "lib64", (), ("aarch64",)
+    ),
     (40, 32, True): Machine(
-        ("/lib/ld-linux-armhf.so.3", "/lib/ld-linux.so.3"), "arm-linux-gnueabihf", "lib", (), _ARM, (*_ARM, "neon", "vfp")
+        ("/lib/ld-linux-armhf.so.3", "/lib/ld-linux.so.3"),
+        "arm-linux-gnueabihf",
+        "lib",
+        (),
+        _ARM,
+        (*_ARM, "neon", "vfp"),
     ),
     (21, 64, True): Machine(
         ("/lib64/ld64.so.2",), "powerpc64le-linux-gnu", "lib64", ("power10", "power9"), _POWER, _POWER
@@ -59,12 +71,18 @@ _MACHINES = {  # (EM_*, bits, little endian)
     ),
     (22, 32, False): Machine(("/lib/ld.so.1",), "s390-linux-gnu", "lib", (), _Z, _Z),
     (243, 64, True): Machine(
-        ("/lib/ld-linux-riscv64-lp64d.so.1", "/lib/ld-linux-riscv64-lp64.so.1"), "riscv64-linux-gnu", "lib64/lp64d"
+        ("/lib/ld-linux-riscv64-lp64d.so.1", "/lib/ld-linux-riscv64-lp64.so.1"),
+        "riscv64-linux-gnu",
+        "lib64/lp64d",
     ),
     (243, 32, True): Machine(("/lib/ld-linux-riscv32-ilp32d.so.1",), "riscv32-linux-gnu", "lib32/ilp32d"),
     (258, 64, True): Machine(("/lib64/ld-linux-loongarch-lp64d.so.1",), "loongarch64-linux-gnu", "lib64"),
-    (8, 64, True): Machine(("/lib64/ld-linux-mipsn8.so.1", "/lib64/ld.so.1"), "mips64el-linux-gnuabi64", "lib64"),
-    (8, 64, False): Machine(("/lib64/ld-linux-mipsn8.so.1", "/lib64/ld.so.1"), "mips64-linux-gnuabi64", "lib64"),
+    (8, 64, True): Machine(
+        ("/lib64/ld-linux-mipsn8.so.1", "/lib64/ld.so.1"), "mips64el-linux-gnuabi64", "lib64"
+    ),
+    (8, 64, False): Machine(
+        ("/lib64/ld-linux-mipsn8.so.1", "/lib64/ld.so.1"), "mips64-linux-gnuabi64", "lib64"
+    ),
     (8, 32, True): Machine(("/lib/ld-linux-mipsn8.so.1", "/lib/ld.so.1"), "mipsel-linux-gnu"),
     (8, 32, False): Machine(("/lib/ld-linux-mipsn8.so.1", "/lib/ld.so.1"), "mips-linux-gnu"),
     (43, 64, False): Machine(("/lib64/ld-linux.so.2",), "sparc64-linux-gnu", "lib64"),

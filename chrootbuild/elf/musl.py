@@ -90,9 +90,12 @@ class Musl(Rules):
         return Answer(searched=tuple(searched))
 
     def _found(self, target: Object, where: Where, by: Object) -> Found:
-        warning, brings = "", ()
+        warning = ""
+        brings: tuple[Load, ...] = ()
         if where.proc:
-            warning = f"{where.words} comes from the program's $ORIGIN, which musl knows with /proc mounted only"
+            warning = (
+                f"{where.words} comes from the program's $ORIGIN, which musl knows with /proc mounted only"
+            )
         if where.via is Via.DEFAULT and self.path_file:
             words = "is the list of directories that its interpreter searches"
             brings = (Load(self.path_file, self.path_file, by.path, Via.PATH_FILE, words),)

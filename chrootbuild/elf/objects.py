@@ -78,7 +78,7 @@ class Objects:
         real = self.host.real(canonical)
         facts = self._memo.get(real, info)
         if facts is None:
-            from chrootbuild.elf import reader  # noqa: PLC0415 - pyelftools: only where a file is new
+            from chrootbuild.elf import reader
 
             with self.host.open(canonical) as file:
                 fd = file.fileno()

@@ -161,10 +161,9 @@ class Process:
         target, inherited = step
         facts, search = target.facts, self.rules.search
         found = [make_edge(name, target, search(name, target, inherited)) for name in facts.needed]
-        for name in facts.filters:
-            found.append(self.ask(step, name, Via.FILTER, "is a filter for"))
-        for name in facts.auxiliaries:
-            found.append(self.ask(step, name, Via.AUXILIARY, "is an auxiliary filter for", optional=True))
+        found.extend(self.ask(step, name, Via.FILTER, "is a filter for") for name in facts.filters)
+        words = "is an auxiliary filter for"
+        found.extend(self.ask(step, name, Via.AUXILIARY, words, optional=True) for name in facts.auxiliaries)
         return tuple(found)
 
     def ask(self, step: _Step, name: str, via: Via, verb: str, *, optional: bool = False) -> Edge:

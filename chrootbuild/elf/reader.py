@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from elftools.elf.enums import ENUM_D_TAG, ENUM_DT_FLAGS_1, ENUM_P_TYPE_BASE
+from elftools.elf.enums import ENUM_D_TAG, ENUM_P_TYPE_BASE
 from elftools.elf.structs import ELFStructs
 
 from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Dlopen, Facts
@@ -46,7 +46,7 @@ _FDO_DLOPEN = 0x407C0C0A  # uapi-group, "ELF dlopen metadata"
 _CANCELS = (b"pthread_cancel", b"pthread_exit")
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """The file contradicts itself; the text says in what."""
 
 
@@ -68,7 +68,8 @@ class _Flavour(NamedTuple):
 
 
 def _record(mark: str, record: Any) -> _Record:
-    form, at = mark, {}
+    form = mark
+    at: dict[str, int] = {}
     for field in record.subcons:
         inner = getattr(field, "subcon", field)
         packer = getattr(inner, "packer", None)
@@ -124,11 +125,11 @@ def read(fd: int, size: int) -> Facts:
     )
     try:
         if head[6] != 1 or header[at["e_version"]] != 1:
-            raise _Broken("ELF file version does not match current one")
+            raise _BrokenError("ELF file version does not match current one")
         if known.type not in (ET_EXEC, ET_DYN):
-            raise _Broken("only ET_DYN and ET_EXEC can be loaded")
+            raise _BrokenError("only ET_DYN and ET_EXEC can be loaded")
         return _Reader(fd, size, head, flavour).facts(known, header)
-    except _Broken as error:
+    except _BrokenError as error:
         return known._replace(error=str(error))
 
 
@@ -158,10 +159,10 @@ class _Reader:
         if offset + length <= len(self.head):
             return self.head[offset : offset + length]
         if offset + length > self.size:
-            raise _Broken(f"its {what} lies outside the file")
+            raise _BrokenError(f"its {what} lies outside the file")
         data = _pread(self.fd, length, offset)
         if len(data) != length:
-            raise _Broken(f"its {what} cannot be read whole")
+            raise _BrokenError(f"its {what} cannot be read whole")
         return data
 
     def place(self, address: int) -> tuple[int, int] | None:
@@ -180,9 +181,9 @@ class _Reader:
         if not count:
             return known
         if step != record.layout.size:
-            raise _Broken("ELF file's phentsize not the expected size")
+            raise _BrokenError("ELF file's phentsize not the expected size")
         if count > _HEADERS:
-            raise _Broken(f"it has {count} program headers")
+            raise _BrokenError(f"it has {count} program headers")
         table = self.part(header[at["e_phoff"]], count * step, "program header table")
         kind, start = record.at["p_type"], record.at["p_offset"]
         vaddr, length = record.at["p_vaddr"], record.at["p_filesz"]
@@ -209,7 +210,7 @@ class _Reader:
     def text(self, offset: int, length: int, what: str) -> str:
         """Return the string in a segment, up to its first NUL."""
         if length > _STRING:
-            raise _Broken(f"its {what} is {length} bytes long")
+            raise _BrokenError(f"its {what} is {length} bytes long")
         return os.fsdecode(self.part(offset, length, what).split(b"\0", 1)[0])
 
     # -- the dynamic section ---------------------------------------------------------------
@@ -218,7 +219,7 @@ class _Reader:
         """Decode the dynamic section and the strings it names."""
         record = self.flavour.dyn
         if length > _DYNAMIC:
-            raise _Broken(f"its dynamic section is {length} bytes long")
+            raise _BrokenError(f"its dynamic section is {length} bytes long")
         data = self.part(offset, length - length % record.layout.size, "dynamic section")
         values: dict[int, int] = {}
         texts: list[tuple[int, int]] = []
@@ -239,7 +240,7 @@ class _Reader:
             cancels = self.cancels(strings, values)
         elif texts or not data or _STRTAB in values:
             # A file of separate debug information has the header, and no content, of the section.
-            raise _Broken("it has no dynamic section that can be read")
+            raise _BrokenError("it has no dynamic section that can be read")
         runpath = found.get(_RUNPATH)
         rpath = found.get(_RPATH) if runpath is None else None
         return known._replace(
@@ -266,7 +267,7 @@ class _Reader:
         offset, room = place
         size = min(size or room, room)
         if size > _STRINGS:
-            raise _Broken(f"its string table is {size} bytes long")
+            raise _BrokenError(f"its string table is {size} bytes long")
         return self.part(offset, size, "string table")
 
     def cancels(self, strings: bytes, values: dict[int, int]) -> str:
@@ -289,9 +290,7 @@ class _Reader:
         count = min(self.symbols(values), place[1] // size, _SYMBOLS)
         table = self.part(place[0], count * size, "symbol table")
         which, section = record.at["st_name"], record.at["st_shndx"]
-        return any(
-            entry[which] == name and not entry[section] for entry in record.layout.iter_unpack(table)
-        )
+        return any(entry[which] == name and not entry[section] for entry in record.layout.iter_unpack(table))
 
     def symbols(self, values: dict[int, int]) -> int:
         """Return how many symbols can be undefined: DT_HASH counts all, DT_GNU_HASH starts behind them."""
@@ -322,7 +321,7 @@ class _Reader:
 def _string(strings: bytes, offset: int) -> str:
     end = strings.find(b"\0", offset, offset + _STRING)
     if offset >= len(strings) or end < 0:
-        raise _Broken("a string of its dynamic section lies outside the string table")
+        raise _BrokenError("a string of its dynamic section lies outside the string table")
     return os.fsdecode(strings[offset:end])
 
 
@@ -349,7 +348,9 @@ def _dlopens(content: bytes) -> tuple[Dlopen, ...]:
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("soname"), list):
             continue
-        names = tuple(name for name in entry["soname"] if isinstance(name, str) and name and "\0" not in name)
+        names = tuple(
+            name for name in entry["soname"] if isinstance(name, str) and name and "\0" not in name
+        )
         priority = entry.get("priority", "recommended")
         if names and priority in ("required", "recommended", "suggested"):
             found.append(Dlopen(names, priority, str(entry.get("feature", ""))))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import NamedTuple
 
-__all__ = ["STANDARD_PATH", "Script", "parse"]
+__all__ = ["HEAD", "STANDARD_PATH", "Script", "parse", "places"]
 
 STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-HEAD = 256  # bytes of the first line that Linux reads (BINPRM_BUF_SIZE); FreeBSD reads more
-_WITH_VALUE = ("-u", "--unset", "-C", "--chdir", "-P", "-L", "-U", "-a", "--argv0")
+HEAD = 4096  # bytes of the first line that are read: FreeBSD takes a page, Linux 256 bytes
+_SPLIT = re.compile(r"-[iv0]*S(.*)|--split-string[= ](.*)", re.DOTALL)
+_WITH_VALUE = frozenset(("-u", "--unset", "-C", "--chdir", "-P", "-L", "-U", "-a", "--argv0"))
 
 
 class Script(NamedTuple):
@@ -24,36 +26,36 @@ def parse(head: bytes) -> Script | None:
     if not head.startswith(b"#!"):
         return None
     line = head[2:].split(b"\n", 1)[0].split(b"\0", 1)[0].decode(errors="surrogateescape").strip(" \t")
-    if not line:
+    words = re.split("[ \t]+", line, maxsplit=1)
+    if not words[0]:
         return None
-    interpreter, _, argument = line.replace("\t", " ").partition(" ")
-    argument = argument.strip(" ")
-    if interpreter.rpartition("/")[2] == "env":
-        return Script(interpreter, _env(argument))
-    return Script(interpreter)
+    if words[0].rpartition("/")[2] == "env" and len(words) > 1:
+        return Script(words[0], _env(words[1]))
+    return Script(words[0])
+
+
+def places(name: str) -> tuple[str, ...]:
+    """Return the paths at which env(1) looks for a program."""
+    if not name or "/" in name:
+        return (name,)
+    return tuple(f"{directory}/{name}" for directory in STANDARD_PATH)
 
 
 def _env(argument: str) -> str:
-    """Return the program that env(1) runs; it gets the rest of the line as one argument."""
-    words = [argument] if argument else []
-    split = False
+    """Return the program that env(1) runs. The kernel hands it the rest of the line as one argument."""
+    match = _SPLIT.fullmatch(argument)
+    words = [argument] if match is None else _words(match[1] if match[1] is not None else match[2])
     while words:
         word = words.pop(0)
-        for option in ("-S", "--split-string=", "-vS", "-iS"):
-            if word.startswith(option) and not split:
-                split = True
-                words = _split(word.removeprefix(option) or " ".join(words))
-                break
-        else:
-            if word in _WITH_VALUE:
-                del words[:1]
-            elif not word.startswith("-") and "=" not in word:
-                return word
+        if word in _WITH_VALUE:
+            del words[:1]
+        elif not word.startswith("-") and "=" not in word:
+            return word
     return ""
 
 
-def _split(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
-    except ValueError:
+    except ValueError:  # a quote that is not closed
         return text.split()

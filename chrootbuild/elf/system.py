@@ -17,12 +17,11 @@ _FREEBSD_LIBC = ("libc.so.4", "libc.so.5", "libc.so.7")  # libc.so.6 is glibc's 
 
 def is_freebsd(facts: Facts) -> bool:
     """Tell whether an object is FreeBSD's: by note, interpreter, EI_OSABI, or the libc it needs."""
-    return bool(
-        facts.freebsd
-        or facts.interpreter in _FREEBSD_INTERPRETERS
-        or facts.osabi == OSABI_FREEBSD
-        or any(name in _FREEBSD_LIBC for name in facts.needed)
-    )
+    if facts.freebsd or facts.osabi == OSABI_FREEBSD:
+        return True
+    if facts.interpreter:
+        return facts.interpreter in _FREEBSD_INTERPRETERS
+    return any(name in _FREEBSD_LIBC for name in facts.needed)
 
 
 def is_musl(facts: Facts) -> bool:

@@ -45,7 +45,7 @@ class Access:
     """
 
     pid: int
-    program: str  # the path of what it runs, or a bare name, or ""
+    program: str  # the path of what the process runs (for EXEC: ran before), a bare name, or ""
     call: str
     deed: Deed
     path: str

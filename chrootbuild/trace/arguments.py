@@ -128,5 +128,3 @@ def _string(args: Sequence[str], index: int) -> str | None:
     if found is None or found.group(2):
         return None
     return unquote(found.group(1)).partition("\0")[0]  # dtruss shows the end of the string
-
-

@@ -49,7 +49,9 @@ def detect(source: bytes | str | Iterable[bytes] | Iterable[str], name: str = "t
     return best
 
 
-def parse(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str], tracer: Tracer) -> Iterator[Call]:
+def parse(
+    source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str], tracer: Tracer
+) -> Iterator[Call]:
     """Yield the calls of a trace text."""
     readers = {"strace": strace.parse, "kdump": kdump.parse, "truss": truss.parse}
     return readers[tracer](source)

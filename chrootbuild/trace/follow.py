@@ -158,16 +158,18 @@ def follow(calls: Iterable[Call], *, cwd: str | None = None, root: str = "") -> 
             yield from _events(call, process, strip)
 
 
-def since(events: Iterable[Event], program: str) -> Iterator[Event]:
-    """Drop what comes before ``program`` is executed: the doings of what started it."""
+def since(events: Iterable[Event], path: str) -> Iterator[Event]:
+    """Drop the doings of what started a service.
+
+    ``path`` is the program: what comes before it is executed is dropped. Or it
+    is a mark, a path that was asked for in vain: dropped is all up to there.
+    """
     started = False
     for event in events:
-        started = started or (
-            isinstance(event, Access)
-            and event.deed is Deed.EXEC
-            and not event.errno
-            and program in (event.path, event.real)
-        )
+        if not started and isinstance(event, Access) and event.path == path:
+            started = True
+            if event.deed is not Deed.EXEC or event.errno:
+                continue
         if started:
             yield event
 
@@ -199,20 +201,19 @@ def _events(call: Call, process: _Process, strip: str) -> Iterator[Event]:
     if call.name in ("link", "linkat") and len(paths) > 1:
         yield Access(call.pid, process.program, call.name, Deed.STAT, paths[0], call.errno)
         paths = paths[1:]
-    program = process.program
-    if deed is Deed.EXEC and not call.errno:
-        process.program = program = paths[0]
-    yield Access(call.pid, program, call.name, deed, paths[0], call.errno, real, creates, call.words)
+    yield Access(call.pid, process.program, call.name, deed, paths[0], call.errno, real, creates, call.words)
     if not call.errno:
-        _move(call, process, paths[0], real)
+        _move(call, process, deed, paths[0], real)
 
 
 _EMPTY_IS_FD = frozenset("newfstatat fstatat fstatat64 statx readlinkat faccessat2".split())
 
 
-def _move(call: Call, process: _Process, path: str, real: str) -> None:
+def _move(call: Call, process: _Process, deed: Deed, path: str, real: str) -> None:
     """Note where a call that succeeded has taken the process."""
-    if call.name in ("chdir", "fchdir"):
+    if deed is Deed.EXEC:
+        process.program = path
+    elif call.name in ("chdir", "fchdir"):
         process.place.cwd = path if path.startswith("/") else None
     elif call.name in ("chroot", "pivot_root"):
         process.place.root = "" if path == "/" else path

@@ -60,16 +60,19 @@ def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
     yield from (proposal for name, proposal in groups.items() if book.groups[name].gid not in gids)
 
 
-def _evidence(
-    found: Uses, host: Host, known: Known, book: _Book
-) -> Iterator[tuple[str, bool, str, By]]:
+def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tuple[str, bool, str, By]]:
     """Yield (name, whether a group, reason, by), in no order, names twice."""
     for identity in found.identities:
         by = By(identity.program, identity.call)
         gives = "chown" in identity.call
         for uid in identity.users:
             if uid in book.uids:
-                yield book.uids[uid], False, _says(by, "gives files to it" if gives else "switches to it"), by
+                yield (
+                    book.uids[uid],
+                    False,
+                    _says(by, "gives files to it" if gives else "switches to it"),
+                    by,
+                )
         for gid in identity.groups:
             if gid in book.gids:
                 yield book.gids[gid], True, _says(by, "gives files to it" if gives else "switches to it"), by
@@ -154,7 +157,9 @@ def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str,
         where = use.canonical
         if by is None or where in _LOOKUPS:
             continue
-        if where.startswith(("/usr/", "/lib", "/proc/", "/sys/", "/dev/")) and not where.startswith("/usr/local/etc/"):
+        if where.startswith(("/usr/", "/lib", "/proc/", "/sys/", "/dev/")) and not where.startswith(
+            "/usr/local/etc/"
+        ):
             continue
         yield path, by, _text(where, host)
     # What only the target has: a trace shows that it was opened, the sysroot does not have it.
@@ -224,7 +229,9 @@ def _own_libraries(program: str, found: Uses) -> Iterator[str]:
             yield path
 
 
-_SHARED = re.compile(r"(?:/usr)?(?:/local)?/lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-[a-z0-9]+)?(?:/glibc-hwcaps/.*)?")
+_SHARED = re.compile(
+    r"(?:/usr)?(?:/local)?/lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-[a-z0-9]+)?(?:/glibc-hwcaps/.*)?"
+)
 
 
 def _owners(
@@ -248,4 +255,3 @@ def _ids(path: str, host: Host, artifacts: Mapping[str, Artifact]) -> tuple[int,
         return artifact.uid, artifact.gid
     info = host.stat(path)
     return (info.st_uid, info.st_gid) if info else (0, 0)
-

@@ -66,14 +66,16 @@ class Uses:
     uses: dict[str, Use] = field(default_factory=dict)  # by path as asked for
     parents: dict[str, By] = field(default_factory=dict)  # directories something was made in
     passed: dict[str, By] = field(default_factory=dict)  # directories before a ".."
-    absent: dict[str, tuple[Deed, By]] = field(default_factory=dict)  # entered, or made in, not in the sysroot
+    absent: dict[str, tuple[Deed, By]] = field(
+        default_factory=dict
+    )  # entered, or made in, not in the sysroot
     loose: dict[str, By] = field(default_factory=dict)  # relative to an unknown directory
     sockets: dict[str, By] = field(default_factory=dict)  # connected to, whatever came of it
     made: set[str] = field(default_factory=set)
     identities: dict[Identity, None] = field(default_factory=dict)
     words: dict[tuple[str, ...], By] = field(default_factory=dict)  # every argv
     listed: dict[str, set[str]] = field(default_factory=dict)  # program: directories
-    looks: dict[str, set[str]] = field(default_factory=dict)  # program: paths it asked about
+    looks: dict[str, set[str]] = field(default_factory=dict)  # program: canonical paths it asked about
     opens: dict[tuple[str, str], int] = field(default_factory=dict)  # (program, path below /proc): times
     queries: bool = False
     lists: bool = False  # the trace shows listings
@@ -112,9 +114,7 @@ def collect(events: Iterable[Event], host: Host) -> Uses:
     seen: dict[str, Use | None] = {}
     for event in events:
         if isinstance(event, Identity):
-            found.identities.setdefault(
-                Identity(0, event.program, event.call, event.users, event.groups)
-            )
+            found.identities.setdefault(Identity(0, event.program, event.call, event.users, event.groups))
             continue
         if event.deed is Deed.QUERY:
             found.queries = found.queries or not event.errno or event.errno in _THERE[Deed.QUERY]
@@ -161,6 +161,7 @@ def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> Non
             found.made.add(path)
         if parent not in found.made:
             _least(found.parents, parent, by)
+    found.looks.setdefault(by.program, set()).add(use.canonical if use else path)
     if use is None:
         if deed in (Deed.ENTER, Deed.CHROOT) and path not in found.made:
             found.absent.setdefault(path, (deed, by))
@@ -168,7 +169,6 @@ def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> Non
     found.uses.setdefault(path, use)
     if deed not in use.deeds or by < use.deeds[deed]:
         use.deeds[deed] = by
-    found.looks.setdefault(by.program, set()).add(use.canonical)
     if deed is Deed.LIST:
         found.lists = True
     if deed in (Deed.LIST, Deed.OPENDIR):

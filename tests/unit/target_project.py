@@ -36,5 +36,5 @@ def error(folder: Path, text: str, **others: str) -> str:
     with pytest.raises(TargetError) as caught:
         target(folder, text, **others)
     assert caught.value.code == 3
-    assert set(read_targets(Project(str(folder), f"{folder}/s", f"{folder}/b")).failures) == {"x"}
+    assert set(read_targets(project(folder, {})).failures) == {"x"}
     return str(caught.value)

@@ -121,7 +121,11 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
 def test_a_file_entry_of_the_target_replaces_that_of_an_include(tmp_path: Path) -> None:
     found = target(
         tmp_path,
-        'include = ["a"]\nfiles = [{ path = "/etc/x", mode = "0600" }]\ndevices = [{ name = "tty", mode = "0620" }]',
+        """
+        include = ["a"]
+        files = [{ path = "/etc/x", mode = "0600" }]
+        devices = [{ name = "tty", mode = "0620" }]
+        """,
         a='files = [{ path = "/etc/x", owner = "u" }, "/etc/y"]\ndevices = ["tty", "null"]',
     )
     assert [(item.path, item.owner, item.mode) for item in found.files] == [
@@ -208,8 +212,17 @@ def test_what_was_learned_is_read_and_named_in_its_own_errors(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "text",
-    ['include = ["a"]', 'root = "/x"', "manual = true", "manual = false", 'sysroot = "/x"', 'os = "linux"']
-    + ['summary = ""', "[host]", "[check]", 'setuid = ["/usr/bin/su"]', "[audit]", "[build]"],
+    [
+        *(
+            'include = ["a"]',
+            'root = "/x"',
+            "manual = true",
+            "manual = false",
+            'sysroot = "/x"',
+            'os = "linux"',
+        ),
+        *('summary = ""', "[host]", "[check]", 'setuid = ["/usr/bin/su"]', "[audit]", "[build]"),
+    ],
 )
 def test_what_was_learned_decides_nothing_else(tmp_path: Path, text: str) -> None:
     assert "a learned file may not have this key" in error(tmp_path, "", learned=text, a="")
@@ -233,13 +246,13 @@ def test_a_loop_is_shown(tmp_path: Path) -> None:
         tmp_path, 'include = ["a"]', a='\ninclude = ["b"]', b='include = ["c"]', c='include = ["a"]'
     )
     assert text == (
-        "cannot use targets/common/c.toml:1: include[0]: the includes go round: a > b > c > a\n"
+        "cannot use targets/common/c.toml:1: include[0]: the includes go round: x > a > b > c > a\n"
         "hint: leave one of them out"
     )
 
 
 def test_an_include_of_itself_is_a_loop(tmp_path: Path) -> None:
-    assert "the includes go round: a > a" in error(tmp_path, 'include = ["a"]', a='include = ["a"]')
+    assert "the includes go round: x > a > a" in error(tmp_path, 'include = ["a"]', a='include = ["a"]')
 
 
 def test_a_target_may_have_the_name_of_its_include(tmp_path: Path) -> None:

@@ -53,5 +53,5 @@ def test_an_empty_project(tmp_path: Path) -> None:
 
 
 def test_a_project_without_targets(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="cannot read .*/targets: No such file or directory"):
+    with pytest.raises(Failure, match=r"cannot read .*/targets: No such file or directory"):
         read_targets(Project(str(tmp_path), f"{tmp_path}/s", f"{tmp_path}/b"))

@@ -1,0 +1,64 @@
+"""``host NAME KIND``: the host's side of a root, printed, installed or removed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+
+from chrootbuild import hostside
+from chrootbuild.commands import Context
+from chrootbuild.errors import Failure, TargetError
+from chrootbuild.host import Host
+from chrootbuild.hostcommand import add_actions, done, printed
+from chrootbuild.hostuser import look
+from chrootbuild.installer import install, uninstall
+from chrootbuild.snippet import Snippet
+from chrootbuild.target import read_target
+
+PURPOSE = "show or install the host's side: links, wrapper, syslog, units"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("name", metavar="NAME", help="the target")
+    parser.add_argument(
+        "kind",
+        choices=hostside.KINDS,
+        help="links into the root, start scripts, the log socket, a systemd unit, fstab(5),"
+        " and for FreeBSD devfs(8) and jail(8)",
+    )
+    add_actions(parser)
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Print, install or remove the snippets of one kind."""
+    project, owner = context.project, hostside.owner(context.project, args.name, args.kind)
+    if args.uninstall:
+        snippets: tuple[Snippet, ...] = ()
+        # What was installed can go even if the target has gone, or is wrong by now.
+        with contextlib.suppress(Failure):
+            snippets = hostside.snippets(args.kind, read_target(project, args.name), project)
+        for line in done(uninstall(project, snippets, owner), snippets, removed=True):
+            context.say(line)
+        return 0
+    target = read_target(project, args.name)
+    snippets = hostside.snippets(args.kind, target, project)
+    if not args.install:
+        context.say(printed(snippets, owner))
+        return 0
+    _refuse_foreign(look(target, Host(target.sysroot)).system, args.name)
+    for line in done(install(project, snippets, owner), snippets, removed=False):
+        context.say(line)
+    return 0
+
+
+def _refuse_foreign(system: str, name: str) -> None:
+    here = "freebsd" if sys.platform.startswith("freebsd") else "linux"
+    if system != here:
+        names = {"linux": "Linux", "freebsd": "FreeBSD"}
+        raise TargetError(
+            f"cannot install the host's side of {name} here: its root is for {names[system]},"
+            f" this host runs {names[here]}",
+            hint="print it without --install, and take it to that host",
+        )

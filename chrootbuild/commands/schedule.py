@@ -1,0 +1,50 @@
+"""``schedule KIND``: have the roots refreshed by cron, systemd, apt, dpkg or periodic(8)."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+
+from chrootbuild import schedule
+from chrootbuild.commands import Context
+from chrootbuild.errors import Failure
+from chrootbuild.hostcommand import add_actions, done, printed
+from chrootbuild.installer import install, uninstall
+from chrootbuild.snippet import Snippet
+
+PURPOSE = "have it refreshed by cron, systemd, apt or dpkg"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "kind",
+        choices=schedule.KINDS,
+        help="cron, a systemd timer, a hook of apt or of dpkg, a systemd service that watches,"
+        " or for FreeBSD periodic(8)",
+    )
+    parser.add_argument(
+        "--every", type=int, default=60, metavar="MINUTES", help="how often cron and systemd start it (60)"
+    )
+    add_actions(parser)
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Print, install or remove the snippets of one kind."""
+    project, owner = context.project, schedule.owner(context.project, args.kind)
+    job = schedule.job_of(project, args.every)
+    if args.uninstall:
+        snippets: tuple[Snippet, ...] = ()
+        with contextlib.suppress(Failure):
+            snippets = schedule.snippets(args.kind, job)
+        changes, removed = uninstall(project, snippets, owner), True
+    else:
+        snippets, removed = schedule.snippets(args.kind, job), False
+        if not args.install:
+            context.say(printed(snippets, owner))
+            return 0
+        schedule.refuse_unsafe(job)
+        changes = install(project, snippets, owner)
+    for line in done(changes, snippets, removed=removed):
+        context.say(line)
+    return 0

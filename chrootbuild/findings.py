@@ -1,0 +1,71 @@
+"""What check, audit and verify have to say about a root: one fact each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["Finding", "Severity", "as_json", "as_text", "failed", "printable"]
+
+# How bad it is; only an error makes a command fail.
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact about a root.
+
+    ``rule`` is the name of what found it ("probe", "setuid-file"), ``path`` a path in the root
+    or empty. The first line of ``message`` is the fact, further lines are what is behind it.
+    """
+
+    severity: Severity
+    rule: str
+    path: str
+    message: str
+
+
+def failed(findings: Iterable[Finding]) -> bool:
+    """Tell whether there is an error among them."""
+    return any(finding.severity == "error" for finding in findings)
+
+
+def as_text(target: str, findings: Iterable[Finding]) -> str:
+    """Return the text for people, errors first, without a newline at its end."""
+    order = get_args(Severity)
+    ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
+    width = max((len(printable(finding.path)) for finding in ranked), default=0)
+    lines = [target]
+    for finding in ranked:
+        first, *more = printable(finding.message).split("\n")
+        path = f"{printable(finding.path):<{width}}  " if width else ""
+        lines.append(f"  {finding.severity:<7}  {path}{first}  [{finding.rule}]")
+        lines += [f"           {line}" for line in more]
+    return "\n".join(lines)
+
+
+def as_json(target: str, findings: Iterable[Finding]) -> dict[str, object]:
+    """Return {"target", "findings": [{"severity", "rule", "path", "message"}]} for json.dumps.
+
+    Bytes of a path that are no UTF-8 stay lone surrogates, as os.fsdecode gives them.
+    """
+    return {
+        "target": target,
+        "findings": [
+            {
+                "severity": finding.severity,
+                "rule": finding.rule,
+                "path": finding.path,
+                "message": finding.message,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def printable(text: str) -> str:
+    """Keep names and output of others from doing anything to a terminal: control characters are escaped."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
