@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
-from chrootbuild.artifact import Kind
+from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Comparison, inspect
@@ -24,65 +24,102 @@ _EXCHANGE_FROM = 2  # changes in one directory; a single rename is a moment by i
 class Operation:
     """One step of a publish: directory, put, exchange, unlink or rmdir.
 
-    ``name`` is what is staged and ``ino`` its inode: once that is not in the stage
-    any more, the step was done. ``ours`` are the paths that an exchanged directory
-    held when it was looked at: what else turns up in it is the daemon's.
+    ``name`` is what is staged and ``ino`` its inode: once that is not in the stage any more,
+    the step was done. Of what is removed ``ino`` and ``ctime`` (ns) are what was seen: another
+    thing in its place stays. ``ours`` are the paths that a replaced directory held when it was
+    looked at: what else turns up in it is the daemon's.
     """
 
     kind: str
     path: str
     name: str = ""
     ino: int = 0
+    ctime: int = 0
     mode: int = 0
     uid: int = 0
     gid: int = 0
     ours: tuple[str, ...] = ()
-    content: tuple[
-        tuple[str, str], ...
-    ] = ()  # exchange: (path, staged name, "/" a directory, "" what is there)
+    # exchange: (path, staged name, "/" a directory, "" what is there)
+    content: tuple[tuple[str, str], ...] = ()
 
 
 def arrange(
-    root: Root, comparison: Comparison, staged: Mapping[str, Installed], *, whole: bool
+    root: Root,
+    comparison: Comparison,
+    staged: Mapping[str, Installed],
+    *,
+    whole: bool,
+    mounts: Collection[str] = (),
 ) -> list[Operation]:
     """Return the steps: directories, libraries, links, data, programs, and what goes at the end.
 
-    ``whole`` says that directories can be exchanged as a whole. Raises Failure where something foreign stands in the way.
+    ``whole`` says that directories can be exchanged as a whole, but those with one of
+    ``mounts`` in them. Raises Failure where something foreign stands in the way.
     """
     stale = comparison.stale
     removed = {path for path, change in stale.items() if change.artifact is None}
     gone_with: set[str] = set()  # directories that a put replaces, and all of ours in them
-    directories, puts = [], []
+    directories: list[Operation] = []
+    puts: list[Operation] = []
     for path, change in stale.items():
         artifact = change.artifact
         if artifact is None or path not in staged:
             continue
         kind = "directory" if artifact.kind is Kind.DIRECTORY else "put"
-        op = Operation(kind, path, name_of(path), 0, artifact.mode, artifact.uid, artifact.gid)
-        (directories if kind == "directory" else puts).append(op)
         info = root.lstat(path)
+        ours: list[str] = []
         if kind == "put" and info is not None and stat.S_ISDIR(info.st_mode):
-            gone_with.update(_all_ours(root, path, removed, comparison))
+            ours = _all_ours(root, path, removed, comparison)
+            gone_with.update(ours)
+        op = Operation(
+            kind, path, name_of(path), 0, 0, artifact.mode, artifact.uid, artifact.gid, tuple(ours)
+        )
+        (directories if kind == "directory" else puts).append(op)
     removes = [path for path in removed if path not in gone_with]
-    exchanges = _exchanges(root, comparison, puts, removes) if whole else []
+    exchanges = _exchanges(root, comparison, puts, removes, mounts) if whole else []
     within = tuple(f"{op.path}/" for op in exchanges)
     puts = [op for op in puts if not op.path.startswith(within)] if within else puts
     removes = [path for path in removes if not path.startswith(within)] if within else removes
     directories = [op for op in directories if not (within and op.path.startswith(within))]
-    order = {path: _rank(comparison, path) for path in stale}
-    moved = sorted([*puts, *exchanges], key=lambda op: (order.get(op.path, 0), op.path))
-    return [*sorted(directories, key=lambda op: op.path), *moved, *_removes(root, comparison, removes)]
+    ranks = {op.path: _rank(comparison, op) for op in (*puts, *exchanges)}
+    moved = sorted([*puts, *exchanges], key=lambda op: (ranks[op.path], op.path))
+    steps = [*sorted(directories, key=lambda op: op.path), *moved, *_removes(root, comparison, removes)]
+    return steps if privileged() else _unlocked(comparison, steps)
 
 
-def _rank(comparison: Comparison, path: str) -> int:
+def _rank(comparison: Comparison, op: Operation) -> int:
+    """Return when a step is due: libraries and directories first, then links, data, programs."""
+    if op.kind == "exchange":
+        ranks = {_rank_of(comparison, path) for path, name in op.content if name not in ("", "/")}
+        return 0 if 0 in ranks else max(ranks, default=4)
+    return _rank_of(comparison, op.path)
+
+
+def _rank_of(comparison: Comparison, path: str) -> int:
     artifact = comparison.changes[path].artifact
-    if artifact is None or artifact.kind is Kind.DIRECTORY:
-        return 0
-    if artifact.elf == "library":
+    if artifact is None or artifact.kind is Kind.DIRECTORY or artifact.elf == "library":
         return 0
     if artifact.kind is Kind.LINK:
         return 1
     return 3 if artifact.elf == "program" else 2
+
+
+def _unlocked(comparison: Comparison, steps: list[Operation]) -> list[Operation]:
+    """Open directories that forbid writing to their owner: root may write there, others may not."""
+    before, after = {}, {}
+    known = {op.path: op for op in steps if op.kind == "directory"}
+    for op in steps:
+        parent = split(op.path)[0]
+        change = comparison.changes.get(parent)
+        if change is None or change.artifact is None or change.artifact.mode & 0o300 == 0o300:
+            continue
+        made = change.artifact
+        base = known.get(parent, Operation("directory", parent, name_of(parent)))
+        base = replace(base, mode=made.mode, uid=made.uid, gid=made.gid)
+        before[parent], after[parent] = replace(base, mode=made.mode | 0o700), base
+    opened = [op for path, op in sorted(before.items()) if path not in known]
+    steps = [before.get(op.path, op) if op.kind == "directory" else op for op in steps]
+    return [*opened, *steps, *(op for _, op in sorted(after.items(), reverse=True))]
 
 
 def _all_ours(root: Root, top: str, removed: set[str], comparison: Comparison) -> list[str]:
@@ -101,20 +138,27 @@ def _all_ours(root: Root, top: str, removed: set[str], comparison: Comparison) -
 
 
 def _removes(root: Root, comparison: Comparison, paths: list[str]) -> list[Operation]:
-    files, directories = [], []
-    for path in paths:
+    files: list[Operation] = []
+    directories: list[Operation] = []
+    for path in sorted(paths, key=lambda path: (split(path)[0], path)):
+        info = root.lstat(path)
+        if info is None:
+            continue
         is_directory = comparison.known[path].kind == Kind.DIRECTORY
-        (directories if is_directory else files).append(path)
-    files.sort(key=lambda path: (split(path)[0], path))
-    unlinks = [Operation("unlink", path) for path in files]
-    return unlinks + [Operation("rmdir", path) for path in sorted(directories, reverse=True)]
+        op = Operation("rmdir" if is_directory else "unlink", path, "", info.st_ino, info.st_ctime_ns)
+        (directories if is_directory else files).append(op)
+    return files + sorted(directories, key=lambda op: op.path, reverse=True)
 
 
 # -- whole directories ---------------------------------------------------------------------
 
 
 def _exchanges(
-    root: Root, comparison: Comparison, puts: list[Operation], removes: list[str]
+    root: Root,
+    comparison: Comparison,
+    puts: list[Operation],
+    removes: list[str],
+    mounts: Collection[str],
 ) -> list[Operation]:
     """Return an exchange for each directory that is wholly ours and in which several things change."""
     count: dict[str, int] = defaultdict(int)
@@ -127,7 +171,11 @@ def _exchanges(
             continue
         if any(directory.startswith(f"{op.path}/") for op in chosen):
             continue
-        content = _content(root, comparison, directory, names)
+        if any(mount.startswith(f"{directory}/") for mount in mounts):
+            continue  # it would go away with the old directory
+        content = (
+            _content(root, comparison, directory, names) if _ours_above(comparison, directory) else None
+        )
         if content is not None:
             artifact = comparison.changes[directory].artifact
             assert artifact is not None
@@ -139,6 +187,7 @@ def _exchanges(
                     directory,
                     f"{name_of(directory)}.new",
                     0,
+                    0,
                     artifact.mode,
                     artifact.uid,
                     artifact.gid,
@@ -147,6 +196,20 @@ def _exchanges(
                 )
             )
     return chosen
+
+
+def _ours_above(comparison: Comparison, directory: str) -> bool:
+    """Tell whether nobody but us can put another directory in the place of one."""
+    while directory != "/":
+        change = comparison.changes.get(directory)
+        if change is None or change.artifact is None or not _only_ours(change.artifact):
+            return False
+        directory = split(directory)[0]
+    return True
+
+
+def _only_ours(artifact: Artifact) -> bool:
+    return not artifact.mode & 0o022 and (not privileged() or artifact.uid == 0)
 
 
 def _content(
@@ -158,30 +221,28 @@ def _content(
     that we did not install. It must be in the root as planned already.
     """
     change = comparison.changes.get(directory)
-    info = root.lstat(directory)
-    if change is None or change.artifact is None or change.action != "keep" or info is None:
+    if change is None or change.artifact is None or change.action != "keep":
         return None
-    owner = 0 if privileged() else None
-    if change.artifact.mode & 0o022 or (owner == 0 and change.artifact.uid != 0) or info.st_dev != root.dev:
+    if not _only_ours(change.artifact) or change.artifact.open:
         return None
     children = comparison.children.get(directory, ())
-    planned = {path for path in children if comparison.changes[path].artifact is not None}
+    if not set(children).issuperset(f"{directory}/{name}" for name in root.listdir(directory)):
+        return None
     content: list[tuple[str, str]] = []
-    for name in root.listdir(directory):
-        path = f"{directory}/{name}"
-        if path not in planned and path not in children:
-            return None
-    for path in sorted(planned):
-        artifact = comparison.changes[path].artifact
-        assert artifact is not None
-        if artifact.kind is Kind.DIRECTORY:
+    for path in sorted(children):
+        child = comparison.changes[path]
+        if child.artifact is None:
+            # Something of ours that goes; not what stays because it was changed, and no directory.
+            if child.action == "keep" or comparison.known[path].kind == Kind.DIRECTORY:
+                return None
+        elif child.artifact.kind is Kind.DIRECTORY:
             deeper = _content(root, comparison, path, names)
             if deeper is None:
                 return None
             content += [(path, "/"), *deeper]
         elif path in names:
             content.append((path, names[path]))
-        elif comparison.changes[path].action == "keep":
+        elif child.action == "keep":
             content.append((path, ""))
         else:
             return None  # stale, and not part of this publish

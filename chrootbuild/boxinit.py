@@ -11,7 +11,7 @@ has ended {"exit": [pid, status]} (status as subprocess has it).
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import json
 import os
 import selectors
@@ -25,93 +25,50 @@ from typing import Any, NoReturn
 from chrootbuild import netns, syscalls
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
-from chrootbuild.inside import Entry, Report, read_report, start, traced_argv
+from chrootbuild.inside import Entry, read_report, start, start_failure, traced_argv
+from chrootbuild.namespaces import Rights
 from chrootbuild.overlay import doing
 from chrootbuild.privileges import User, reset_signals
-from chrootbuild.views import View, host_view, inside_view
+from chrootbuild.pump import Pump, new_pump
+from chrootbuild.views import SYSTEM_MOUNTS, View, host_view, inside_view, is_node, overlay_of
 
-__all__ = ["Order", "run"]
+__all__ = ["Confinement", "run"]
 
-_HEAD = 4 << 20  # bytes of a program's output that are kept from its beginning
-_TAIL = 64 << 10  # and from its end
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What box is wanted."""
+class Confinement:
+    """What a box is made of."""
 
-    lower: str
-    mounts: tuple[str, ...]
-    devices: Mapping[str, Device]
-    system: bool
-    privileged: bool
-    mapped: bool  # other ids than 0 exist
-
-
-@dataclass(slots=True)
-class _Pump:
-    """Output on its way from a pipe to a file, the middle left out where it is too long."""
-
-    source: int
-    target: int
-    room: int = _HEAD
-    dropped: int = 0
-    tail: bytearray = field(default_factory=bytearray)
-
-    def pass_on(self) -> bool:
-        """Take what is there; tell whether more can come."""
-        for _ in range(64):
-            try:
-                data = os.read(self.source, 1 << 16)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            head, rest = data[: self.room], data[self.room :]
-            self.room -= len(head)
-            with contextlib.suppress(OSError):  # the tmpfs is full: the program goes on
-                os.write(self.target, head)
-            self.tail += rest
-            self.dropped += max(0, len(self.tail) - _TAIL)
-            del self.tail[:-_TAIL]
-        return True
-
-    def flush(self) -> None:
-        """Write the end of an output that was too long."""
-        gap = f"\n[{self.dropped} bytes left out]\n".encode() if self.dropped else b""
-        with contextlib.suppress(OSError):
-            os.write(self.target, gap + bytes(self.tail))
-        self.tail.clear()
-        self.dropped = 0
+    lower: str  # the real path of the root, or of a sysroot; never written to
+    mounts: tuple[str, ...] = ()  # paths in the root
+    devices: Mapping[str, Device] = field(
+        default_factory=dict
+    )  # by path in the root; shown as the host's nodes
+    system: bool = False  # lower is a whole system: with its file systems, /dev, /proc and /sys
 
 
 @dataclass(slots=True)
 class _State:
-    order: Order
+    rights: Rights
     view: View
     channel: socket.socket
     selector: selectors.BaseSelector
     keeper: int  # the first process of the inside, its pid here
     inside_view: int
     inside_pids: int
-    pumps: dict[str, list[_Pump]] = field(default_factory=dict)
+    pumps: dict[str, list[Pump]] = field(default_factory=dict)
     tracers: set[int] = field(default_factory=set)
 
 
-def run(order: Order, channel: socket.socket) -> NoReturn:
+def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoReturn:
     """Be the first process of a new pid, mount, network and IPC namespace; never returns."""
+    reset_signals()
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    try:
-        state = _set_up(order, channel)
-    except Failure as failure:
-        _send(channel, {"failure": [failure.message, failure.hint]})
-        os._exit(1)
-    except Exception as error:  # noqa: BLE001 - there is nowhere else that it could be seen
-        _send(channel, {"failure": [f"cannot set up the box: {error!r}", ""]})
-        os._exit(1)
+    state = _set_up(confinement, rights, channel)
     state.selector.register(wake, selectors.EVENT_READ)
     state.selector.register(channel, selectors.EVENT_READ)
     buffer = b""
@@ -128,18 +85,18 @@ def run(order: Order, channel: socket.socket) -> NoReturn:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     _send(channel, _obey(state, json.loads(line)))
-            elif isinstance(key.data, _Pump) and not key.data.pass_on():
+            elif key.data.open and not key.data.pass_on():  # it may have been closed in this round
                 _close(state, key.data)
 
 
-def _set_up(order: Order, channel: socket.socket) -> _State:
-    view = host_view(order.lower, system=order.system, privileged=order.privileged)
+def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) -> _State:
+    view = host_view(confinement.lower, system=confinement.system, privileged=rights.privileged)
     with doing("set up the network of the box"):
         netns.loopback_up()
         netns.answer_everywhere()
-    keeper = _start_keeper(order, view)
+    keeper = _start_keeper(confinement, view)
     state = _State(
-        order,
+        rights,
         view,
         channel,
         selectors.DefaultSelector(),
@@ -163,7 +120,7 @@ def _set_up(order: Order, channel: socket.socket) -> _State:
     return state
 
 
-def _start_keeper(order: Order, view: View) -> int:
+def _start_keeper(confinement: Confinement, view: View) -> int:
     """Make the inside view and its pid namespace, held by a process that does nothing else."""
     told, tell = os.pipe()
     if os.fork() == 0:
@@ -171,7 +128,7 @@ def _start_keeper(order: Order, view: View) -> int:
             syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
             keeper = os.fork()
             if keeper == 0:
-                _keep(order, view, tell)
+                _keep(confinement, view, tell)
             os.write(tell, f"{keeper}\n".encode())
         finally:
             os._exit(0)
@@ -188,21 +145,32 @@ def _start_keeper(order: Order, view: View) -> int:
     return int(keeper_pid)
 
 
-def _keep(order: Order, view: View, tell: int) -> NoReturn:
+def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
     try:
-        inside_view(view, order.mounts, order.devices, system=order.system)
+        mounts, devices = _wanted(confinement, view)
+        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
         answer = "{}"
     except Failure as failure:
         answer = json.dumps([failure.message, failure.hint])
     except OSError as error:
         answer = json.dumps([f"cannot make the view of the root: {error}", ""])
     signal.set_wakeup_fd(-1)
+    reset_signals()  # what has no handler cannot be sent to a first process
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes care of the orphans
     os.write(tell, f"{answer}\n".encode())
     os.closerange(0, 1 << 20)
     while answer == "{}":
         signal.pause()
     os._exit(1)
+
+
+def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
+    """Return the mounts of the inside view, and the devices that the root itself cannot show."""
+    mounts = (*(SYSTEM_MOUNTS if confinement.system else ()), *confinement.mounts)
+    devices = dict(confinement.devices)
+    if view.privileged:  # else nothing on a mount of this user namespace is a device
+        devices = {path: one for path, one in devices.items() if not is_node(view.root, path, one)}
+    return tuple(dict.fromkeys(mounts)), devices
 
 
 # -- orders --------------------------------------------------------------------------------
@@ -233,39 +201,44 @@ def _start(
     argv: list[str],
     env: dict[str, str],
     user: list[Any] | None,
+    merge: bool,
     strace: str,
     privileges: bool,
 ) -> dict[str, Any]:
-    """Start a program, inside where there is a user, its output going to log/NAME.out and .err."""
-    ends = [_new_pump(f"{state.view.scratch}/log/{name}.{kind}") for kind in ("out", "err")]
+    """Start a program, inside where there is a user, its output going to log/NAME.out (and .err)."""
+    log = f"{state.view.scratch}/log/{name}"
+    ends = [new_pump(f"{log}.out")] if merge else [new_pump(f"{log}.out"), new_pump(f"{log}.err")]
     state.pumps[name] = [pump for pump, _ in ends]
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             null = os.open(os.devnull, os.O_RDWR)
-            for fd, number in ((null, 0), (ends[0][1], 1), (ends[1][1], 2)):
+            for fd, number in ((null, 0), (ends[0][1], 1), (ends[-1][1], 2)):
                 os.dup2(fd, number)
             if user is None:
                 _run_outside(state, argv, env, tell)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
-            entry = Entry(argv, env, switch, state.order.mapped, state.inside_view, state.inside_pids, tell)
+            entry = Entry(argv, env, switch, state.rights.mapped, state.inside_view, state.inside_pids, tell)
             if strace:
                 reset_signals()
-                trace = f"{state.view.scratch}/log/{name}.strace"
-                command = traced_argv(entry, strace, trace, privileges=privileges)
+                command = traced_argv(entry, strace, f"{log}.strace", privileges=privileges)
                 os.execve(command[0], command, {"PATH": os.defpath})  # noqa: S606
             start(entry)
         finally:
             os._exit(127)
-    for fd in (tell, ends[0][1], ends[1][1]):
+    for fd in (tell, *(end for _, end in ends)):
         os.close(fd)
     report = read_report(told)
     for pump, _ in ends:
         state.selector.register(pump.source, selectors.EVENT_READ, pump)
     if report.errno or not report.pid:
-        raise _start_failure(state, argv[0], name, report)
+        for pump in list(state.pumps[name]):
+            pump.pass_on()
+        if not report.errno:
+            raise _trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
+        raise start_failure(report, state.rights.privileged)
     tracer = _tracer(report.pid) if strace else 0
     state.tracers |= {tracer} - {0}
     return {"pid": report.pid, "tracer": tracer}
@@ -286,19 +259,9 @@ def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int)
         os._exit(127)
 
 
-def _new_pump(path: str) -> tuple[_Pump, int]:
-    """Return a pump into a new file, and the end of its pipe that a program writes to."""
-    source, end = os.pipe()
-    os.set_blocking(source, False)
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    return _Pump(source, target), end
-
-
-def _close(state: _State, pump: _Pump) -> None:
+def _close(state: _State, pump: Pump) -> None:
     state.selector.unregister(pump.source)
-    pump.flush()
-    os.close(pump.source)
-    os.close(pump.target)
+    pump.close()
     for pumps in state.pumps.values():
         if pump in pumps:
             pumps.remove(pump)
@@ -313,25 +276,10 @@ def _tracer(pid: int) -> int:
         return 0
 
 
-def _start_failure(state: _State, program: str, name: str, report: Report) -> Failure:
-    if report.errno == 0:
-        with open(f"{state.view.scratch}/log/{name}.err", encoding="utf-8", errors="replace") as file:
-            said = file.read(2000).strip()
-        return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")
-    if report.step.startswith("switch to"):
-        hint = (
-            ""
-            if state.order.privileged
-            else "run as root, or give yourself a range of ids: subuid(5), newuidmap(1)"
-        )
-        return Failure(f"cannot {report.step}: {os.strerror(report.errno)}", hint=hint)
-    if report.errno == errno.ENOENT and report.found:
-        why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
-    elif report.errno == errno.ENOENT:
-        why = "it is not in the root"
-    else:
-        why = os.strerror(report.errno)
-    return Failure(f"cannot {report.step}: {why}")
+def _trace_failure(program: str, output: str) -> Failure:
+    with open(output, encoding="utf-8", errors="replace") as file:
+        said = file.read(2000).strip()
+    return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")
 
 
 # -- ends ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,18 +14,20 @@ from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Change, Comparison, by_directory
 from chrootbuild.host import Signature, signature
-from chrootbuild.prepare import Prepared, prepare
+from chrootbuild.plancache import cached_plan
+from chrootbuild.prepare import Prepared, prepare, prepare_cached
 from chrootbuild.project import Project
 from chrootbuild.publish import Published, publish, recover
 from chrootbuild.record import Installed, Record, locked, write_record
 from chrootbuild.report import changes_text
-from chrootbuild.root import open_root, read_root
+from chrootbuild.root import Root, open_root, read_root
 from chrootbuild.seed import stage_seeds
 from chrootbuild.spec import Target
-from chrootbuild.stage import clear_stage, note, noted, open_stage, stage_artifact
+from chrootbuild.stage import Stage, clear_stage, note, noted, open_stage, stage_artifact
 from chrootbuild.stamp import drop_stamp, write_stamp
+from chrootbuild.trust import refuse_untrusted
 
-__all__ = ["Job", "begin", "finish", "stage_one", "together"]
+__all__ = ["Job", "begin", "begin_cached", "finish", "stage_one", "together"]
 
 _NOTHING: Signature = (0, 0, 0, 0)
 
@@ -60,31 +63,47 @@ def begin(project: Project, target: Target, *, wait: float = 0.0) -> Job:
 
     Raises TryAgain where somebody else is at work, TargetError and Failure.
     """
-    stack = contextlib.ExitStack()
-    try:
+    with contextlib.ExitStack() as stack:
+        refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, target.name, wait))
-        root = open_root(target.root)
-        with root:
+        with open_root(target.root) as root:
             recover(project, target.name, root)
-            prepared = prepare(project, target, root)
-            job = Job(project, prepared, stack)
-            clear_stage(root)
-            if job.stale or job.unplanted:
-                drop_stamp(project, target.name)
-                os.close(open_stage(root).fd)
-            else:
-                _settle(project, prepared)
+            return _begun(Job(project, prepare(project, target, root), stack.pop_all()), root)
+
+
+def begin_cached(project: Project, name: str) -> Job | None:
+    """Do what ``begin`` does with a target's last plan; None where that does not hold any more."""
+    with contextlib.ExitStack() as stack:
+        refuse_untrusted([project.state], what="the state folder")
+        stack.enter_context(locked(project, name))
+        cached = cached_plan(project, name)
+        if cached is None:
+            return None
+        with open_root(cached.target.root) as root:
+            recover(project, name, root)
+            return _begun(Job(project, prepare_cached(project, cached, root), stack.pop_all()), root)
+
+
+def _begun(job: Job, root: Root) -> Job:
+    try:
+        clear_stage(root)
+        if job.stale or job.unplanted:
+            drop_stamp(job.project, job.name)
+            os.close(open_stage(root).fd)
+        else:
+            _settle(job.project, job.prepared, root)
     except BaseException:
-        stack.close()
+        job.lock.close()
         raise
     return job
 
 
-def _settle(project: Project, prepared: Prepared) -> None:
+def _settle(project: Project, prepared: Prepared, root: Root) -> None:
     """Nothing is stale: write down what was seen, so that the next time is fast."""
     target, record = prepared.target, prepared.record
     known = {path: entry for path, entry in prepared.comparison.known.items() if path in prepared.plan.artifacts}
-    settled = Record(target.root, known, () if record is None else record.seeds)
+    seeds = () if record is None else record.seeds
+    settled = Record(target.root, known, seeds, inode=os.fstat(root.fd).st_ino)
     if settled != record:
         write_record(project, target.name, settled)
     stamp(project, prepared, settled)
@@ -92,14 +111,31 @@ def _settle(project: Project, prepared: Prepared) -> None:
 
 def stage_one(root_path: str, artifact: Artifact) -> None:
     """Make one artifact in the staging directory of a root; raises Failure."""
-    root = read_root(root_path)
-    if root is None:
-        raise Failure(f"cannot stage {artifact.path}: the root {root_path} is gone")
-    with root:
-        stage = open_stage(root)
-        try:
-            note(stage, artifact.path, stage_artifact(stage, artifact))
-        finally:
+    stage = _stage_of(root_path)
+    note(stage, artifact.path, stage_artifact(stage, artifact))
+
+
+# The staging directories that this process works in, by its number: doit's workers are forked.
+_STAGES: dict[tuple[int, str], Stage] = {}
+_OPENING = threading.Lock()
+
+
+def _stage_of(root_path: str) -> Stage:
+    with _OPENING:
+        stage = _STAGES.get((os.getpid(), root_path))
+        if stage is None:
+            root = read_root(root_path)
+            if root is None:
+                raise Failure(f"cannot build in {root_path}: the root is gone", hint="build again")
+            with root:
+                stage = _STAGES[os.getpid(), root_path] = open_stage(root)
+    return stage
+
+
+def _forget_stage(root_path: str) -> None:
+    with _OPENING:
+        stage = _STAGES.pop((os.getpid(), root_path), None)
+        if stage is not None:
             os.close(stage.fd)
 
 
@@ -110,11 +146,11 @@ def finish(job: Job, paths: Iterable[str] | None = None) -> Published:
     """
     prepared, project = job.prepared, job.project
     target = prepared.target
+    _forget_stage(target.root)
     root = read_root(target.root)
     if root is None:
-        raise Failure(f"cannot build {target.name}: the root {target.root} is gone")
-    with root:
-        stage = open_stage(root)
+        raise Failure(f"cannot build in {target.root}: the root is gone", hint="build again")
+    with root, open_stage(root) as stage:
         staged = noted(stage)
         comparison = prepared.comparison if paths is None else _only(prepared.comparison, set(paths))
         _require(comparison, staged)
@@ -190,20 +226,24 @@ def _leads_to(plan: Plan, link: str, path: str) -> bool:
 
 def stamp(project: Project, prepared: Prepared, record: Record) -> None:
     """Write the target's stamp, where everything is proven unchanged."""
-    target, host = prepared.target, prepared.host
-    files: dict[str, Signature] = dict(host.seen)
-    directories = []
+    target = prepared.target
+    files: dict[str, Signature] = dict(prepared.seen)
+    directories: dict[str, Signature] = dict(prepared.owners)
     for path, entry in record.artifacts.items():
         if entry.root == _NOTHING or (entry.path and entry.source == _NOTHING):
             return  # the next build has to look closely
         if entry.kind == "directory":
-            directories.append(target.root + path)
+            ino, _, _, mode = entry.root
+            directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
             continue
         files[target.root + path] = entry.root
         if entry.path:
             files[entry.path] = entry.source
     if set(record.artifacts) != _made(prepared):
         return
+    # Who may write to what we trust is part of the answer (law 8).
+    for path in (project.targets, project.state, os.path.dirname(target.root)):
+        directories.update(_above(path))
     try:
         for path in target.read:
             files[path] = signature(os.lstat(path))
@@ -215,6 +255,16 @@ def stamp(project: Project, prepared: Prepared, record: Record) -> None:
     except OSError:
         return
     write_stamp(project, target.name, target.root, files, directories)
+
+
+def _above(path: str) -> dict[str, Signature]:
+    """Return a directory and all above it, with what says who can write there."""
+    found = {}
+    while path != "/":
+        info = os.lstat(path)
+        found[path] = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+        path = os.path.dirname(path)
+    return found
 
 
 def _made(prepared: Prepared) -> set[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
-from chrootbuild.artifact import Kind, Plan
-from chrootbuild.fresh import REMOVE, compare
+from chrootbuild.artifact import Kind
+from chrootbuild.errors import Failure
+from chrootbuild.fresh import REMOVE, orphan, same_root
+from chrootbuild.obstacles import refuse_obstacles
 from chrootbuild.project import Project
-from chrootbuild.record import locked, read_record, write_record
+from chrootbuild.publish import recover
+from chrootbuild.record import Installed, Record, locked, read_record, write_record
 from chrootbuild.report import printable
-from chrootbuild.root import read_root
+from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage
 from chrootbuild.stamp import drop_stamp
+from chrootbuild.trust import refuse_untrusted
 
 __all__ = ["clean"]
 
@@ -21,36 +26,49 @@ __all__ = ["clean"]
 def clean(project: Project, target: Target, path: str = "", *, dry: bool = False) -> None:
     """Remove everything of a target that we installed, or one path of it; prints what goes.
 
-    What was changed in the root, or is the daemon's, stays. Raises Failure.
+    What was changed in the root, or is the daemon's, stays. A build that was broken off is
+    completed first: else nobody could tell what is ours. Raises Failure and TryAgain.
     """
-    record = read_record(project, target.name, target.root)
-    root = read_root(target.root)
-    if record is None or root is None:
-        return
-    with locked(project, target.name), root:
-        # Held against an empty plan everything of ours is an orphan.
-        empty = compare(Plan(target.name, target.root, {}, {}), record, root)
-        going = {
-            item: change
-            for item, change in empty.changes.items()
-            if change.action == REMOVE and (not path or item == path)
-        }
-        left = dict(record.artifacts)
-        directories = []
-        for item in going:
-            if record.artifacts[item].kind == Kind.DIRECTORY:
-                directories.append(item)
-                continue
-            sys.stdout.write(f"{target.name}:{printable(item)} - removing\n")
-            if not dry:
-                root.unlink(item)
-                del left[item]
-        for item in sorted(directories, reverse=True):
-            if not dry and root.rmdir(item):
-                sys.stdout.write(f"{target.name}:{printable(item)} - removing\n")
-                del left[item]
-        if dry:
+    refuse_untrusted([project.state], what="the state folder")
+    if not os.path.isdir(project.state):
+        return  # nothing was ever built here
+    with locked(project, target.name):
+        root = read_root(target.root)
+        if root is None:
             return
-        clear_stage(root)
-        drop_stamp(project, target.name)
-        write_record(project, target.name, replace(record, artifacts=left))
+        with root:
+            if not dry:
+                recover(project, target.name, root)
+                drop_stamp(project, target.name)
+            record = read_record(project, target.name, target.root)
+            if record is None:
+                return
+            if not same_root(record, root):
+                raise Failure(
+                    f"cannot clean {target.name}: {root.path} is another directory than was built",
+                    hint=f"look at it and remove it by hand, or build it: chrootbuild build {target.name}",
+                )
+            left = _remove(root, target.name, record, path, dry=dry)
+            if not dry:
+                clear_stage(root)
+                write_record(project, target.name, replace(record, artifacts=left))
+
+
+def _remove(root: Root, name: str, record: Record, path: str, *, dry: bool) -> dict[str, Installed]:
+    """Remove what is still as it was installed, deepest first; return the entries that stay."""
+    left = dict(record.artifacts)
+    chosen = [item for item in record.artifacts if not path or item == path]
+    if not dry:
+        refuse_obstacles(root, chosen)
+    for item in sorted(chosen, reverse=True):
+        entry = record.artifacts[item]
+        if orphan(item, entry, root).action != REMOVE:
+            continue
+        if not dry and entry.kind == Kind.DIRECTORY and not root.rmdir(item):
+            continue
+        sys.stdout.write(f"{name}:{printable(item)} - removing\n")
+        if not dry:
+            if entry.kind != Kind.DIRECTORY:
+                root.unlink(item)
+            del left[item]
+    return left

@@ -34,7 +34,7 @@ def copy_tree(source: int, target: str, limit: int = LIMIT) -> None:
     No link is followed on either side. Raises OSError: EFBIG above ``limit`` bytes.
     """
     top = os.open(".", _DIRECTORY, dir_fd=source)
-    into = os.open(target, _DIRECTORY)
+    into = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         info = os.fstat(top)
         _directory(_Copy(into, info.st_dev, limit), top, into, "")

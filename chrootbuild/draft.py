@@ -6,24 +6,26 @@ links: every link met on the way becomes an artifact of its own (law 3).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
 from chrootbuild.host import Host, Unreadable
 
-__all__ = ["Draft", "join", "split"]
+__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame", "join", "split"]
 
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
 _ENOUGH = 8  # reasons of a link that half of the root is reached through
 
-# Who wins where two keys describe one path: a closure's or a tree's file gives way to one
-# that a key names, and that to what the target file itself says ([text], [links], ...).
-FOUND, NAMED, DECLARED = 0, 1, 2
+# Who wins where two keys describe one path: a closure's or a tree's file gives way to one of an
+# entry with an owner or mode, that to one that a key names, and that to what the target file
+# itself says ([text], [links], ...).
+FOUND, DESCRIBED, NAMED, DECLARED = range(4)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -46,8 +48,9 @@ class _Place:
 class Draft:
     """Collects artifacts and the reasons for them; read with ``artifacts`` and ``reasons``."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, target: str = "") -> None:
         self.host = host
+        self._target = target  # as an Origin names the target file, which beats what it includes
         self.artifacts: dict[str, Artifact] = {}
         self.reasons: dict[str, dict[Reason, None]] = {}  # a dict keeps the order, without doubles
         self.skipped: dict[str, str] = {}
@@ -59,17 +62,23 @@ class Draft:
 
     # -- where a path belongs --------------------------------------------------------------
 
-    def declare(self, path: str, link: str | None, reason: Reason) -> str:
-        """Say that the target itself puts a link (its text) or no link (None) at ``path``.
+    def declare(self, declared: Mapping[str, str | None]) -> None:
+        """Say where the target itself puts a link (its text) or anything but a link (None).
 
-        Returns the canonical path. Parents have to be declared before what is in them.
+        It is repeated until nothing moves: a declared link may lead to where another one is.
         """
-        parent, name = split(path)
-        where = join(self._parent(parent, reason).path, name)
-        self._overlay[where] = link
-        self._parents.clear()
-        self._parents["/"] = _Place("/", ())
-        return where
+        known: dict[str, str | None] | None = None
+        for _ in range(_MAX_LINKS):
+            known = dict(self._overlay)
+            found: dict[str, str | None] = {}
+            for path in sorted(declared):  # parents first
+                parent, name = split(path)
+                found[join(self._walk(parent, None).path, name)] = declared[path]
+                self._overlay = {**known, **found}
+            self._overlay = found
+            if found == known:
+                break
+        self._parents = {"/": _Place("/", ())}
 
     def place(self, path: str, reason: Reason, *, follow: bool = True) -> str:
         """Return the canonical path of ``path`` in the root; its links become artifacts.
@@ -176,21 +185,34 @@ class Draft:
         """Return how firmly the artifact at a canonical path stands; -1 where there is none."""
         return self._rank.get(path, -1)
 
+    def note(self, path: str, reason: Reason) -> None:
+        """Add a reason for something that stands already."""
+        self.reasons.setdefault(path, {}).setdefault(reason)
+
     def _agree(self, known: Artifact, other: Artifact, origin: Origin | None) -> Artifact:
         """Return the one artifact that two keys of equal rank mean, or raise TargetError."""
+        rank, before = self._rank[known.path], self._origin.get(known.path)
         if known.kind is Kind.DIRECTORY and other.kind is Kind.DIRECTORY:
-            return other if known.implied else known
-        same_file = known.kind is Kind.FILE and other.kind is Kind.FILE and known.source == other.source
-        if same_file and self._rank[known.path] < NAMED:
+            if known.implied or other.implied:
+                return known if other.implied else other
+            if rank < DECLARED or _looks(known) == _looks(other):
+                return replace(known, open=known.open or other.open)
+        elif known.kind is Kind.FILE and other.kind is Kind.FILE and known.source == other.source:
+            if rank < NAMED:
+                return known
+        elif known.kind is Kind.LINK and other.kind is Kind.LINK and known.link == other.link:
             return known
-        if known.kind is Kind.LINK and other.kind is Kind.LINK and known.link == other.link:
-            return known
-        places = [str(place) for place in (self._origin.get(known.path), origin) if place is not None]
+        if before is not None and origin is not None and before.file != origin.file:
+            # Under two names for one path: what beats what is as for one name.
+            if before.file == self._target:
+                return known
+            self._origin[known.path] = origin
+            return other
         raise TargetError(
             f"cannot put two things at {known.path}: a {known.kind} and a {other.kind}"
             if known.kind is not other.kind
             else f"cannot put two things at {known.path}: two different ones are described",
-            details=tuple(places),
+            details=tuple(str(place) for place in (before, origin) if place is not None),
             hint="describe it once, or leave the other out with exclude",
         )
 
@@ -206,20 +228,29 @@ class Draft:
         """Return what was left out, sorted by path."""
         return tuple(Skipped(path, reason) for path, reason in sorted(self.skipped.items()))
 
-    def imply_parents(self) -> None:
-        """Add the directories above every artifact that no key describes: root's, 0755."""
-        for path in sorted(self.artifacts):
+    def imply_parents(self, *others: str) -> None:
+        """Add the directories above every artifact, and above ``others``, that no key describes: root's, 0755."""
+        for path in sorted([*self.artifacts, *others]):
             below = path
             while (parent := split(below)[0]) != "/":
+                implied = Artifact(parent, Kind.DIRECTORY, 0o755, implied=True)
                 known = self.artifacts.get(parent)
-                if known is None:
-                    self.artifacts[parent] = Artifact(parent, Kind.DIRECTORY, 0o755, implied=True)
-                    self._rank[parent] = FOUND
-                elif known.kind is not Kind.DIRECTORY:
-                    self._agree(known, Artifact(parent, Kind.DIRECTORY, 0o755), None)
-                reasons = self.reasons.setdefault(parent, {})
-                if reasons and (known is None or not known.implied):
+                if known is not None:
+                    if known.kind is not Kind.DIRECTORY:
+                        self._agree(known, implied, None)
                     break
-                if len(reasons) < 1:
-                    reasons[Reason(f"holds {below}", below)] = None
+                self.add(implied, Reason("lies in it", below))
                 below = parent
+
+
+def _looks(directory: Artifact) -> tuple[int, int, int]:
+    return directory.mode, directory.uid, directory.gid
+
+
+@contextlib.contextmanager
+def blame(origin: Origin) -> Iterator[None]:
+    """Say in every error about the sysroot which entry of a target file asked for it."""
+    try:
+        yield
+    except Unreadable as error:
+        raise TargetError(f"{error.message} ({origin})", hint=error.hint) from None

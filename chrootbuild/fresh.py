@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
+from chrootbuild.artifact import Artifact, Device, Kind, Plan, Skipped
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Signature, signature
+from chrootbuild.reasons import explained
 from chrootbuild.record import RECIPE, Installed, Record
-from chrootbuild.root import Root, kind_of
-from chrootbuild.stage import copy_digest, open_source, privileged
+from chrootbuild.root import Root, kind_of, proof_of, root_signature
+from chrootbuild.source import copy_digest, open_source
+from chrootbuild.stage import privileged
 
-__all__ = ["Change", "Comparison", "applicable", "compare", "inspect"]
+__all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "inspect", "orphan", "same_root"]
 
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
-_CONTENT = (Kind.FILE, Kind.TEXT, Kind.DATABASE)
 _NOTHING: Signature = (0, 0, 0, 0)
+_OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,12 @@ def compare(
         if state is not None:
             known[path] = state
         changes[path] = Change(path, action, reason, artifact)
+    ours = same_root(record, root)
     for path, entry in installed.items():
         if path not in artifacts and (entry.kind != Kind.NODE or privileged()):
-            changes[path] = _orphan(path, entry, root)
+            changes[path] = orphan(path, entry, root) if ours else Change(path, KEEP, _OTHER_ROOT)
             known[path] = entry
+    changes = explained(plan, changes, installed)
     return Comparison(dict(sorted(changes.items())), known, by_directory(changes), skipped)
 
 
@@ -105,7 +109,7 @@ def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {directory: tuple(group) for directory, group in groups.items()}
 
 
-def _orphan(path: str, entry: Installed, root: Root | None) -> Change:
+def orphan(path: str, entry: Installed, root: Root | None) -> Change:
     """Say what happens to something of ours that nothing needs any more (law 6)."""
     info = None if root is None else root.lstat(path)
     reason = "nothing needs it any more"
@@ -115,10 +119,14 @@ def _orphan(path: str, entry: Installed, root: Root | None) -> Change:
         return Change(
             path, KEEP, f"{reason}, but {kind_of(info.st_mode)} that is not ours is there: it stays"
         )
-    changed = entry.kind in _CONTENT and _inspect_content(root, path, entry, info)
-    if changed or (entry.kind == Kind.LINK and root.readlink(path) != entry.detail):
+    if _differs(root, path, entry, info):
         return Change(path, KEEP, f"{reason}, but it was changed in the root: it stays")
     return Change(path, REMOVE, reason)
+
+
+def same_root(record: Record | None, root: Root | None) -> bool:
+    """Tell whether the record is of the directory that stands there, not of another under its name."""
+    return record is None or root is None or record.inode in (0, os.fstat(root.fd).st_ino)
 
 
 def _settled(
@@ -153,14 +161,7 @@ def _look(
     reason = inspect(root, artifact.path, wanted, info)
     if reason:
         return entry, reason, REPLACE
-    return replace(wanted, root=root_signature(info)), "", KEEP
-
-
-def root_signature(info: os.stat_result) -> Signature:
-    """Return what proves an installed path unchanged; a directory's times are the daemon's."""
-    if stat.S_ISDIR(info.st_mode):
-        return (info.st_ino, 0, 0, info.st_mode)
-    return signature(info)
+    return replace(wanted, root=proof_of(info)), "", KEEP
 
 
 # -- what should be there ------------------------------------------------------------------
@@ -176,21 +177,15 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
         base = replace(base, root=entry.root)
         if entry.kind != artifact.kind:
             return f"was a {entry.kind}, is a {artifact.kind} now"
-    match artifact.kind:
-        case Kind.LINK:
-            if entry is not None and proven and entry.detail != artifact.link:
-                return f"link points to {artifact.link} now"
-            wanted: Installed | str = replace(base, detail=artifact.link)
-        case Kind.NODE:
-            wanted = replace(base, detail=str(artifact.device))
-        case Kind.TEXT:
-            wanted = replace(base, detail=sha256(artifact.content))
-        case Kind.DATABASE:
-            wanted = _wanted_database(artifact, entry if proven else None, base)
-        case Kind.FILE:
-            wanted = _wanted_file(artifact, entry if proven else None, base)
-        case _:
-            wanted = replace(base, detail="open" if artifact.open else "")
+    if artifact.kind is Kind.LINK and entry is not None and proven and entry.detail != artifact.link:
+        return f"link points to {artifact.link} now"
+    wanted: Installed | str
+    if artifact.kind is Kind.DATABASE:
+        wanted = _wanted_database(artifact, entry if proven else None, base)
+    elif artifact.kind is Kind.FILE:
+        wanted = _wanted_file(artifact, entry if proven else None, base)
+    else:
+        wanted = replace(base, detail=_detail(artifact))
     if isinstance(wanted, str) or entry is None or not proven:
         return wanted
     if entry.detail and artifact.kind is not Kind.DIRECTORY and wanted.detail != entry.detail:
@@ -200,6 +195,18 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
     if entry.mode != wanted.mode:
         return f"mode is {wanted.mode:04o} now, not {entry.mode:04o}"
     return wanted
+
+
+def _detail(artifact: Artifact) -> str:
+    match artifact.kind:
+        case Kind.LINK:
+            return artifact.link
+        case Kind.NODE:
+            return str(artifact.device)
+        case Kind.TEXT:
+            return sha256(artifact.content)
+        case _:
+            return "open" if artifact.open else ""
 
 
 def sha256(content: bytes) -> str:
@@ -264,55 +271,64 @@ def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
     """Return how a path of the root differs from what should be there; empty where it does not.
 
     An unchanged signature proves the content, but for ``closely`` (verify):
-    then every byte is read.
+    then every byte is read. On a directory that is the daemon's something may be mounted.
     """
     if _kind_differs(wanted, info):
         return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
-    if info.st_dev != root.dev:
+    if wanted.kind == Kind.DIRECTORY and info.st_dev != root.dev:
+        if wanted.detail == "open":
+            return ""
         raise Failure(
             f"cannot install {root.real(path)}: another filesystem is mounted there",
             hint="unmount it, or leave the path out of the target",
         )
     if (info.st_uid, info.st_gid) != (wanted.uid, wanted.gid):
         return f"owner is {info.st_uid}:{info.st_gid}, not {wanted.uid}:{wanted.gid}"
+    if wanted.kind != Kind.LINK and stat.S_IMODE(info.st_mode) != wanted.mode:
+        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
+    return _differs(root, path, wanted, info, closely=closely)
+
+
+def _differs(
+    root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False
+) -> str:
+    """Return how a link's text, a node's numbers or a file's content differ from what should be there."""
     if wanted.kind == Kind.LINK:
         text = root.readlink(path)
         return "" if text == wanted.detail else f"link points to {text}, not to {wanted.detail}"
-    if stat.S_IMODE(info.st_mode) != wanted.mode:
-        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
     if wanted.kind == Kind.NODE:
-        here = f"{'char' if stat.S_ISCHR(info.st_mode) else 'block'} {os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+        here = str(Device(stat.S_ISCHR(info.st_mode), os.major(info.st_rdev), os.minor(info.st_rdev)))
         return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
-    if wanted.kind == Kind.DIRECTORY:
+    if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
         return ""
-    return _inspect_content(root, path, wanted, None if closely else info)
-
-
-def _inspect_content(root: Root, path: str, wanted: Installed, info: os.stat_result | None) -> str:
-    if info is not None and signature(info) == wanted.root:
-        return ""
+    if wanted.root != _NOTHING and wanted.root[2] != info.st_size:
+        return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:
         return "cannot be read"
+    if signature(seen.stat) != signature(info):
+        return "it changes while it is read"
     if seen.sha256 != wanted.detail:
         return "content differs from what was installed"
-    if wanted.mtime_ns and seen.stat.st_mtime_ns != wanted.mtime_ns:
+    if wanted.mtime_ns and info.st_mtime_ns != wanted.mtime_ns:
         return "modification time differs from what was installed"
-    expected = (("security.capability", bytes.fromhex(wanted.capability)),) if wanted.capability else ()
-    if seen.xattrs != expected:
+    if [(name, value.hex()) for name, value in seen.xattrs] != _xattrs(wanted):
         names = ", ".join(name for name, _ in seen.xattrs) or "none"
         return f"extended attributes differ from what was installed: {names}"
     return ""
 
 
+def _xattrs(wanted: Installed) -> list[tuple[str, str]]:
+    return [("security.capability", wanted.capability)] if wanted.capability else []
+
+
 def _kind_differs(entry: Installed, info: os.stat_result) -> bool:
-    checks = {
-        Kind.LINK: stat.S_ISLNK,
-        Kind.DIRECTORY: stat.S_ISDIR,
-        Kind.NODE: lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    formats = {
+        Kind.LINK: (stat.S_IFLNK,),
+        Kind.DIRECTORY: (stat.S_IFDIR,),
+        Kind.NODE: (stat.S_IFCHR, stat.S_IFBLK),
     }
-    check = checks.get(Kind(entry.kind), stat.S_ISREG)
-    return not check(info.st_mode)
+    return stat.S_IFMT(info.st_mode) not in formats.get(Kind(entry.kind), (stat.S_IFREG,))
 
 
 def _article(kind: str) -> str:

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from chrootbuild.errors import Failure
@@ -23,6 +22,7 @@ __all__ = ["Host", "Link", "Signature", "Unreadable", "signature"]
 # ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
 Signature = tuple[int, int, int, int]
 
+_UNKNOWN = os.stat_result((0,) * 10)
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger
 
@@ -39,8 +39,7 @@ class Unreadable(Failure):
         return (Unreadable, (self.path, self.errno))
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A symlink that was met on the way: where it is (canonical) and its text."""
 
     path: str
@@ -63,14 +62,20 @@ def signature(info: os.stat_result) -> Signature:
 class Host:
     """Reads one sysroot, and notes everything that an answer depended on.
 
-    ``seen`` maps real paths of files, links and listed directories to their
-    signature. A path that was absent is noted as the directory it is absent from.
+    All notes are of real paths. ``seen``: files and links, and directories whose
+    names mattered, with their signature. ``listed``: the names of those that were
+    listed; ``missing``: the names that were absent from a directory. ``inputs``:
+    what was read whole. ``owners``: (ino, uid, gid, mode) of every directory.
     """
 
     def __init__(self, sysroot: str = "/") -> None:
         self.sysroot = os.path.realpath(sysroot)
         self._prefix = "" if self.sysroot == "/" else self.sysroot
         self.seen: dict[str, Signature] = {}
+        self.listed: dict[str, list[str]] = {}
+        self.missing: dict[str, set[str]] = {}
+        self.inputs: set[str] = set()
+        self.owners: dict[str, Signature] = {}
         self._directories: dict[str, _Place] = {}
         self._stats: dict[str, os.stat_result | None] = {}
         self._globs: dict[str, re.Pattern[str]] = {}
@@ -148,7 +153,9 @@ class Host:
         except OSError as error:
             raise Unreadable(path, error.errno or errno.EIO) from None
         self._note_directory(canonical)
-        return sorted(names)
+        names.sort()
+        self.listed[self.real(canonical)] = names
+        return names
 
     def glob(self, pattern: str) -> list[str]:
         """Return the sorted paths that match; ``*`` ``?`` ``[`` stay within one component.
@@ -199,6 +206,7 @@ class Host:
         with self.open(path) as file:
             if os.fstat(file.fileno()).st_size > limit:
                 raise Unreadable(path, errno.EFBIG, why=f"it is larger than {limit} bytes")
+            self.inputs.add(self.real(self.canonical(path)))
             try:
                 return file.read(limit)
             except OSError as error:
@@ -227,21 +235,21 @@ class Host:
             raise Unreadable(path, error.errno or errno.EIO) from None
 
     def _lstat_canonical(self, path: str) -> os.stat_result | None:
-        try:
-            return self._stats[path]
-        except KeyError:
-            pass
+        info = self._stats.get(path, _UNKNOWN)
+        if info is not _UNKNOWN:
+            return info
         real = self.real(path)
-        info: os.stat_result | None
         try:
             info = os.lstat(real)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG):
                 raise Unreadable(path, error.errno or errno.EIO) from None
             info = None
-            self._note_directory(_split(path)[0])
+            self._note_missing(path)
         else:
-            if not stat.S_ISDIR(info.st_mode):
+            if stat.S_ISDIR(info.st_mode):
+                self.owners[real] = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+            else:
                 self.seen[real] = signature(info)
         self._stats[path] = info
         return info
@@ -254,7 +262,13 @@ class Host:
                 self.seen[real] = signature(os.lstat(real))
             except OSError:
                 if canonical != "/":
-                    self._note_directory(_split(canonical)[0])
+                    self._note_missing(canonical)
+
+    def _note_missing(self, canonical: str) -> None:
+        """Note the directory that a name is absent from, or the first one above that is there."""
+        parent, name = _split(canonical)
+        self._note_directory(parent)
+        self.missing.setdefault(self.real(parent), set()).add(name)
 
     def _readlink(self, canonical: str) -> str:
         self._lstat_canonical(canonical)
@@ -283,6 +297,11 @@ class Host:
         if above is None:  # most paths share their parent with others: walk to it once
             above = self._walk(parent, self._directory("/"), _parts(parent))
             self._directories[parent or "/"] = above
+        if above.stat is not None and stat.S_ISDIR(above.stat.st_mode):
+            child = _join(above.path, name)
+            info = self._lstat_canonical(child)
+            if info is None or not stat.S_ISLNK(info.st_mode):
+                return _Place(child, above.links, info)
         return self._walk(path, above, [name])
 
     def _walk(self, path: str, start: _Place, parts: list[str]) -> _Place:

@@ -52,6 +52,8 @@ class Place:
                 return Found(info, os.readlink(self.name, dir_fd=self.directory))
             if not stat.S_ISREG(info.st_mode):
                 return Found(info)
+            if info.st_size > _LIMIT:  # it would be written back cut off
+                raise Failure(f"cannot read {self.path}: it is larger than {_LIMIT} bytes")
             fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
             with open(fd, "rb") as file:
                 return Found(os.fstat(fd), os.fsdecode(file.read(_LIMIT)))

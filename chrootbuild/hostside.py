@@ -142,9 +142,9 @@ def _switch(known: Known) -> str:
 
 # -- mounts -----------------------------------------------------------------------------------
 
-# type, what, options: mount(8), proc(5), devpts in the kernel's documentation.
+# what, type, options: as `check` mounts them, /proc read-only for the sake of /proc/sys.
 _LINUX = {
-    "/proc": ("proc", "proc", "nosuid,nodev,noexec"),
+    "/proc": ("proc", "proc", "ro,nosuid,nodev,noexec"),
     "/sys": ("sysfs", "sysfs", "ro,nosuid,nodev,noexec"),
     "/dev/pts": ("devpts", "devpts", "nosuid,noexec,gid=5,mode=620,ptmxmode=666"),
     "/dev/shm": ("tmpfs", "tmpfs", "nosuid,nodev,mode=1777"),  # noqa: S108
@@ -165,6 +165,12 @@ def fstab(target: Target, known: Known) -> tuple[Snippet, ...]:
     mounts = [item.value for item in target.mounts if not (freebsd and item.value == "/dev")]
     if not mounts:
         raise _nothing(target, "fstab", "mounts", '["/proc"]')
+    if "/dev" in mounts:
+        raise Failure(
+            f"cannot write fstab for {target.name}: a mount on /dev would show it every device of the host",
+            hint="name what it needs in devices, or use the unit, which mounts a few: chrootbuild host"
+            f" {target.name} unit",
+        )
     lines = []
     for path in sorted(mounts):
         table, bind = (

@@ -88,8 +88,8 @@ def _places(target: Target) -> list[str]:
         if path in ("/dev/shm", "/run", "/tmp"):  # noqa: S108 (mounted empty)
             lines.append(f"TemporaryFileSystem={path}:nosuid,nodev,mode=1777")
         else:
-            key = "BindReadOnlyPaths" if path == "/sys" else "BindPaths"
-            lines.append(f"{key}={unit_word(path.replace(':', chr(92) + ':'))}")
+            key = "BindReadOnlyPaths" if path in ("/proc", "/sys") else "BindPaths"
+            lines.append("PrivateDevices=yes" if path == "/dev" else f"{key}={unit_word(path)}")
     lines.append("DevicePolicy=closed")
     names = [item.name for item in target.devices if item.name not in _STANDARD]
     return [*lines, *(f"DeviceAllow={unit_path(f'/dev/{name}')} rw" for name in names)]

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from chrootbuild import syscalls
+from chrootbuild.errors import Failure
 from chrootbuild.privileges import User, cut_capabilities, reset_signals, switch_user
 
-__all__ = ["MARK", "Entry", "Report", "read_report", "start", "traced_argv"]
+__all__ = ["MARK", "Entry", "Report", "read_report", "start", "start_failure", "traced_argv"]
 
 # The last path that is asked for before the program's own execve(2): what a trace shows up to
 # here is not the program's.
@@ -102,6 +103,20 @@ def read_report(fd: int) -> Report:
     with os.fdopen(fd, "rb") as file:
         line = file.readline()
     return Report(**json.loads(line)) if line else Report(step="start it")
+
+
+def start_failure(report: Report, privileged: bool) -> Failure:
+    """Return what people are told of a start that failed."""
+    if report.step.startswith("switch to"):
+        hint = "" if privileged else "run as root, or give yourself a range of ids: subuid(5), newuidmap(1)"
+        return Failure(f"cannot {report.step}: {os.strerror(report.errno)}", hint=hint)
+    if report.errno == errno.ENOENT and report.found:
+        why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
+    elif report.errno == errno.ENOENT:
+        why = "it is not in the root"
+    else:
+        why = os.strerror(report.errno)
+    return Failure(f"cannot {report.step}: {why}")
 
 
 def _start(entry: Entry) -> Report:

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chrootbuild.draft import split
+from chrootbuild.elf import Memo, render_cache
+from chrootbuild.elf import hints as elf_hints
 from chrootbuild.host import Host
 
-__all__ = ["LoaderFile", "loader_files"]
+__all__ = ["LoaderFile", "cache_files", "hints_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +26,22 @@ class LoaderFile:
     mode: int
 
 
-def loader_files(host: Host, cache: Iterable[tuple[str, str]], hints: Iterable[str]) -> list[LoaderFile]:
-    """Return the files that ``cache`` (soname, path) and ``hints`` (directories) ask for."""
-    files: list[LoaderFile] = []
-    entries = sorted(set(cache))
-    if entries:
-        from chrootbuild.elf import render_cache
+def cache_files(host: Host, memo: Memo | None, libraries: Iterable[tuple[str, str]]) -> list[LoaderFile]:
+    """Return ld.so.cache for ``libraries`` (name, path), and the ld.so.conf that ldconfig would need."""
+    pairs = sorted(set(libraries))
+    if not pairs:
+        return []
+    # ldconfig(8) looks into glibc-hwcaps below a directory by itself.
+    directories = sorted({split(path)[0].partition("/glibc-hwcaps/")[0] for _, path in pairs})
+    text = "".join(f"{directory}\n" for directory in directories)
+    return [
+        LoaderFile("/etc/ld.so.cache", render_cache(host, pairs, memo), 0o644),
+        LoaderFile("/etc/ld.so.conf", text.encode("utf-8", "surrogateescape"), 0o644),
+    ]
 
-        directories = sorted({split(path)[0] for _, path in entries})
-        text = "".join(f"{directory}\n" for directory in directories)
-        files.append(LoaderFile("/etc/ld.so.cache", render_cache(host, entries), 0o644))
-        files.append(LoaderFile("/etc/ld.so.conf", text.encode("utf-8", "surrogateescape"), 0o644))
-    listed = tuple(hints)
-    if listed:
-        from chrootbuild.elf import hints as elf_hints
 
-        # ldconfig(8) of FreeBSD writes it 0444.
-        files.append(LoaderFile("/var/run/ld-elf.so.hints", elf_hints.render(listed), 0o444))
-    return files
+def hints_file(directories: Iterable[str], *, compat32: bool, little: bool = True) -> list[LoaderFile]:
+    """Return the hints file that lists ``directories``; ldconfig(8) of FreeBSD writes it 0444."""
+    listed = tuple(directories)
+    path = elf_hints.path(compat32=compat32)
+    return [LoaderFile(path, elf_hints.render(listed, little=little), 0o444)] if listed else []

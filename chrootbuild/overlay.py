@@ -73,11 +73,13 @@ def open_tree(lower: str, *, privileged: bool) -> Tree:
     A user namespace may not overlay a directory that has mounts below it, for that would show
     what they hide: there each of its entries is a piece of its own. Raises OSError.
     """
+    os.close(open_directory(lower))  # a link or a file is refused
     mounts = _mounts_below(lower)
     files = {path for path, kind in mounts.items() if kind not in _KERNEL}
     kernel = tuple(f"{path}/" for path in mounts.keys() - files)
     if privileged:
-        shown = sorted(path for path in files if not path.startswith(kernel))
+        prefix = len(lower.rstrip("/"))
+        shown = sorted(path[prefix:] for path in files if not path.startswith(kernel))
         pieces = [_piece(lower, path) for path in ("", *shown)]
     else:
         pieces = list(_split(lower, "", mounts.keys(), kernel))
@@ -115,7 +117,7 @@ def mount_tree(
     return uppers, refused
 
 
-def mount_overlay(lower: int, target: str, store: str, *, privileged: bool, flags: int = 0) -> str:
+def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> str:
     """Mount an overlay of the directory ``lower`` at ``target``; return where what is written goes.
 
     ``store`` is made. Directories of ``lower`` can be renamed where the kernel allows it
@@ -132,9 +134,9 @@ def mount_overlay(lower: int, target: str, store: str, *, privileged: bool, flag
     options = f"lowerdir=/proc/self/fd/{lower},upperdir={upper},workdir={store}/work"
     more = (",redirect_dir=on,index=off,metacopy=off", "") if privileged else (",userxattr", "")
     try:
-        syscalls.mount("overlay", target, "overlay", flags, options + more[0])
+        syscalls.mount("overlay", target, "overlay", 0, options + more[0])
     except OSError:
-        syscalls.mount("overlay", target, "overlay", flags, options + more[1])
+        syscalls.mount("overlay", target, "overlay", 0, options + more[1])
     return upper
 
 
@@ -150,6 +152,8 @@ def _split(lower: str, path: str, mounts: Iterable[str], kernel: tuple[str, ...]
     mode = os.fstat(fd).st_mode
     if stat.S_ISLNK(mode):
         yield _Piece(path, "link", fd)
+    elif stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+        os.close(fd)  # a live daemon's: as in an overlay, it is not reached
     elif not stat.S_ISDIR(mode):
         yield _Piece(path, "file", fd)
     elif f"{real}/" in kernel:

@@ -2,52 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chrootbuild.artifact import Plan
-from chrootbuild.elf import Memo
 from chrootbuild.fresh import Comparison, compare
-from chrootbuild.host import Host
-from chrootbuild.plan import plan
+from chrootbuild.host import Host, Signature
+from chrootbuild.plancache import Cached, save_plan
 from chrootbuild.project import Project
 from chrootbuild.record import Record, read_record
 from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
 
-__all__ = ["Prepared", "make_plan", "prepare"]
+__all__ = ["Prepared", "make_plan", "prepare", "prepare_cached"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A target, its plan, and how record and root stand to it."""
+    """A target, its plan, and how record and root stand to it.
+
+    ``seen`` and ``owners`` are what the plan depends on, as Host notes it.
+    """
 
     target: Target
-    host: Host
     plan: Plan
     record: Record | None
     comparison: Comparison
+    seen: Mapping[str, Signature]
+    owners: Mapping[str, Signature]
 
 
-def make_plan(project: Project, target: Target) -> tuple[Plan, Host]:
-    """Return the plan of a target, and the host that it was read from."""
+def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[Plan, Host]:
+    """Return the plan of a target, and the host that it was read from.
+
+    With ``keep`` what was read is remembered in the project's state.
+    """
+    from chrootbuild.elf import Memo
+    from chrootbuild.plan import plan
+
     host = Host(target.sysroot)
-    memo = Memo.load(f"{project.state}/memo") if hasattr(Memo, "load") else Memo()
+    memo = Memo.load(f"{project.state}/{target.name}.memo")
     made = plan(target, host, memo)
-    getattr(memo, "save", lambda: None)()
+    if keep:
+        save_plan(project, target, made, host, memo)
+        memo.save()
     return made, host
 
 
 def prepare(project: Project, target: Target, root: Root | None = None) -> Prepared:
     """Plan a target and compare it with its record and its root; changes neither.
 
-    Raises TargetError and Failure. The root is opened for the look, unless it is given.
+    Raises TargetError and Failure. The root is opened for the look, unless it
+    is given: that is a build, and the plan is kept for the next one.
     """
-    made, host = make_plan(project, target)
+    made, host = make_plan(project, target, keep=root is not None)
+    return _compared(project, target, made, host.seen, host.owners, root)
+
+
+def prepare_cached(project: Project, cached: Cached, root: Root) -> Prepared:
+    """Do what ``prepare`` does, with a plan that still holds."""
+    return _compared(project, cached.target, cached.plan, cached.seen, cached.owners, root)
+
+
+def _compared(
+    project: Project,
+    target: Target,
+    made: Plan,
+    seen: Mapping[str, Signature],
+    owners: Mapping[str, Signature],
+    root: Root | None,
+) -> Prepared:
     record = read_record(project, target.name, target.root)
     if root is not None:
-        return Prepared(target, host, made, record, compare(made, record, root, host.seen))
+        return Prepared(target, made, record, compare(made, record, root, seen), seen, owners)
     found = read_root(target.root)
     if found is None:
-        return Prepared(target, host, made, record, compare(made, record, None, host.seen))
+        return Prepared(target, made, record, compare(made, record, None, seen), seen, owners)
     with found:
-        return Prepared(target, host, made, record, compare(made, record, found, host.seen))
+        return Prepared(target, made, record, compare(made, record, found, seen), seen, owners)

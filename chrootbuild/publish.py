@@ -7,39 +7,42 @@ so a build that is killed in the middle is completed by the next one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import stat
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chrootbuild import syscalls
-from chrootbuild.draft import split
-from chrootbuild.errors import Failure
-from chrootbuild.exchange import bring_back, can_exchange, clone
-from chrootbuild.fresh import Comparison, root_signature
 from chrootbuild.arrange import Operation, arrange
-from chrootbuild.host import Signature
+from chrootbuild.errors import Failure
+from chrootbuild.exchange import can_exchange, clone
+from chrootbuild.fresh import Comparison
+from chrootbuild.obstacles import mounts_below, refuse_obstacles
 from chrootbuild.project import Project
 from chrootbuild.record import (
+    BROKEN,
     Installed,
     Record,
     from_json,
+    read_state,
     safe,
     to_json,
     write_atomically,
     write_record,
 )
-from chrootbuild.root import Root, kind_of
+from chrootbuild.root import Root
 from chrootbuild.seed import seed_name
+from chrootbuild.sign import signed
 from chrootbuild.stage import Stage, clear_stage, open_stage
+from chrootbuild.steps import apply, staged_as
 
 __all__ = ["Published", "publish", "recover"]
 
-_NOTHING: Signature = (0, 0, 0, 0)
+_KINDS = ("directory", "put", "exchange", "unlink", "rmdir", "seed")
+_STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +73,59 @@ def publish(
     planted long ago, and those to plant now where nothing is there. Raises Failure before
     anything is changed, or in the middle: then ``recover`` completes it.
     """
-    operations = arrange(root, comparison, staged, whole=can_exchange(stage))
+    operations = _operations(root, stage, comparison, staged)
     operations += [Operation("seed", path, seed_name(path)) for path in seeds[1]]
-    operations = [_prepare(root, stage, op) for op in operations]
     known = {path: entry for path, entry in comparison.known.items() if not _goes(comparison, path)}
-    known.update({path: replace(entry, root=_NOTHING) for path, entry in staged.items()})
-    record = Record(root.path, known, (*seeds[0], *seeds[1]))
+    record = Record(root.declared, {**known, **staged}, (*seeds[0], *seeds[1]), inode=os.fstat(root.fd).st_ino)
+    journal = {"operations": [_to_json(op) for op in operations], "record": to_json(record)}
     try:
         syscalls.syncfs(stage.fd)
+        write_atomically(_journal(project, target), json.dumps(journal).encode())
+        _sync_directory(project.state)
     except OSError as error:
         raise Failure(f"cannot write {stage.path}: {error.strerror}", hint="nothing was changed") from None
-    journal = {
-        "operations": [
-            [op.kind, op.path, op.name, op.ino, op.mode, op.uid, op.gid, op.ours] for op in operations
-        ],
-        "record": to_json(record),
-    }
-    write_atomically(_journal(project, target), json.dumps(journal).encode())
     return _complete(project, target, root, stage, operations, record)
 
 
-def _prepare(root: Root, stage: Stage, op: Operation) -> Operation:
-    if op.kind == "exchange":
-        return clone(root, stage, op)
-    staged = _staged(stage, op.name) if op.name else None
-    return op if staged is None else replace(op, ino=staged.st_ino)
+def _operations(
+    root: Root, stage: Stage, comparison: Comparison, staged: Mapping[str, Installed]
+) -> list[Operation]:
+    """Return the steps with the inodes of what is staged; directories that are exchanged are copied."""
+    mounts, kind = mounts_below(root)
+    # On an overlay a directory of a lower layer cannot be renamed: EXDEV.
+    whole = kind != "overlay" and can_exchange(stage)
+    operations = arrange(root, comparison, staged, whole=whole, mounts=mounts)
+    refuse_obstacles(root, (path for op in operations for path in _going(op)))
+    ready: list[Operation] = []
+    for op in operations:
+        copied = clone(root, stage, op) if op.kind == "exchange" else op
+        if copied is None:
+            _undo(stage, ready)
+            return _ready(stage, arrange(root, comparison, staged, whole=False, mounts=mounts))
+        ready.append(copied)
+    return _ready(stage, ready)
+
+
+def _going(op: Operation) -> list[str]:
+    """Return the paths that a step replaces or removes."""
+    linked = {path for path, name in op.content if name == ""}
+    return [op.path, *(path for path in op.ours if path not in linked)]
+
+
+def _undo(stage: Stage, operations: list[Operation]) -> None:
+    """Move what went into copies back to where it was staged."""
+    for op in operations:
+        for path, name in op.content:
+            if name not in ("", "/"):
+                os.rename(op.name + path[len(op.path) :], name, src_dir_fd=stage.fd, dst_dir_fd=stage.fd)
+
+
+def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
+    ready = []
+    for op in operations:
+        info = staged_as(stage, op.name) if op.name else None
+        ready.append(op if info is None else replace(op, ino=info.st_ino))
+    return ready
 
 
 def _goes(comparison: Comparison, path: str) -> bool:
@@ -102,33 +133,49 @@ def _goes(comparison: Comparison, path: str) -> bool:
     return change is not None and change.artifact is None
 
 
-def recover(project: Project, target: str, root: Root) -> bool:
-    """Complete a publish that was broken off; tell whether there was one."""
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with open(_journal(project, target), encoding="utf-8", errors="surrogatepass") as file:
-            journal = json.load(file)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def recover(project: Project, target: str, root: Root) -> bool:
+    """Complete a publish that was broken off; tell whether there was one. Raises Failure."""
+    try:
+        journal = json.loads(read_state(_journal(project, target)))
         operations = [_operation(entry) for entry in journal["operations"]]
         record = from_json(journal["record"])
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        # Never half read: it was written whole or not at all, so this is not our work.
-        os.unlink(_journal(project, target))
+    except BROKEN:
+        record = None  # never half written: it is not our work
+    if record is None or record.root != root.declared or record.inode != os.fstat(root.fd).st_ino:
+        _forget(project, target)
         return False
-    if record.root != root.path:
-        os.unlink(_journal(project, target))
-        return False
-    _complete(project, target, root, open_stage(root), operations, record)
+    with open_stage(root) as stage:
+        _complete(project, target, root, stage, operations, record)
     return True
 
 
+def _to_json(op: Operation) -> list[Any]:
+    return [op.kind, op.path, op.name, op.ino, op.ctime, op.mode, op.uid, op.gid, op.ours]
+
+
 def _operation(entry: Any) -> Operation:
-    kind, path, name, ino, mode, uid, gid, ours = entry
-    if kind not in ("directory", "put", "exchange", "unlink", "rmdir", "seed") or not safe(path) or "/" in name:
+    kind, path, name, ino, ctime, mode, uid, gid, ours = entry
+    numbers = (ino, ctime, mode, uid, gid)
+    if not all(type(number) is int for number in numbers) or not (
+        0 <= min(uid, gid) <= max(uid, gid) < 1 << 32
+    ):
         raise ValueError("not an operation")
-    if not all(isinstance(number, int) for number in (ino, mode, uid, gid)):
+    # A name with a slash or dots would lead out of the staging.
+    if kind not in _KINDS or not _STAGED.fullmatch(name) or not 0 <= mode <= 0o7777:
         raise ValueError("not an operation")
-    return Operation(kind, path, name, ino, mode, uid, gid, tuple(ours))
+    if not safe(path) or not all(safe(other) for other in ours):
+        raise ValueError("not a path")
+    return Operation(kind, path, name, ino, ctime, mode, uid, gid, tuple(ours))
 
 
 def _complete(
@@ -140,116 +187,33 @@ def _complete(
     for op in operations:
         if op.kind in ("put", "exchange") and not began:
             began = time.perf_counter()
-        if not _apply(root, stage, op):
+        if not apply(root, stage, op):
             stays.append(op.path)
         if op.kind in ("put", "exchange"):
             ended = time.perf_counter()
     root.release()
-    os.close(stage.fd)
-    clear_stage(root)
-    record = replace(record, artifacts=_signed(root, record.artifacts))
+    _make_durable(project, root)
+    within = tuple(f"{op.path}/" for op in operations if op.kind == "exchange")
+    touched = {op.path for op in operations}
+    moved = [path for path in record.artifacts if path in touched or path.startswith(within)]
+    record = replace(record, artifacts=signed(root, record.artifacts, moved))
     write_record(project, target, record)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_journal(project, target))
+    _forget(project, target)
+    clear_stage(root)
     return Published(record, ended - began, tuple(stays))
 
 
-def _signed(root: Root, artifacts: Mapping[str, Installed]) -> dict[str, Installed]:
-    """Return the entries with the signatures that their paths have now.
-
-    Only what still looks as it was made is signed: the rest stays unproven,
-    and the next build looks at it closely.
-    """
-    signed = {}
-    for path in sorted(artifacts, key=lambda path: (split(path)[0], path)):
-        entry = artifacts[path]
-        info = root.lstat(path)
-        # A hard link made for an exchange moved the ctime of what is otherwise proven: inode,
-        # size and mode stay, and nothing but us could write to it meanwhile without root.
-        if info is not None:
-            now, was = root_signature(info), entry.root
-            same_time = not entry.mtime_ns or info.st_mtime_ns == entry.mtime_ns
-            if same_time and (was == _NOTHING or (now[0], now[2], now[3]) == (was[0], was[2], was[3])):
-                entry = replace(entry, root=now)
-        signed[path] = entry
-    return signed
+def _make_durable(project: Project, root: Root) -> None:
+    """Write out the renames before the journal goes; on one filesystem they keep their order by themselves."""
+    with contextlib.suppress(OSError):
+        if os.stat(project.state).st_dev != root.dev:
+            syscalls.syncfs(root.fd)
 
 
-# -- one step ------------------------------------------------------------------------------
-
-
-def _apply(root: Root, stage: Stage, op: Operation) -> bool:
-    """Do one step; doing it again changes nothing. False: a directory stays, it is not empty."""
-    match op.kind:
-        case "directory":
-            _directory(root, stage, op)
-        case "put":
-            _put(root, stage, op)
-        case "exchange":
-            _exchange(root, stage, op)
-        case "seed":
-            if root.lstat(op.path) is None:
-                _put(root, stage, op)
-        case "unlink":
-            info = root.lstat(op.path)
-            if info is not None and not stat.S_ISDIR(info.st_mode):
-                root.unlink(op.path)
-        case _:
-            return root.rmdir(op.path)
-    return True
-
-
-def _directory(root: Root, stage: Stage, op: Operation) -> None:
-    info = root.lstat(op.path)
-    if info is None or not stat.S_ISDIR(info.st_mode):
-        _put(root, stage, op)
-    else:
-        owner = (op.uid, op.gid) if os.geteuid() == 0 else None
-        root.set_directory(op.path, op.mode, owner)
-
-
-def _staged(stage: Stage, name: str) -> os.stat_result | None:
+def _forget(project: Project, target: str) -> None:
     try:
-        return os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
+        os.unlink(_journal(project, target))
     except FileNotFoundError:
-        return None
-
-
-def _put(root: Root, stage: Stage, op: Operation) -> None:
-    """Rename a staged thing to its place, over whatever may stand there."""
-    path, name = op.path, op.name
-    mine = _staged(stage, name)
-    if mine is None or mine.st_ino != op.ino:
-        return  # done before we were killed
-    fd, leaf = root.parent(path)
-    there = root.lstat(path)
-    try:
-        if there is None or not (stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(mine.st_mode)):
-            os.rename(name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
-        else:
-            # A directory takes the place of something else, or the other way round: swap the
-            # two, so that there is no moment with nothing there. The other goes with the stage.
-            syscalls.renameat2(stage.fd, name, fd, leaf, syscalls.RENAME_EXCHANGE)
+        return
     except OSError as error:
-        hint = "something in the root changes it; stop it and build again"
-        if error.errno == errno.EBUSY:
-            hint = "a filesystem is mounted there: unmount it, or leave the path out of the target"
-        now = "" if there is None else f" (there is {kind_of(there.st_mode)})"
-        raise Failure(f"cannot install {root.real(path)}: {error.strerror}{now}", hint=hint) from None
-
-
-def _exchange(root: Root, stage: Stage, op: Operation) -> None:
-    fd, leaf = root.parent(op.path)
-    mine = _staged(stage, op.name)
-    there = root.lstat(op.path)
-    if mine is None or mine.st_ino != op.ino or there is None:
-        return  # done before we were killed
-    try:
-        syscalls.renameat2(stage.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
-    except OSError as error:
-        raise Failure(
-            f"cannot exchange {root.real(op.path)}: {error.strerror}",
-            hint="something in the root changes it; stop it and build again",
-        ) from None
-    root.release()
-    bring_back(root, stage, op)
+        raise Failure(f"cannot remove {_journal(project, target)}: {error.strerror}") from None

@@ -6,7 +6,11 @@ import os
 
 from chrootbuild.stamp import is_fresh
 
-__all__ = ["MANUAL", "fresh_targets", "nothing_to_do"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MANUAL", "candidates", "fresh_targets", "nothing_to_do"]
 
 MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 
@@ -23,8 +27,6 @@ def nothing_to_do(argv: list[str]) -> bool:
         else:
             return False
     names = words[1:]
-    if any(name.startswith("-") or ":" in name or "=" in name for name in names):
-        return False
     if not directory:
         directory = "." if os.path.isdir("targets") else "/etc/chrootbuild"
     directory = os.path.realpath(directory)
@@ -32,8 +34,13 @@ def nothing_to_do(argv: list[str]) -> bool:
     return fresh_targets(directory, state, out, names) is not None
 
 
-def fresh_targets(directory: str, state: str, out: str, names: list[str]) -> list[str] | None:
-    """Return the targets that a build of ``names`` would look at, if all are fresh; else None."""
+def candidates(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
+    """Return the targets that a build of ``names`` is about, read from no target file; None when unsure.
+
+    Without names those are left out that are built only when named.
+    """
+    if any(name.startswith("-") or ":" in name or "*" in name for name in names) or out != _out_of(state):
+        return None
     try:
         all_names = [
             name[:-5]
@@ -42,15 +49,17 @@ def fresh_targets(directory: str, state: str, out: str, names: list[str]) -> lis
         ]
     except OSError:
         return None
-    if out != _out_of(state) or not all_names or not set(names) <= set(all_names):
+    if not all_names or not set(names) <= set(all_names):
         return None
-    fresh = []
-    for name in names or sorted(all_names):
-        if is_fresh(state, name) is not None:
-            fresh.append(name)
-        elif names or is_fresh(state, name + MANUAL) is None:
-            return None
-    return fresh
+    return list(names) or [name for name in sorted(all_names) if is_fresh(state, name + MANUAL) is None]
+
+
+def fresh_targets(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
+    """Return the targets that a build of ``names`` is about, if all of them are fresh; else None."""
+    wanted = candidates(directory, state, out, names)
+    if wanted is None or any(is_fresh(state, name) is None for name in wanted):
+        return None
+    return wanted
 
 
 def _out_of(state: str) -> str:

@@ -79,8 +79,11 @@ def c_string(text: str) -> str:
 
 
 def glob_string(text: str) -> str:
-    """Quote a path for logrotate.conf(5), where it is a glob(7); a pattern may be put behind it."""
-    return "".join(f"\\{char}" if char in '\\"*?[]{}' else char for char in text)
+    """Quote a path for logrotate.conf(5), where it is a glob(7); a pattern may be put behind it.
+
+    A brace ends the list of files even between quotes: any character stands for it.
+    """
+    return "".join("?" if char in "{}" else f"\\{char}" if char in '\\"*?[]' else char for char in text)
 
 
 def jail_string(text: str) -> str:
@@ -104,7 +107,7 @@ def unit_path(path: str) -> str:
 def unit_word(text: str) -> str:
     """Quote one word of a unit's list, such as Environment= or BindPaths=."""
     text = text.replace("%", "%%")
-    if text and not any(char in " \t\"'\\;" or ord(char) < 32 for char in text):
+    if text and not any(char in " \t\"'\\;:" or ord(char) < 32 for char in text):
         return text
     escaped = "".join(
         f"\\x{ord(char):02x}" if ord(char) < 32 else f"\\{char}" if char in '\\"' else char for char in text
@@ -113,7 +116,15 @@ def unit_word(text: str) -> str:
 
 
 def unit_exec(words: tuple[str, ...]) -> str:
-    """Quote a command for ExecStart=; the colon turns the expansion of $ off (systemd 244)."""
+    """Quote a command for ExecStart=; the colon turns the expansion of $ off (systemd 244).
+
+    Raises Failure for a program whose name systemd takes for unsafe.
+    """
+    if any(char in "\"'\\" for char in words[0]):
+        raise Failure(
+            f"cannot write {words[0]} into a unit: systemd allows no quote or backslash in a program's name",
+            hint="give it another name",
+        )
     colon = ":" if any("$" in word for word in words) else ""
     return colon + " ".join(map(unit_word, words))
 

@@ -41,7 +41,9 @@ def parse_ready(text: str) -> Ready:
         return Ready("command", text) if text else Ready("")
     if kind in ("unix", "file"):
         if not rest.startswith("/"):
-            raise Failure(f"cannot read ready = {text!r}: the path is not absolute", hint=f"write {kind}:/PATH")
+            raise Failure(
+                f"cannot read ready = {text!r}: the path is not absolute", hint=f"write {kind}:/PATH"
+            )
         return Ready(kind, rest)
     match = _SOCKET.fullmatch(text)
     try:

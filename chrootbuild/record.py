@@ -8,25 +8,47 @@ the root is then compared with the plan, and what is right is taken as ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chrootbuild import RECIPE
 from chrootbuild.artifact import Kind
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.host import Signature
 from chrootbuild.project import Project
+from chrootbuild.report import printable
 
-__all__ = ["RECIPE", "Installed", "Record", "locked", "read_record", "write_atomically", "write_record"]
+__all__ = [
+    "BROKEN",
+    "RECIPE",
+    "Installed",
+    "Record",
+    "entry_from_json",
+    "entry_to_json",
+    "from_json",
+    "locked",
+    "read_record",
+    "read_state",
+    "safe",
+    "to_json",
+    "write_atomically",
+    "write_record",
+]
 
-# Raised when the same plan would be built differently: everything is then compared anew.
-RECIPE = 1
 _FORMAT = 1
 _NOTHING: Signature = (0, 0, 0, 0)
+# What reading a state file raises that is damaged, or that somebody else wrote.
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_TYPES = (str, int, int, int, str, str, int, str, str, *(int,) * 8)  # of an entry's list
+_KINDS = frozenset(map(str, Kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +76,17 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is ours in a root: artifacts by path, and the seeds that were ever planted."""
+    """What is ours in a root: artifacts by path, and the seeds that were ever planted.
+
+    ``inode`` is the root directory's: in another directory of that name nothing is ours to
+    remove. 0 means unknown.
+    """
 
     root: str
     artifacts: Mapping[str, Installed] = field(default_factory=dict)
     seeds: tuple[str, ...] = ()
     recipe: int = RECIPE
+    inode: int = 0
 
 
 def _file(project: Project, target: str) -> str:
@@ -69,12 +96,19 @@ def _file(project: Project, target: str) -> str:
 def read_record(project: Project, target: str, root: str) -> Record | None:
     """Return the record of a target's root; None where there is none that can be used."""
     try:
-        with open(_file(project, target), encoding="utf-8", errors="surrogatepass") as file:
-            data = json.load(file)
-        record = from_json(data)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        record = from_json(json.loads(read_state(_file(project, target))))
+    except BROKEN:
         return None
     return record if record.root == root else None
+
+
+def read_state(path: str) -> str:
+    """Return a file of the state folder; raises OSError, also where it is no regular file (EINVAL)."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, encoding="utf-8", errors="surrogatepass") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return file.read()
 
 
 def write_record(project: Project, target: str, record: Record) -> None:
@@ -88,6 +122,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "format": _FORMAT,
         "recipe": record.recipe,
         "root": record.root,
+        "inode": record.inode,
         "seeds": list(record.seeds),
         "artifacts": {path: entry_to_json(entry) for path, entry in record.artifacts.items()},
     }
@@ -112,14 +147,12 @@ def entry_to_json(entry: Installed) -> list[Any]:
 
 def entry_from_json(entry: Any) -> Installed:
     """Return the entry that ``entry_to_json`` wrote; raises ValueError or TypeError."""
+    if tuple(map(type, entry)) != _TYPES or entry[0] not in _KINDS:
+        raise ValueError("not an entry")
+    if min(entry[9:]) < 0 or max(entry[9:]) >> 64:
+        raise ValueError("not a signature")
     kind, mode, uid, gid, detail, inputs, mtime, capability, source, *numbers = entry
-    if len(numbers) != 8 or not all(isinstance(n, int) for n in (mode, uid, gid, mtime, *numbers)):
-        raise ValueError("not an entry")
-    if not all(isinstance(text, str) for text in (kind, detail, inputs, capability, source)):
-        raise ValueError("not an entry")
-    if kind not in set(Kind):
-        raise ValueError("not a kind")
-    seen, root = tuple(numbers[:4]), tuple(numbers[4:])
+    seen, root = (*numbers[:4],), (*numbers[4:],)
     return Installed(kind, mode, uid, gid, detail, inputs, mtime, capability, source, seen, root)
 
 
@@ -133,20 +166,25 @@ def from_json(data: Any) -> Record:
             raise ValueError("not a path")
         artifacts[path] = entry_from_json(entry)
     seeds = tuple(data["seeds"])
-    if not all(isinstance(seed, str) and safe(seed) for seed in seeds) or not isinstance(
-        data["recipe"], int
-    ):
+    numbers = (data["recipe"], data.get("inode", 0))
+    if not all(safe(seed) for seed in seeds) or not all(type(number) is int for number in numbers):
         raise ValueError("not a record")
-    return Record(str(data["root"]), artifacts, seeds, data["recipe"])
+    return Record(str(data["root"]), artifacts, seeds, *numbers)
 
 
 def safe(path: str) -> bool:
-    """Tell whether a path has the form of an artifact's: absolute, canonical, no NUL."""
-    parts = path.split("/")
+    """Tell whether a path has the form of an artifact's: absolute, canonical, no NUL.
+
+    Raises AttributeError or ValueError for what is no path at all.
+    """
+    if not path.isascii():
+        os.fsencode(path)  # ValueError: nothing on a filesystem can have that name
+    closed = path + "/"
     return (
-        parts[0] == ""
-        and len(parts) > 1
-        and not {"", ".", ".."}.intersection(parts[1:])
+        path[:1] == "/"
+        and "//" not in closed
+        and "/./" not in closed
+        and "/../" not in closed
         and "\0" not in path
     )
 
@@ -189,24 +227,30 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
             f"cannot lock {path}: {error.strerror}", hint="see who owns the state folder"
         ) from None
     try:
-        _acquire(fd, target, time.monotonic() + wait)
+        _acquire(fd, path, target, time.monotonic() + wait)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        _sweep(project, target)
         yield
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
-def _acquire(fd: int, target: str, until: float) -> None:
+def _acquire(fd: int, path: str, target: str, until: float) -> None:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
             if time.monotonic() >= until:
                 break
             time.sleep(0.05)
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
+            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+                return
+        raise TryAgain(f"cannot build {target}: its lock {path} was removed meanwhile", hint="build again")
     holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
     raise TryAgain(
         f"cannot build {target}: {_describe(holder)} is at work on it",
@@ -214,12 +258,21 @@ def _acquire(fd: int, target: str, until: float) -> None:
     )
 
 
+def _sweep(project: Project, target: str) -> None:
+    """Remove the half-written files of builds of this target that were killed."""
+    litter = re.compile(rf"{re.escape(target)}\.(record|journal|stamp|plan|memo)\.[0-9]+\.new")
+    with contextlib.suppress(OSError):
+        for name in filter(litter.fullmatch, os.listdir(project.state)):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{project.state}/{name}")
+
+
 def _describe(pid: str) -> str:
-    if not pid.isdigit():
+    if not (pid.isascii() and pid.isdigit()):
         return "another process"
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read(300).rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "backslashreplace")
     except OSError:
         words = ""
-    return f"process {pid} ({words})" if words else f"process {pid}"
+    return f"process {pid} ({printable(words)})" if words else f"process {pid}"

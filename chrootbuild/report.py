@@ -38,7 +38,9 @@ def changes_text(
     if first or counts["install"] > _MANY:
         rows = [row for row in rows if row[0] != "install"] if counts["install"] > _MANY else rows
     lines = [f"{name}  {printable(root)}", *table(rows)]
-    lines += [f"  stays    {printable(path)}  it holds what was not installed by us" for path in published.stays]
+    lines += [
+        f"  stays    {printable(path)}  it holds what was not installed by us" for path in published.stays
+    ]
     lines.append(
         f"{counts['install']} installed, {counts['replace']} replaced, {counts['remove']} removed,"
         f" published in {published.window * 1000:.1f} ms"

@@ -12,31 +12,45 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from chrootbuild import syscalls
+from chrootbuild.beneath import STEP, is_mount, open_beneath
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
+from chrootbuild.host import Signature, signature
 
-__all__ = ["Observed", "Root", "kind_of", "open_root", "read_root", "sha256_of"]
+__all__ = [
+    "TICK_NS",
+    "Observed",
+    "Root",
+    "kind_of",
+    "open_root",
+    "proof_of",
+    "read_root",
+    "root_signature",
+    "sha256_of",
+]
 
-_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _CHUNK = 1 << 20  # bytes
+# The kernel stamps files with a clock that ticks every 4 or 10 ms: what was written as
+# lately as this before the copy may be written again without a new ctime.
+TICK_NS = 20_000_000
+# Nothing there, a link, a socket, another filesystem, or not ours to read.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV, errno.ENOTDIR, errno.EACCES, errno.EPERM)
 # Attributes that the system puts on files by itself are no drift.
 _SYSTEM_XATTRS = {"security.selinux", "security.ima", "security.evm", "security.apparmor"}
-_OPENAT2 = (
-    syscalls.RESOLVE_BENEATH
-    | syscalls.RESOLVE_NO_SYMLINKS
-    | syscalls.RESOLVE_NO_XDEV
-    | syscalls.RESOLVE_NO_MAGICLINKS
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A regular file of a root, read: its content's digest and its extended attributes."""
+    """A regular file of a root, read: its content's digest and its extended attributes.
+
+    ``stat`` is from after the reading: equal to one from before, nothing changed meanwhile.
+    """
 
     stat: os.stat_result
     sha256: str
@@ -57,6 +71,25 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something unknown")
 
 
+def root_signature(info: os.stat_result) -> Signature:
+    """Return what proves an installed path unchanged; a directory's times are the daemon's."""
+    if stat.S_ISDIR(info.st_mode):
+        return (info.st_ino, 0, 0, info.st_mode)
+    return signature(info)
+
+
+def proof_of(info: os.stat_result) -> Signature:
+    """Return ``root_signature``, or zeros where it proves nothing yet.
+
+    Two writes within one tick of the kernel's clock leave the same ctime: what
+    others than we may write, and what changed that lately, is looked at again.
+    """
+    ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
+    if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
+        return root_signature(info)
+    return (0, 0, 0, 0)
+
+
 def sha256_of(fd: int) -> str:
     """Return the hex digest of what can be read from a descriptor, from its start."""
     digest, offset = hashlib.sha256(), 0
@@ -69,22 +102,29 @@ def sha256_of(fd: int) -> str:
 class Root:
     """An open root directory. Use as a context manager: it holds descriptors.
 
-    ``path`` is where it is; after it was opened only ``fd`` counts. ``dev``
-    is its filesystem: nothing on another one is ours.
+    ``path`` is where it is, ``declared`` how the target names it (its parents may be links);
+    after it was opened only ``fd`` counts. ``dev`` is its filesystem: nothing on another one is ours.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, declared: str = "") -> None:
         self.path = path
+        self.declared = declared or path
         self.fd = fd
         self.dev = os.fstat(fd).st_dev
         self._held: dict[str, int] = {}
 
-    def __enter__(self) -> Root:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
         os.close(self.fd)
+
+    def forget(self, path: str) -> None:
+        """Close what is held of a directory that is about to be replaced, and of all below it."""
+        below = f"{path}/"
+        for held in [held for held in self._held if held == path or held.startswith(below)]:
+            os.close(self._held.pop(held))
 
     def release(self) -> None:
         """Close the descriptors held of directories below the root."""
@@ -112,37 +152,18 @@ class Root:
         if len(self._held) >= 64:  # the usual limit of open files is 1024, and callers go by directory
             self.release()
         try:
-            fd = self._descend(path)
+            fd = open_beneath(self.fd, path[1:])
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise Failure(
                     f"cannot enter {self.real(path)}: another filesystem is mounted on the way",
                     hint="unmount it, or leave what is below it out of the target",
                 ) from None
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
                 return None
             raise Failure(f"cannot enter {self.real(path)}: {error.strerror}") from None
         self._held[path] = fd
         return fd
-
-    def _descend(self, path: str) -> int:
-        try:
-            return syscalls.openat2(self.fd, path[1:], _STEP, _OPENAT2)
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-        here = os.dup(self.fd)
-        try:
-            for part in path[1:].split("/"):
-                deeper = os.open(part, _STEP, dir_fd=here)
-                os.close(here)
-                here = deeper
-                if os.fstat(here).st_dev != self.dev:
-                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        except BaseException:
-            os.close(here)
-            raise
-        return here
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -159,6 +180,8 @@ class Root:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
             raise Failure(f"cannot look at {self.real(path)}: {error.strerror}") from None
 
     def readlink(self, path: str) -> str:
@@ -177,13 +200,12 @@ class Root:
         if directory is None:
             return None
         try:
-            fd = os.open(name, _FILE, dir_fd=directory)
+            fd = open_beneath(directory, name, _FILE)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM):
+            if error.errno in _NO_FILE:
                 return None
             raise Failure(f"cannot read {self.real(path)}: {error.strerror}") from None
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_dev != self.dev:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             return None
         return fd
@@ -194,11 +216,18 @@ class Root:
         if fd is None:
             return None
         try:
-            return Observed(os.fstat(fd), sha256_of(fd), xattrs_of(fd))
+            digest, xattrs = sha256_of(fd), xattrs_of(fd)
+            return Observed(os.fstat(fd), digest, xattrs)
         except OSError as error:
             raise Failure(f"cannot read {self.real(path)}: {error.strerror}") from None
         finally:
             os.close(fd)
+
+    def is_mount(self, path: str) -> bool:
+        """Tell whether something is mounted on a path of the root, a file or a directory."""
+        parent, name = split(path)
+        fd = self.directory(parent)
+        return fd is not None and is_mount(fd, name)
 
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a directory; empty where there is none."""
@@ -256,9 +285,7 @@ class Root:
         fd = self.directory(above)
         if fd is None:
             return True
-        held = self._held.pop(path, None)
-        if held is not None:
-            os.close(held)
+        self.forget(path)
         try:
             os.rmdir(name, dir_fd=fd)
         except FileNotFoundError:
@@ -291,35 +318,12 @@ def xattrs_of(fd: int) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, os.getxattr(fd, name)) for name in sorted(names) if name not in _SYSTEM_XATTRS)
 
 
-def remove_tree(directory: int, name: str) -> None:
-    """Remove a name and all below it; no link is followed and no other filesystem entered."""
-    try:
-        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(info.st_mode):
-        os.unlink(name, dir_fd=directory)
-        return
-    fd = os.open(name, _STEP, dir_fd=directory)
-    try:
-        opened = os.fstat(fd)
-        if (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino) or opened.st_dev != os.fstat(
-            directory
-        ).st_dev:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        for child in os.listdir(fd):
-            remove_tree(fd, child)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=directory)
-
-
 def read_root(path: str) -> Root | None:
     """Open an existing root; None where there is none. Raises Failure where it is a link."""
     parent = os.path.realpath(os.path.dirname(path))
     where = os.path.join(parent, os.path.basename(path))
     try:
-        fd = os.open(where, _STEP)
+        fd = os.open(where, STEP)
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.lexists(where):
             return None
@@ -334,7 +338,7 @@ def read_root(path: str) -> Root | None:
                 hint="name the directory itself in the target file's root",
             ) from None
         raise Failure(f"cannot open the root {where}: {error.strerror}") from None
-    return Root(where, fd)
+    return Root(where, fd, path)
 
 
 def open_root(path: str, trusted: Sequence[str] = ()) -> Root:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from chrootbuild.report import printable
+
 __all__ = ["processes_in", "running_on"]
 
 
@@ -22,7 +24,7 @@ def processes_in(root: str) -> list[tuple[int, str]]:
             here = os.stat(f"/proc/{entry}/root")
             if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
                 with open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
-                    found.append((int(entry), file.read().strip()))
+                    found.append((int(entry), printable(file.read().strip())))
         except OSError:
             continue
     return sorted(found)

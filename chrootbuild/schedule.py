@@ -146,7 +146,7 @@ def _systemd(job: Job) -> tuple[Snippet, ...]:
     project = job.project.replace("%", "%%")
     service = (
         f"[Unit]\nDescription=Refresh the chroots of {project}\n\n"
-        f"[Service]\nType=oneshot\nExecStart={unit_exec(job.command('refresh'))}\n"
+        f"[Service]\nType=oneshot\nExecStart={_exec(job, 'refresh')}\n"
         f"Environment=PATH={_PATH}\n"
         "SuccessExitStatus=75\n"  # EX_TEMPFAIL: somebody else is at work, the next run will do it
     )
@@ -166,13 +166,21 @@ def _systemd(job: Job) -> tuple[Snippet, ...]:
     )
 
 
+def _exec(job: Job, word: str) -> str:
+    """Return what ExecStart= runs: the shell where systemd would not take the program's name."""
+    command = job.command(word)
+    if any(char in "\"'\\" for char in command[0]):
+        command = ("/bin/sh", "-c", 'exec "$@"', "sh", *command)
+    return unit_exec(command)
+
+
 def _watch(job: Job) -> tuple[Snippet, ...]:
     """Return the service of watch, which tells systemd when it is ready: sd_notify(3)."""
     name = f"{job.name}-watch.service"
     project = job.project.replace("%", "%%")
     text = (
         f"[Unit]\nDescription=Keep the chroots of {project} fresh\nAfter=local-fs.target\n\n"
-        f"[Service]\nType=notify\nExecStart={unit_exec(job.command('watch'))}\n"
+        f"[Service]\nType=notify\nExecStart={_exec(job, 'watch')}\n"
         f"Environment=PATH={_PATH}\n"
         "ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=10\n\n"
         "[Install]\nWantedBy=multi-user.target\n"
@@ -200,7 +208,7 @@ def detached(job: Job) -> str:
     # systemd-run expands $ as ExecStart= does.
     unit = sh_words(["systemd-run", "--quiet", "--no-block", "--collect", f"--setenv=PATH={_PATH}", "--"])
     unit += " " + sh_words(word.replace("$", "$$") for word in command)
-    inner = f"PATH={_PATH} {sh_words(command)} 2>&1 | logger -t chrootbuild"
+    inner = f"export PATH={_PATH}; {sh_words(command)} 2>&1 | logger -t chrootbuild"
     session = f"setsid -f sh -c {sh(inner)}"
     return (
         f"if [ -x {sh(job.program[0])} ]; then "

@@ -68,8 +68,7 @@ _Folder = Annotated[str, Meta(pattern=FOLDER)]
 _Line = Annotated[str, Meta(pattern=LINE)]
 _Filled = Annotated[str, Meta(pattern=FILLED)]
 _Word = Annotated[str, Meta(pattern=WORD)]
-# Never a str with a pattern beside a list in one union: msgspec 0.19 to 0.22 then frees what it
-# did not allocate when the interpreter ends. targetrules.py checks those strings.
+# A str with a pattern stands beside no list in one union: targetrules.py checks those strings instead.
 _Argv = Annotated[list[_Word], Meta(min_length=1)]
 _Env = dict[Annotated[str, Meta(pattern=ENV_NAME)], _Word]
 _LinkText = Annotated[str, Meta(pattern=FILLED, max_length=4095)]  # PATH_MAX, with its NUL

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root import Root
-from chrootbuild.stage import Stage, copy, name_of, open_source, privileged
+from chrootbuild.source import copy, open_source
+from chrootbuild.stage import Stage, name_of, privileged
 
 __all__ = ["seed_name", "stage_seeds"]
 

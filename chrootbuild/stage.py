@@ -8,29 +8,23 @@ import hashlib
 import json
 import os
 import stat
-import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-from chrootbuild import syscalls
 from chrootbuild.artifact import Artifact, Kind
+from chrootbuild.beneath import STEP, is_mount, open_beneath, remove_tree
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Signature, signature
 from chrootbuild.record import Installed, entry_from_json, entry_to_json
-from chrootbuild.root import Root, remove_tree, sha256_of
+from chrootbuild.root import TICK_NS, Root, kind_of, root_signature
+from chrootbuild.source import CAPABILITY, capability_of, copy, open_source, same
 
 __all__ = ["Stage", "open_stage", "privileged", "stage_artifact"]
 
-_CHUNK = 1 << 20  # bytes
-_LIMIT = 8 << 30  # bytes; nothing that a program needs to run is larger
 _TRIES = 5  # for a source that changes while it is copied
-# The kernel stamps files with a clock that ticks every 4 or 10 ms: what was written as
-# lately as this before the copy may be written again without a new ctime.
-_TICK_NS = 20_000_000
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CAPABILITY = "security.capability"
-_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +33,12 @@ class Stage:
 
     path: str
     fd: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def privileged() -> bool:
@@ -58,49 +58,76 @@ def stage_place(root: Root) -> tuple[str, bool]:
     a mount point that would be another filesystem, so it is in it.
     """
     parent, name = split(root.path)
-    inside = os.stat(parent).st_dev != root.dev or os.path.ismount(root.path)
+    fd = _open_parent(parent)
+    try:
+        inside = os.fstat(fd).st_dev != root.dev or is_mount(fd, name)
+    finally:
+        os.close(fd)
     return (f"{root.path}/.chrootbuild" if inside else f"{parent}/.{name}.chrootbuild"), inside
+
+
+def _open_parent(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(f"cannot stage in {path}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _holder(root: Root) -> Iterator[tuple[int, str, str]]:
+    """Give the directory that holds a root's staging, its name there, and its path."""
+    path, inside = stage_place(root)
+    parent, name = split(path)
+    if inside:
+        yield root.fd, name, path
+        return
+    fd = _open_parent(parent)
+    try:
+        yield fd, name, path
+    finally:
+        os.close(fd)
+
+
+def _not_ours(path: str, why: str) -> Failure:
+    return Failure(
+        f"cannot stage in {path}: {why}", hint="chrootbuild needs this name for itself; move it away"
+    )
 
 
 def open_stage(root: Root) -> Stage:
     """Open a root's staging directory, made where it is missing; raises Failure where it is not ours."""
-    path, inside = stage_place(root)
-    parent = root.fd if inside else os.open(split(path)[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    name = split(path)[1]
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=parent)
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except OSError as error:
-        why = "it is not a directory" if error.errno in (errno.ELOOP, errno.ENOTDIR) else error.strerror
-        raise Failure(
-            f"cannot stage in {path}: {why}", hint="chrootbuild needs this name for itself; move it away"
-        ) from None
-    finally:
-        if not inside:
-            os.close(parent)
+    with _holder(root) as (parent, name, path):
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+            fd = open_beneath(parent, name)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+                raise _not_ours(path, "it is not a directory of ours") from None
+            raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
     info = os.fstat(fd)
     if info.st_uid != os.geteuid() or info.st_dev != root.dev:
         os.close(fd)
-        raise Failure(
-            f"cannot stage in {path}: it is not ours (uid {info.st_uid})",
-            hint="chrootbuild needs this name for itself; move it away",
-        )
+        raise _not_ours(path, f"it is not ours (uid {info.st_uid})")
     os.fchmod(fd, 0o700)
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        with contextlib.suppress(OSError):  # inherited from the root's parent: nothing staged shall have it
+            os.removexattr(fd, name)
     return Stage(path, fd)
 
 
 def clear_stage(root: Root) -> None:
-    """Remove a root's staging directory and all that is in it."""
-    path, inside = stage_place(root)
-    parent = root.fd if inside else os.open(split(path)[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        remove_tree(parent, split(path)[1])
-    except OSError as error:
-        raise Failure(f"cannot remove {path}: {error.strerror}") from None
-    finally:
-        if not inside:
-            os.close(parent)
+    """Remove a root's staging directory and all that is in it; raises Failure where it is not ours."""
+    with _holder(root) as (parent, name, path):
+        try:
+            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+                raise _not_ours(path, f"{kind_of(info.st_mode)} of uid {info.st_uid} is there")
+            remove_tree(parent, name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Failure(f"cannot remove {path}: {error.strerror}") from None
 
 
 # -- one artifact --------------------------------------------------------------------------
@@ -128,19 +155,19 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                 installed = _stage_node(stage, name, artifact)
             case _:
                 os.mkdir(name, 0o700, dir_fd=stage.fd)
-                fd = os.open(
-                    name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd
-                )
+                fd = os.open(name, STEP, dir_fd=stage.fd)
                 try:
                     _own(fd, artifact)
                 finally:
                     os.close(fd)
                 installed = _installed(artifact, "open" if artifact.open else "")
+        made = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
     except OSError as error:
         with contextlib.suppress(OSError):
             remove_tree(stage.fd, name)
         raise _cannot(artifact, error) from None
-    return installed
+    # Its inode stays when it is renamed into the root: by it we know it again.
+    return replace(installed, root=root_signature(made))
 
 
 def _installed(artifact: Artifact, detail: str = "", **more: Any) -> Installed:
@@ -148,16 +175,17 @@ def _installed(artifact: Artifact, detail: str = "", **more: Any) -> Installed:
 
 
 def _cannot(artifact: Artifact, error: OSError) -> Failure:
+    return Failure(f"cannot stage {artifact.path}: {error.strerror or error}", hint=_hint(error))
+
+
+def _hint(error: OSError) -> str:
     hints = {
         errno.ENOSPC: "make room on the root's filesystem; nothing was changed",
         errno.EDQUOT: "the quota of the root's filesystem is used up; nothing was changed",
         errno.EROFS: "the root's filesystem is mounted read-only",
         errno.EPERM: "device nodes and owners need root; nothing was changed",
     }
-    return Failure(
-        f"cannot stage {artifact.path}: {error.strerror or error}",
-        hint=hints.get(error.errno or 0, "nothing was changed"),
-    )
+    return hints.get(error.errno or 0, "nothing was changed")
 
 
 def _own(fd: int, artifact: Artifact) -> None:
@@ -201,19 +229,19 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
             target = os.open(name, _FILE, 0o600, dir_fd=stage.fd)
             try:
                 digest = copy(source, target, before.st_size)
-                capability = _capability(source) if artifact.capabilities else b""
+                capability = capability_of(source) if artifact.capabilities else b""
                 _own(target, artifact)
                 if capability and privileged():
-                    os.setxattr(target, _CAPABILITY, capability)
+                    os.setxattr(target, CAPABILITY, capability)
                 os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
             finally:
                 os.close(target)
             after = os.fstat(source)
         finally:
             os.close(source)
-        if _same(before, after):
+        if same(before, after):
             seen: Signature = signature(before)
-            if before.st_ctime_ns > started - _TICK_NS:
+            if before.st_ctime_ns > started - TICK_NS:
                 seen = (0, 0, 0, 0)
             return _installed(
                 artifact,
@@ -230,130 +258,46 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
     )
 
 
-def copy_digest(source: int, artifact: Artifact, before: os.stat_result) -> tuple[str, str, Signature]:
-    """Return an open source's sha256, capabilities (hex) and signature, without a copy of it.
-
-    The signature is zero where the source changed so lately that it may change again unseen.
-    """
-    digest = sha256_of(source)
-    capability = _capability(source).hex() if artifact.capabilities and privileged() else ""
-    settled = _same(before, os.fstat(source)) and before.st_ctime_ns < time.time_ns() - _TICK_NS
-    return digest, capability, signature(before) if settled else (0, 0, 0, 0)
-
-
 def _now(fd: int) -> int:
     """Return the time as the root's filesystem tells it (another clock than ours may)."""
     os.utime(fd)
     return os.fstat(fd).st_mtime_ns
 
 
-def _same(before: os.stat_result, after: os.stat_result) -> bool:
-    keys = ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
-    return all(getattr(before, key) == getattr(after, key) for key in keys)
-
-
-def _capability(fd: int) -> bytes:
-    try:
-        return os.getxattr(fd, _CAPABILITY)
-    except (OSError, AttributeError):
-        return b""
-
-
-def open_source(artifact: Artifact, limit: int | None = _LIMIT) -> int:
-    """Open a source for reading; raises Failure where it is no regular file, or larger than ``limit``."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    try:
-        fd = _open_without_links(artifact.source, flags)
-    except OSError as error:
-        raise Failure(
-            f"cannot copy {artifact.source}: {error.strerror}",
-            hint="it was there when the build began; build again when the host is at rest",
-        ) from None
-    info = os.fstat(fd)
-    why = ""
-    if not stat.S_ISREG(info.st_mode):
-        why = "it is not a regular file"
-    elif limit is not None and info.st_size > limit:
-        why = f"it is larger than {limit >> 30} GiB"
-    if why:
-        os.close(fd)
-        raise Failure(
-            f"cannot copy {artifact.source}: {why}", hint="leave it out with exclude, or name it in seed"
-        )
-    return fd
-
-
-def _open_without_links(path: str, flags: int) -> int:
-    """Open a canonical path; a link that was put on the way meanwhile is an error (ELOOP)."""
-    try:
-        return syscalls.openat2(_AT_FDCWD, path, flags, syscalls.RESOLVE_NO_SYMLINKS)
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        return os.open(path, flags)
-
-
-def copy(source: int, target: int, size: int) -> str:
-    """Copy a file's content, its holes kept, and return the sha256 of what was copied."""
-    digest, offset = hashlib.sha256(), 0
-    while offset < size:
-        start, end = _data(source, offset, size)
-        zeros = start - offset
-        while zeros > 0:
-            digest.update(bytes(min(zeros, _CHUNK)))
-            zeros -= _CHUNK
-        os.lseek(target, start, os.SEEK_SET)
-        offset = start
-        while offset < end:
-            chunk = os.pread(source, min(_CHUNK, end - offset), offset)
-            if not chunk:
-                break
-            digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(target, view) :]
-            offset += len(chunk)
-        if offset < end:
-            break  # it shrank; the caller sees that it changed
-    os.ftruncate(target, offset)
-    return digest.hexdigest()
-
-
-def _data(fd: int, offset: int, size: int) -> tuple[int, int]:
-    """Return the next range that holds data, (size, size) where only a hole is left."""
-    try:
-        start = os.lseek(fd, offset, os.SEEK_DATA)
-        return start, min(os.lseek(fd, start, os.SEEK_HOLE), size)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return size, size
-        return offset, size  # a filesystem that cannot tell
-
-
 # -- what was staged, as it happens --------------------------------------------------------
 
 
 def note(stage: Stage, path: str, installed: Installed) -> None:
-    """Append to the stage's log what was staged; one write, so that parallel workers do not mix."""
-    line = json.dumps([path, entry_to_json(installed)]) + "\n"
-    fd = os.open(
-        "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=stage.fd
-    )
+    """Append to the stage's log what was staged; one write, so that parallel workers do not mix.
+
+    Raises Failure.
+    """
+    line = (json.dumps([path, entry_to_json(installed)]) + "\n").encode()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.write(fd, line.encode())
-    finally:
-        os.close(fd)
+        fd = os.open("log", flags, 0o600, dir_fd=stage.fd)
+        try:
+            if os.write(fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise Failure(f"cannot stage {path}: {error.strerror}", hint=_hint(error)) from None
 
 
 def noted(stage: Stage) -> dict[str, Installed]:
-    """Return what the log says was staged."""
+    """Return what the log says was staged; raises Failure where it cannot be read."""
+    found = {}
     try:
         fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
+        with os.fdopen(fd, encoding="utf-8") as file:
+            for line in file:
+                path, entry = json.loads(line)
+                found[path] = entry_from_json(entry)
     except FileNotFoundError:
         return {}
-    found = {}
-    with os.fdopen(fd, encoding="utf-8") as file:
-        for line in file:
-            path, entry = json.loads(line)
-            found[path] = entry_from_json(entry)
+    except (OSError, ValueError, TypeError) as error:
+        raise Failure(
+            f"cannot read {stage.path}/log: {error}", hint="nothing was changed; build again"
+        ) from None
     return found

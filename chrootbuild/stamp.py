@@ -12,9 +12,11 @@ import os
 import sys
 from array import array
 
+from chrootbuild import RECIPE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from chrootbuild.project import Project
 
@@ -28,7 +30,8 @@ _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 def _header(root: str) -> bytes:
     # Whoever runs it, with which chrootbuild, decides what a fresh root is.
     place = os.path.dirname(os.path.abspath(__file__))
-    return b"\0".join([_VERSION, os.fsencode(root), str(os.geteuid()).encode(), os.fsencode(place), b""])
+    me = f"{RECIPE}:{os.geteuid()}".encode()
+    return b"\0".join([_VERSION, os.fsencode(root), me, os.fsencode(place), b""])
 
 
 def _file(state: str, target: str) -> str:
@@ -141,31 +144,23 @@ def write_stamp(
     target: str,
     root: str,
     files: Mapping[str, tuple[int, int, int, int]],
-    directories: Iterable[str],
+    directories: Mapping[str, tuple[int, int, int, int]],
 ) -> None:
     """Write a target's stamp: ``files`` are real paths with their signatures.
 
-    ``directories`` are real paths of the root's directories, of which only
-    inode, owner and mode count. One that is not there any more makes no stamp.
+    ``directories`` are those of which only inode, owner and mode count.
     """
     from chrootbuild.record import write_atomically
 
     groups: dict[tuple[bytes, bytes], list[tuple[bytes, tuple[int, int, int, int]]]] = {}
-    try:
-        for path, signature in files.items():
+    for kind, entries in ((b"f", files), (b"d", directories)):
+        for path, signature in entries.items():
             parent, _, name = os.fsencode(path).rpartition(b"/")
-            groups.setdefault((b"f", parent or b"/"), []).append((name or b".", signature))
-        for path in directories:
-            info = os.lstat(path)
-            parent, _, name = os.fsencode(path).rpartition(b"/")
-            seen = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
-            groups.setdefault((b"d", parent or b"/"), []).append((name or b".", seen))
-    except OSError:
-        return
+            groups.setdefault((kind, parent or b"/"), []).append((name or b".", signature))
     text, numbers = [_header(root)], array("Q")
-    for (kind, directory), entries in sorted(groups.items()):
-        text.append(b"\0".join([kind, directory, str(len(entries)).encode(), *(name for name, _ in entries), b""]))
-        for _, entry in entries:
+    for (kind, directory), group in sorted(groups.items()):
+        text.append(b"\0".join([kind, directory, str(len(group)).encode(), *(name for name, _ in group), b""]))
+        for _, entry in group:
             numbers.extend(entry)
     head = b"".join(text)
     write_atomically(_file(project.state, target), f"{len(head):016x}".encode() + head + numbers.tobytes())

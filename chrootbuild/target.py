@@ -18,7 +18,7 @@ from chrootbuild.spec import Target
 from chrootbuild.targetfile import Parsed, read_file
 from chrootbuild.targetmerge import merge
 from chrootbuild.targetrules import Role, check_file
-from chrootbuild.targetwords import did_you_mean, listing
+from chrootbuild.targetwords import did_you_mean, listing, printable, quote
 from chrootbuild.trust import refuse_untrusted
 
 __all__ = ["RESERVED", "SHIPPED", "Targets", "read_target", "read_targets", "select"]
@@ -75,16 +75,18 @@ def read_targets(project: Project) -> Targets:
     """
     refuse_untrusted([project.targets], what="the target files", kind=TargetError)
     try:
-        names = sorted(os.listdir(project.targets))
+        files = os.listdir(project.targets)
     except OSError as error:
         raise Failure(f"cannot read {project.targets}: {error.strerror}") from None
+    names = [
+        file.removesuffix(".toml")
+        for file in files
+        if file.endswith(".toml") and not file.startswith(".") and not file.endswith(".learned.toml")
+    ]
     reader = _Reader(project)
     targets: dict[str, Target] = {}
     failures: dict[str, TargetError] = {}
-    for file in names:
-        if file.startswith(".") or not file.endswith(".toml") or file.endswith(".learned.toml"):
-            continue
-        name = file.removesuffix(".toml")
+    for name in sorted(names):
         try:
             targets[name] = reader.target(name)
         except TargetError as error:
@@ -110,9 +112,9 @@ def select(targets: Targets, names: Sequence[str], *, all_when_empty: bool = Tru
         if name in targets.failures:
             raise targets.failures[name]
         if name not in targets.targets:
-            known = sorted({*targets.targets, *targets.failures})
+            known = sorted(map(printable, {*targets.targets, *targets.failures}))
             raise UsageError(
-                f'cannot find a target named "{name}": targets/ has {listing(known)}',
+                f"cannot find a target named {quote(name)}: targets/ has {listing(known)}",
                 hint=did_you_mean(name, known),
             )
     return [targets.targets[name] for name in dict.fromkeys(names)]
@@ -217,30 +219,25 @@ class _Reader:
 def _check_name(name: str, shown: str) -> None:
     if not re.match(schema.NAME, name):
         tidy = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "target"
-        raise TargetError(
-            f'cannot use {shown}: "{name}" is no name for a target: it has more than A-Z a-z 0-9 _ -',
-            hint=f"rename it: targets/{tidy}.toml",
-        )
-    if name in RESERVED:
-        raise TargetError(
-            f'cannot use {shown}: "{name}" is a command, so no command line could mean the target',
-            hint=f"rename it: targets/{name}-root.toml",
-        )
-    if name.startswith("-"):
-        raise TargetError(
-            f'cannot use {shown}: "{name}" would be taken for an option',
-            hint=f"rename it: targets/{name.strip('-')}.toml",
-        )
+        fact, better = f"{quote(name)} is no name for a target: it has more than A-Z a-z 0-9 _ -", tidy
+    elif name in RESERVED:
+        fact = f"{quote(name)} is a command, so no command line could mean the target"
+        better = f"{name}-root"
+    elif name.startswith("-"):
+        fact, better = f"{quote(name)} would be taken for an option", name.strip("-") or "target"
+    else:
+        return
+    raise TargetError(f"cannot use {printable(shown)}: {fact}", hint=f"rename it: targets/{better}.toml")
 
 
 def _names(folder: str) -> list[str]:
+    """Return the names of the includes in a folder."""
     try:
         files = os.listdir(folder)
     except OSError:
         return []
-    return [
-        file.removesuffix(".toml") for file in files if file.endswith(".toml") and not file.startswith(".")
-    ]
+    names = [file.removesuffix(".toml") for file in files if file.endswith(".toml")]
+    return [name for name in names if re.match(schema.NAME, name)]
 
 
 def _normal(path: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from chrootbuild import schema
 from chrootbuild.targetfile import Parsed
-from chrootbuild.targetwords import show_key
+from chrootbuild.targetwords import printable, show_key
 from chrootbuild.tomllines import KeyPath
 
-__all__ = ["check_claims", "claims", "compatible"]
+__all__ = ["check_claims", "claims", "compatible", "is_glob"]
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -18,7 +18,7 @@ _MAGIC = re.compile(r"[*?\[]")
 def claims(data: schema.TargetFile) -> Iterator[tuple[str, str, KeyPath]]:
     """Yield every exact path that a file speaks of: the path, what is to be there, the key."""
     for path, where in _copies(data):
-        if not _MAGIC.search(path):
+        if not is_glob(path):
             yield path.rstrip("/"), "copy", where
     for index, path in enumerate(data.binaries):  # /usr/bin/[ is a program: no globs here
         if path.startswith("/"):
@@ -61,9 +61,14 @@ def check_claims(parsed: Parsed) -> None:
             if not compatible({other, what}):
                 line = parsed.lines.get(first)
                 place = f" in line {line}" if line else ""
-                fact = f"two different things for {path}: {show_key(first[:1])}{place} speaks of it too"
+                fact = f"two different things for {printable(path)}: {show_key(first[:1])}{place} speaks of it too"
                 raise parsed.wrong(where, fact, "keep one of them")
         others.append((what, where))
+
+
+def is_glob(path: str) -> bool:
+    """Tell whether an entry of ``files`` or ``libraries`` names no path of its own."""
+    return _MAGIC.search(path) is not None
 
 
 def compatible(whats: set[str]) -> bool:

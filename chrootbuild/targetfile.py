@@ -19,6 +19,7 @@ from chrootbuild.tomllines import KeyPath, key_lines
 
 __all__ = ["Parsed", "parse", "read_file"]
 
+KEY_PARTS = 1000
 SIZE_LIMIT = 1 << 20  # bytes; the largest learned file of a real program has some 200 kB
 
 
@@ -47,6 +48,7 @@ def read_file(path: str, shown: str) -> Parsed:
 
 def parse(text: str, path: str, shown: str) -> Parsed:
     """Check a TOML text against the schema; raises TargetError."""
+    _refuse_endless_keys(text, shown)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -61,6 +63,15 @@ def parse(text: str, path: str, shown: str) -> Parsed:
         fact, hint = _explain(where, words, value)
         raise _wrong(shown, key_lines(text), where, fact, hint) from None
     return Parsed(path, shown, data, key_lines(text))
+
+
+def _refuse_endless_keys(text: str, shown: str) -> None:
+    # The time to read a.b.c = 1 grows with the square of its parts.
+    if text.count(".") <= KEY_PARTS:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if any(part.count(".") > KEY_PARTS for part in re.split("[=#{,]", line)):
+            raise TargetError(f"cannot read {shown}:{number}: a key has more than {KEY_PARTS} parts")
 
 
 def _text(path: str, shown: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from chrootbuild import schema, spec
 from chrootbuild.artifact import Origin
-from chrootbuild.targetclaims import claims, compatible
+from chrootbuild.targetclaims import claims, compatible, is_glob
 from chrootbuild.targetfile import Parsed
 
 __all__ = ["Stack"]
@@ -59,12 +59,17 @@ class Stack:
                 yield name, value, layer.origin(key, name)
 
     def items(
-        self, key: str, get: Callable[[schema.TargetFile], Iterable[str]], what: str = ""
+        self,
+        key: str,
+        get: Callable[[schema.TargetFile], Iterable[str]],
+        what: str = "",
+        *,
+        globs: bool = False,
     ) -> tuple[spec.Item, ...]:
-        """Return the strings of a list, each once."""
+        """Return the strings of a list, each once, less those whose path a later file wants otherwise."""
         found: dict[str, spec.Item] = {}
         for value, origin in self.entries(key, get):
-            if not what or self.keeps(value, what):
+            if not what or (globs and is_glob(value)) or self.keeps(value, what):
                 found[value] = spec.Item(value, origin)
         return tuple(found.values())
 

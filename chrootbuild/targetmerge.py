@@ -12,6 +12,7 @@ from typing import Any
 
 from chrootbuild import schema, spec
 from chrootbuild.artifact import Device
+from chrootbuild.targetclaims import is_glob
 from chrootbuild.targetfile import Parsed
 from chrootbuild.targetlayers import Stack
 from chrootbuild.targetrules import account_line
@@ -37,7 +38,7 @@ def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> sp
         sysroot=sysroot,
         os=system,
         binaries=stack.items("binaries", lambda data: data.binaries, "copy"),
-        libraries=stack.items("libraries", lambda data: data.libraries, "copy"),
+        libraries=stack.items("libraries", lambda data: data.libraries, "copy", globs=True),
         files=_files(stack),
         exclude=stack.items("exclude", lambda data: data.exclude),
         seed=stack.items("seed", lambda data: data.seed, "seed"),
@@ -74,7 +75,7 @@ def _files(stack: Stack) -> tuple[spec.FileItem, ...]:
     found: dict[str, spec.FileItem] = {}
     for entry, origin in stack.entries("files", lambda data: data.files):
         said = schema.FileEntry(entry) if isinstance(entry, str) else entry
-        if stack.keeps(said.path, "copy"):
+        if is_glob(said.path) or stack.keeps(said.path, "copy"):
             found[said.path] = spec.FileItem(
                 said.path, origin, owner=said.owner or "", group=said.group or "", mode=_mode(said.mode)
             )

@@ -10,7 +10,7 @@ from enum import Enum
 from chrootbuild import schema
 from chrootbuild.targetclaims import check_claims
 from chrootbuild.targetfile import Parsed
-from chrootbuild.targetwords import did_you_mean, quote
+from chrootbuild.targetwords import did_you_mean, printable, quote
 from chrootbuild.tomllines import KeyPath
 
 __all__ = ["Role", "account_line", "check_file"]
@@ -42,6 +42,9 @@ def check_file(parsed: Parsed, role: Role) -> None:
             raise parsed.wrong(
                 (key,), f"{role.value} may not have this key", "write it in the target itself"
             )
+    if role is Role.LEARNED and parsed.data.accounts is not None and parsed.data.accounts.passwords:
+        where: KeyPath = ("accounts", "passwords")
+        raise parsed.wrong(where, "no password is learned", "write it in the target itself")
     _check_entries(parsed)
     _check_accounts(parsed)
     _check_links(parsed)
@@ -76,7 +79,7 @@ def _say_once(
         line = parsed.origin(key, first).line
         where = f" (first in line {line})" if line else ""
         raise parsed.wrong(
-            (key, index), f"{name} stands twice, with different words{where}", "keep one of them"
+            (key, index), f"{printable(name)} stands twice, with different words{where}", "keep one of them"
         )
 
 
@@ -87,7 +90,7 @@ def _check_accounts(parsed: Parsed) -> None:
         for index, line in enumerate(lines):
             name = line.split(":")[0]
             if lines[names.setdefault(name, index)] != line:
-                fact = f"there are two lines for {name}"
+                fact = f"there are two lines for {printable(name)}"
                 raise parsed.wrong(("accounts", key, index), fact, "keep one of them")
 
 

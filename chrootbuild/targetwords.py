@@ -9,7 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from chrootbuild import schema
 from chrootbuild.tomllines import KeyPath
 
-__all__ = ["did_you_mean", "explain", "listing", "show_key", "syntax_hint", "unknown_key", "value_at"]
+__all__ = [
+    "did_you_mean",
+    "explain",
+    "listing",
+    "printable",
+    "quote",
+    "show_key",
+    "syntax_hint",
+    "unknown_key",
+    "value_at",
+]
 
 _BARE_KEY = re.compile(r"\A[A-Za-z0-9_-]+\Z")
 
@@ -29,6 +39,11 @@ def quote(text: str) -> str:
     """Return a string in TOML's double quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+
+
+def printable(text: str) -> str:
+    """Return text as it is, or quoted where a terminal could not show it (a file name is any bytes)."""
+    return text if text.isprintable() else quote(text)
 
 
 def listing(names: Sequence[str]) -> str:

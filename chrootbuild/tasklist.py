@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from doit.exceptions import InvalidCommand, TaskFailed
 from doit.task import Task
 
 from chrootbuild.artifact import Artifact
-from chrootbuild.build import Job, begin, finish, stage_one, together
+from chrootbuild.build import Job, begin, begin_cached, finish, stage_one, together
 from chrootbuild.clean import clean
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.fresh import Change
 from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
-from chrootbuild.quick import MANUAL
+from chrootbuild.quick import MANUAL, candidates
 from chrootbuild.record import write_atomically
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, write_stamp
-from chrootbuild.target import Targets, select
 from chrootbuild.tasks import Invocation, path_of, task_name
 
-__all__ = ["FAILED", "settle", "tasks"]
+if TYPE_CHECKING:
+    from chrootbuild.target import Targets
+
+__all__ = ["FAILED", "cached_tasks", "settle", "tasks"]
 
 # What went wrong in this process, for the exit code; doit keeps no more than the text.
 FAILED: list[Failure] = []
@@ -129,6 +132,8 @@ def tasks(
     A target that somebody else is at work on is noted in ``busy`` and left
     out; without it TryAgain is raised.
     """
+    from chrootbuild.target import select
+
     for name, failure in targets.failures.items():
         if invocation.command == "run" and invocation.names and name not in map(_target, invocation.names):
             continue
@@ -158,7 +163,7 @@ def settle(project: Project, targets: Targets) -> None:
     for name, target in targets.targets.items():
         if target.manual and is_fresh(project.state, name + MANUAL) is None:
             files = {path: signature(os.lstat(path)) for path in target.read}
-            write_stamp(project, name + MANUAL, "", files, ())
+            write_stamp(project, name + MANUAL, "", files, {})
     out = f"{project.state}/out"
     if not os.path.isdir(project.state):
         return
@@ -180,9 +185,39 @@ def _failing(name: str, failure: Failure) -> Task:
     return Task(name, [FailAction(failure)], doc=f"cannot be built: {failure.message}", verbosity=2)
 
 
+def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
+    """Return what a build of whole targets needs, if their last plans still hold; else None.
+
+    No target file is read for it. What goes wrong is left to the way that does, which
+    can say it well and go on with the other targets.
+    """
+    wanted = candidates(project.directory, project.state, project.out_given, names)
+    if wanted is None:
+        return None
+    found: list[Task] = []
+    jobs: list[Job] = []
+    for name in wanted:
+        if is_fresh(project.state, name) is not None:
+            found.append(Task(name, None, has_subtask=True))
+            continue
+        try:
+            job = begin_cached(project, name)
+        except Failure:
+            job = None
+        if job is None:
+            for begun in jobs:
+                begun.lock.close()
+            return None
+        jobs.append(job)
+        found += _build(job)
+    _KEPT.extend(jobs)
+    return found
+
+
 def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
     """Yield the stale tasks of one target, and the group that publishes them."""
-    if is_fresh(project.state, target.name) == target.root and invocation.paths(target.name) is None:
+    paths = invocation.paths(target.name)
+    if is_fresh(project.state, target.name) == target.root and paths is None:
         yield Task(target.name, None, doc=target.summary, has_subtask=True)
         return
     try:
@@ -193,21 +228,26 @@ def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[T
         yield _failing(target.name, failure)
         return
     _KEPT.append(job)  # the lock is held until the process ends
-    paths = invocation.paths(target.name)
-    plan, stale = job.prepared.plan, job.stale
-    if paths is None:
-        made = [_stage(target, change) for change in stale.values() if change.artifact is not None]
-        yield from made
-        action = [PublishAction(job)] if stale or job.unplanted else None
-        yield Task(
-            target.name,
-            action,
-            doc=target.summary,
-            has_subtask=True,
-            task_dep=[task.name for task in made],
-            io={"capture": False},
-        )
-        return
+    yield from _build(job) if paths is None else _build_paths(job, paths)
+
+
+def _build(job: Job) -> Iterator[Task]:
+    target = job.prepared.target
+    made = [_stage(target, change) for change in job.stale.values() if change.artifact is not None]
+    yield from made
+    yield Task(
+        target.name,
+        [PublishAction(job)] if job.stale or job.unplanted else None,
+        doc=target.summary,
+        has_subtask=True,
+        task_dep=[task.name for task in made],
+        io={"capture": False},
+    )
+
+
+def _build_paths(job: Job, paths: set[str]) -> Iterator[Task]:
+    """Yield the tasks for single paths, and one that publishes them with what has to go along."""
+    target, plan, stale = job.prepared.target, job.prepared.plan, job.stale
     waiting: set[str] = set()
     for path in sorted(paths):
         if path not in plan.artifacts:

@@ -178,8 +178,12 @@ def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> I
         if fresh is not None and invocation.command == "run":
             yield from (Task(name, None, has_subtask=True) for name in fresh)
             return
+        from chrootbuild.tasklist import cached_tasks, tasks
+
+        if invocation.command == "run" and (found := cached_tasks(project, invocation.names)) is not None:
+            yield from found
+            return
         from chrootbuild.target import read_targets
-        from chrootbuild.tasklist import tasks
 
         yield from tasks(project, read_targets(project), invocation)
     except TryAgain as failure:

@@ -16,6 +16,7 @@ __all__ = ["KeyPath", "key_lines"]
 
 KeyPath = tuple[str | int, ...]  # ("files", 3, "mode")
 
+_MAX_PARTS = 100  # of a dotted key; each of them is noted with all before it
 _TOKEN = re.compile(
     r"""
       [ \t\r]+
@@ -38,7 +39,6 @@ class _Token(NamedTuple):
     kind: str  # newline, string, mark, bare, or end
     text: str
     line: int
-    offset: int
 
 
 class _NotUnderstood(Exception):  # noqa: N818 (never leaves this module)
@@ -67,11 +67,11 @@ def _tokens(text: str) -> list[_Token]:
         if match is None:
             break  # the scan meets the end too early, and says so
         if match.lastgroup is not None:
-            tokens.append(_Token(match.lastgroup, match[0], line, offset))
+            tokens.append(_Token(match.lastgroup, match[0], line))
             line += match[0].count("\n")
         offset = match.end()
     complete = offset >= len(text)
-    return [*tokens, _Token("end" if complete else "unknown", "", line, offset)]
+    return [*tokens, _Token("end" if complete else "unknown", "", line)]
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class _Scan:
 
     def _header(self) -> KeyPath:
         line = self.tokens[self.at].line
-        array = self._array_header()
+        array = self.tokens[self.at + 1].text == "["
         self.at += 2 if array else 1
         *parents, last = self._key()
         for _ in range(2 if array else 1):
@@ -112,10 +112,6 @@ class _Scan:
             path = self._newest(path)
         self.lines[path] = line
         return path
-
-    def _array_header(self) -> bool:
-        this, following = self.tokens[self.at], self.tokens[self.at + 1]
-        return following.text == "[" and following.offset == this.offset + 1
 
     def _newest(self, path: KeyPath) -> KeyPath:
         """Add the index of the newest element where ``path`` is an array of tables."""
@@ -135,6 +131,8 @@ class _Scan:
         while self.tokens[self.at].text == ".":
             self.at += 1
             parts.append(self._key_part())
+            if len(parts) > _MAX_PARTS:
+                raise _NotUnderstood
         return parts
 
     def _key_part(self) -> str:

@@ -33,7 +33,7 @@ def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = F
         return
     judge = _Judge(_caller(), what, kind)
     for path in paths:
-        judge.walk(os.path.abspath(path))
+        judge.walk(os.path.join(os.getcwd(), path))
 
 
 def _caller() -> int | None:
@@ -115,7 +115,7 @@ class _Judge:
         return f"its group, {_group(info.st_gid)}", f"chmod g-w {here}"
 
     def _trusts(self, uid: int) -> bool:
-        return uid in (0, self.caller) or (uid == _OVERFLOW and not _is_mapped(uid))
+        return uid in (0, self.caller) or _is_nobodys(uid)
 
 
 def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
@@ -132,14 +132,19 @@ def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
             yield tag, number
 
 
-def _is_mapped(uid: int) -> bool:
-    """Tell whether a uid is somebody's in this user namespace; else the kernel shows it for nobody's."""
+def _is_nobodys(uid: int) -> bool:
+    """Tell whether a uid stands for those without one in this user namespace, and root here is one of many.
+
+    There root has the rights of the ordinary user who made it: user_namespaces(7).
+    """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             ranges = [tuple(map(int, line.split())) for line in file]
     except (OSError, ValueError):
-        return True
-    return any(first <= uid < first + count for first, _, count in ranges)
+        return False
+    outside = {start: other for start, other, _ in ranges}
+    mapped = any(start <= uid < start + count for start, _, count in ranges)
+    return uid == _OVERFLOW and not mapped and outside.get(0, 0) != 0
 
 
 def _private_group(gid: int, caller: int | None) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from collections.abc import Iterator
 
 from chrootbuild.artifact import Kind
+from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.fresh import inspect
 from chrootbuild.record import Record
@@ -20,34 +21,45 @@ def verify(record: Record, root: Root) -> Iterator[Finding]:
     What the daemon may write is not looked at: directories that the target
     declares, seeds, other filesystems. Raises Failure where the root cannot be read.
     """
+    directories = ["/"]
     for path, entry in sorted(record.artifacts.items()):
-        info = root.lstat(path)
+        try:
+            info = root.lstat(path)
+            difference = "" if info is None else inspect(root, path, entry, info, closely=True)
+        except Failure as failure:
+            yield Finding("error", "unreadable", path, failure.message)
+            continue
         if info is None:
             yield Finding("error", "missing", path, f"the {entry.kind} that was installed is gone")
-            continue
-        difference = inspect(root, path, entry, info, closely=True)
-        if difference:
+        elif difference:
             yield Finding("error", "drift", path, difference)
-    yield from _extra(record, root)
+        if entry.kind == Kind.DIRECTORY and entry.detail != "open":
+            directories.append(path)
+    for path in directories:
+        yield from _extra(record, root, path)
 
 
-def _extra(record: Record, root: Root) -> Iterator[Finding]:
-    """Yield what is in the root and was never installed by us."""
-    left = set(record.seeds)
-    left.update(path for path, entry in record.artifacts.items() if entry.detail == "open" and entry.kind == Kind.DIRECTORY)
-    stack = ["/"]
-    while stack:
-        here = stack.pop()
-        deeper = []
-        for name in root.listdir(here):
-            path = f"/{name}" if here == "/" else f"{here}/{name}"
-            info = root.lstat(path)
-            if info is None or path in record.seeds or (here == "/" and name == ".chrootbuild"):
-                continue
-            ours = path in record.artifacts
-            if not ours and here not in left:
-                yield Finding("error", "extra", path, f"{kind_of(info.st_mode)} that was not installed")
-                continue
-            if stat.S_ISDIR(info.st_mode) and ours and info.st_dev == root.dev:
-                deeper.append(path)
-        stack.extend(reversed(deeper))
+def _extra(record: Record, root: Root, directory: str) -> Iterator[Finding]:
+    """Yield what is in a directory of ours and was never installed by us, in no order.
+
+    What is below something foreign is not listed. The names are read as they come: somebody
+    may have put any number there.
+    """
+    try:
+        fd = root.directory(directory)
+        info = None if fd is None else os.fstat(fd)
+        if fd is None or info is None or info.st_dev != root.dev:
+            return
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                path = f"/{entry.name}" if directory == "/" else f"{directory}/{entry.name}"
+                if path in record.artifacts or path in record.seeds or path == "/.chrootbuild":
+                    continue
+                what = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                yield Finding("error", "extra", path, f"{what} that was not installed")
+    except FileNotFoundError:
+        return  # it went while we looked
+    except OSError as error:
+        raise Failure(f"cannot list {root.real(directory)}: {error.strerror}") from None
+    except Failure as failure:
+        yield Finding("error", "unreadable", directory, failure.message)

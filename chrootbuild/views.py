@@ -16,7 +16,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chrootbuild import syscalls
@@ -24,7 +24,7 @@ from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
 from chrootbuild.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
 
-__all__ = ["View", "host_view", "inside_view"]
+__all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "overlay_of"]
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
@@ -39,8 +39,9 @@ _OWN = {
     "/proc": ("proc", _QUIET | syscalls.MS_RDONLY, ""),
     "/sys": ("sysfs", _QUIET | syscalls.MS_RDONLY, ""),
 }
-_SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
-_SYSTEM_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+# What a whole system has beside its files.
+SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
+_HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
 _DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
 
@@ -86,26 +87,31 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     return View(scratch, root, work, tuple(uppers), privileged, notes)
 
 
-def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Device], *, system: bool) -> None:
-    """Leave the host view for good: ``view.root`` becomes /, with its mounts; raises Failure.
+def inside_view(
+    root: str,
+    mounts: tuple[str, ...],
+    devices: Mapping[str, Device],
+    host_directory: Callable[[str], int],
+) -> None:
+    """Leave the view of the host for good: ``root``, a mount point, becomes /; raises Failure.
 
-    To be called in a mount namespace that is a copy of the host view's, by the first process
-    of a new pid namespace: /proc shows that one. ``devices`` are shown as the host's nodes.
-    A directory of the host among ``mounts`` is shown as an overlay of it.
+    To be called by the first process of a new pid namespace, which /proc then shows, in a mount
+    namespace of its own. ``devices`` are shown as the host's nodes. ``host_directory`` returns a
+    mount (as clone_mount does) for a path among ``mounts`` that is no kernel interface. A /dev
+    among them has the harmless devices of every system.
     """
-    if system:
-        mounts = (*_SYSTEM_MOUNTS, *(path for path in mounts if path not in _SYSTEM_MOUNTS))
-        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _SYSTEM_DEVICES} | dict(devices)
+    if "/dev" in mounts:
+        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
     hint = "build the root: the directory is part of it"
     # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are in sight.
     for path in sorted(mounts):
         if path in _OWN:
             with doing(f"mount {path} in the root", hint):
-                _mount_own(view.root, path)
-    shown = {path: _host_directory(view, path) for path in sorted(mounts) if path not in _OWN}
+                _mount_own(root, path)
+    shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
-    with doing(f"enter {view.root} by pivot_root"):
-        os.chdir(view.root)
+    with doing(f"enter {root} by pivot_root"):
+        os.chdir(root)
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", syscalls.MNT_DETACH)
         os.chdir("/")
@@ -114,7 +120,7 @@ def inside_view(view: View, mounts: tuple[str, ...], devices: Mapping[str, Devic
             if path in devices:
                 _make_place(path)
             syscalls.attach_mount(mount, path)
-    if system:
+    if "/dev" in mounts:
         for name, text in _DEV_LINKS.items():
             os.symlink(text, f"/dev/{name}")
 
@@ -131,18 +137,19 @@ def _scratch(privileged: bool) -> str:
         mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
     except OSError:
         os.chmod(_TMP, 0o1777)  # noqa: S103  # the empty tmpfs does as well
-    scratch = f"{_TMP}/chrootbuild-{secrets.token_hex(6)}"
+    scratch = f"{_TMP}/chrootbuild-box-{secrets.token_hex(4)}"
     os.mkdir(scratch)
     syscalls.mount(f"/proc/self/fd/{space}", scratch, "", syscalls.MS_BIND)
     return scratch
 
 
 def _throw_away(path: str, scratch: str, privileged: bool) -> None:
-    if not os.path.isdir(path):
-        return
-    with contextlib.suppress(OSError):  # then it stays read-only
+    """Cover a directory of the host with an overlay of itself; where there can be none it stays read-only."""
+    with contextlib.suppress(OSError, Failure):
         store = f"{scratch}/.{path.replace('/', '.')}"
-        mount_overlay(open_directory(path), path, store, privileged=privileged, flags=_FLAGS)
+        os.mkdir(store)
+        tree = open_tree(path, privileged=privileged)
+        mount_tree(tree, path, store, privileged=privileged, copy=False)
 
 
 # -- what is mounted inside ----------------------------------------------------------------
@@ -164,7 +171,7 @@ def _mount_own(root: str, path: str) -> None:
             os.mkdir(f"{below(root, path)}/{name}")
 
 
-def _host_directory(view: View, path: str) -> int:
+def overlay_of(view: View, path: str) -> int:
     """Return an overlay of a directory of the host, not yet mounted anywhere; raises Failure."""
     place = f"{view.scratch}/.host.{path.replace('/', '.')}"
     with doing(f"show the host's {path} in the root", "leave it out of mounts"):
@@ -192,8 +199,16 @@ def _is(path: str, device: Device) -> bool:
         return False
 
 
-def _numbers(path: str) -> Device:
-    info = os.lstat(path)
+def is_node(root: str, path: str, device: Device) -> bool:
+    """Tell whether a path of a root is a node with these numbers, links resolved in the root."""
+    try:
+        return _numbers(below(root, path), follow=True) == device
+    except (OSError, Failure):
+        return False
+
+
+def _numbers(path: str, *, follow: bool = False) -> Device:
+    info = os.stat(path, follow_symlinks=follow)
     if not stat.S_ISCHR(info.st_mode):
         raise Failure(f"cannot show {path} in the root: it is no character device")
     return Device(True, os.major(info.st_rdev), os.minor(info.st_rdev))

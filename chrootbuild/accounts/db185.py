@@ -80,7 +80,7 @@ def _dump(table: Table) -> bytes:
         where = bucket_page(bucket, table.header_pages, table.spares)
         for place, page in enumerate(chain):
             link = chain[place + 1].address if place + 1 < len(chain) else 0
-            if page.pairs or page.big or link:
+            if page.pairs or link or not page.blank:
                 pages[where] = _page(table, page, link)
             where = overflow_page(link, table.header_pages, table.spares)
     for index, address in enumerate(table.bitmaps):

@@ -32,11 +32,12 @@ class FullError(Exception):
 class Page:
     """A page in the making. Its links follow from its place in the chain."""
 
-    __slots__ = ("address", "big", "free", "pairs")
+    __slots__ = ("address", "big", "blank", "free", "pairs")
 
-    def __init__(self, free: int, address: int = 0) -> None:
+    def __init__(self, free: int, address: int = 0, *, blank: bool = False) -> None:
         self.free = free  # bytes left, slots included
         self.address = address  # of an overflow page
+        self.blank = blank  # never written to: a hole in the file
         self.pairs: list[Pair] = []
         self.big: Part | None = None
 
@@ -67,7 +68,7 @@ class Table:
             raise FullError
         self.low_mask = (1 << split) - 1
         self.high_mask = (2 << split) - 1
-        self.chains = [[Page(self.empty)] for _ in range(1 << split)]
+        self.chains = [[Page(self.empty, blank=True)] for _ in range(1 << split)]
         self.nkeys = 0
         self.spares = [0] * SPLITS
         self.spares[split] = self.spares[split + 1] = split + 1
@@ -126,13 +127,14 @@ class Table:
         last = parts[-1]
         room = most - len(last.key)
         if room in (0, len(data)):
-            last.mark, rest = FULL_KEY, data
+            last.mark, start = FULL_KEY, 0
         else:
-            last.mark, last.data, rest = FULL_KEY_DATA, data[:room], data[room:]
-        take = most - 1 if len(rest) == most == len(data) else most
-        while rest:
-            part, rest = rest[:take], rest[take:]
-            parts.append(Part(hashed, FULL_KEY if rest else FULL_KEY_DATA, b"", part))
+            last.mark, last.data, start = FULL_KEY_DATA, data[:room], room
+        take = most - 1 if start == 0 and len(data) == most else most
+        # Behind FULL_KEY a page has to say where the data ends, even where there is none.
+        for at in range(start, max(len(data), 1) if last.mark == FULL_KEY else len(data), take):
+            mark = FULL_KEY if at + take < len(data) else FULL_KEY_DATA
+            parts.append(Part(hashed, mark, b"", data[at : at + take]))
         for each in parts:
             page = self._link(chain)
             page.big, page.free = each, 0
@@ -181,6 +183,7 @@ class Table:
         other.pairs = [row for row in page.pairs if row[2] & mask == new]
         page.pairs = [row for row in page.pairs if row[2] & mask != new]
         for each in (page, other):
+            each.blank = False
             each.free = self.empty - sum([row[3] for row in each.pairs])
 
     def _deal(self, page: Page, kept: list[Page], moved: list[Page], new: int) -> None:

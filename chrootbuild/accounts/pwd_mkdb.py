@@ -107,6 +107,8 @@ def pairs(
 
 def _time(field: bytes) -> int:
     """Return a time as atol(3) reads it, cut to 32 bits."""
+    if field in (b"0", b""):
+        return 0
     match = re.match(rb"[ \t\n\v\f\r]*([+-]?[0-9]{1,40})", field)
     value = int(match[1]) if match else 0
     return max(-_LONG, min(value, _LONG - 1)) & 0xFFFFFFFF
@@ -114,13 +116,13 @@ def _time(field: bytes) -> int:
 
 # Which of the ten fields sets which bit of pw_fields, where it is not empty (_PWF_* of pwd.h).
 _BITS = (1, 2, 4, 8, 0x20, 0x10, 0x200, 0x40, 0x80, 0x100)
+_ALL = sum(_BITS)
 
 
 def _present(user: User) -> int:
-    bits = 0
-    for field, bit in zip(user.fields, _BITS, strict=True):
-        if field:
-            bits |= bit
+    bits = _ALL
+    if b"" in user.fields:
+        bits = sum([bit for field, bit in zip(user.fields, _BITS, strict=True) if field])
     if user.name.startswith(b"+") and user.name != b"+":
         bits &= ~1
     return bits

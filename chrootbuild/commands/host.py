@@ -8,7 +8,7 @@ import sys
 
 from chrootbuild import hostside
 from chrootbuild.commands import Context
-from chrootbuild.errors import Failure, TargetError
+from chrootbuild.errors import Failure
 from chrootbuild.host import Host
 from chrootbuild.hostcommand import add_actions, done, printed
 from chrootbuild.hostuser import look
@@ -57,7 +57,7 @@ def _refuse_foreign(system: str, name: str) -> None:
     here = "freebsd" if sys.platform.startswith("freebsd") else "linux"
     if system != here:
         names = {"linux": "Linux", "freebsd": "FreeBSD"}
-        raise TargetError(
+        raise Failure(
             f"cannot install the host's side of {name} here: its root is for {names[system]},"
             f" this host runs {names[here]}",
             hint="print it without --install, and take it to that host",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,7 +41,12 @@ def run(context: Context, args: argparse.Namespace) -> int:
             complain(failure)
             code = max(code, failure.code)
             continue
-        context.say(json.dumps(as_json(prepared)) if args.json else as_text(prepared))
+        if args.json:
+            context.say(json.dumps(as_json(prepared)))
+            for warning in prepared.plan.warnings:
+                sys.stderr.write(f"warning: {target.name}: {printable(warning)}\n")
+        else:
+            context.say(as_text(prepared))
     return code
 
 
@@ -76,7 +82,6 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
         "root": plan.root,
         "artifacts": sorted(artifacts, key=lambda entry: str(entry["path"])),
         "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
-        "warnings": list(plan.warnings),
     }
 
 

@@ -9,11 +9,11 @@ from chrootbuild.artifact import Plan
 from chrootbuild.commands import Context
 from chrootbuild.errors import Failure
 from chrootbuild.prepare import make_plan
+from chrootbuild.reasons import leads_to
 from chrootbuild.report import why_text
 from chrootbuild.target import read_target
 
 PURPOSE = "show what brings a path into a root"
-_MAX_LINKS = 40
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,37 +27,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print the chains, the canonical path first where it is another one."""
     plan, _ = make_plan(context.project, read_target(context.project, args.name))
-    path = canonical(plan, args.path)
+    path = leads_to(plan, args.path, last=False)
     if path not in plan.reasons:
-        near = get_close_matches(args.path, plan.reasons, 1)
-        raise Failure(
-            f"cannot find {args.path} in the plan of {plan.target}",
-            hint=f"did you mean {near[0]}?" if near else f"chrootbuild plan {plan.target} lists what is",
-        )
+        path = next((seed for seed in plan.seeds if path.startswith(f"{seed}/")), path)
+    if path not in plan.reasons:
+        raise _absent(plan, args.path, path)
     if path != args.path:
         context.say(f"{args.path} is {path}")
     context.say(why_text(plan, path).rstrip("\n"))
     return 0
 
 
-def canonical(plan: Plan, path: str) -> str:
-    """Return the artifact that a path inside the root leads to, by the links of the plan alone.
-
-    The last component's own link is kept: why a link is there is a question, too.
-    """
-    here, parts, hops = "", [part for part in path.split("/") if part not in ("", ".")], 0
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        if part == "..":
-            here = here.rpartition("/")[0]
-            continue
-        child = f"{here}/{part}"
-        artifact = plan.artifacts.get(child)
-        if artifact is not None and artifact.link and parts and hops < _MAX_LINKS:
-            hops += 1
-            parts.extend(word for word in reversed(artifact.link.split("/")) if word not in ("", "."))
-            here = "" if artifact.link.startswith("/") else here
-        else:
-            here = child
-    return here or "/"
+def _absent(plan: Plan, asked: str, path: str) -> Failure:
+    """Return the error that a path is not in the plan: left out on purpose, or never heard of."""
+    message = f"cannot find {asked} in the plan of {plan.target}"
+    for left in plan.skipped:
+        if path == left.path or path.startswith(left.path.rstrip("/") + "/"):
+            return Failure(f"{message}: it is left out", details=(f"{left.path}  {left.reason}",))
+    near = get_close_matches(asked, plan.reasons, 1)
+    return Failure(
+        message, hint=f"did you mean {near[0]}?" if near else f"chrootbuild plan {plan.target} lists what is"
+    )

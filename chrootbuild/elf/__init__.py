@@ -4,9 +4,22 @@ Nothing of a file is run. pyelftools is imported in this package alone, and
 only where a file is read that no memo knows.
 """
 
+from __future__ import annotations
+
 from chrootbuild.elf.closure import Resolver
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.model import Closure, Load, Missing, Via
+from chrootbuild.elf.rootcache import cache_conflicts, render_cache
 from chrootbuild.elf.system import detect_system
 
-__all__ = ["Closure", "Load", "Memo", "Missing", "Resolver", "Via", "detect_system"]
+__all__ = [
+    "Closure",
+    "Load",
+    "Memo",
+    "Missing",
+    "Resolver",
+    "Via",
+    "cache_conflicts",
+    "detect_system",
+    "render_cache",
+]

@@ -25,6 +25,7 @@ _HEADER = "20sIIB3xI12x"  # magic, entries, length of the strings, byte order, e
 _ENTRY = "iIIIQ"  # flags, soname, path, unused, hwcap
 _EXTENSION_MAGIC = 0xEAA42174
 _TAG_GENERATOR, _TAG_HWCAPS = 0, 1
+_STRING = 4096  # bytes of a path, PATH_MAX
 _HWCAP_EXTENSION = 1 << 62  # the low 32 bits are an index into the names
 _ORDERS = {0: "", 2: "<", 3: ">"}
 
@@ -102,8 +103,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
 
     def text(offset: int) -> str:
         if offset not in texts:
-            end = data.find(b"\0", base + offset)
-            texts[offset] = os.fsdecode(data[base + offset : end]) if end >= 0 else ""
+            texts[offset] = _text(data, base + offset)
         return texts[offset]
 
     entries = []
@@ -115,7 +115,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
             continue
         if hwcap & _HWCAP_EXTENSION:
             index = hwcap & 0xFFFFFFFF
-            if index < len(names):
+            if index < len(names) and names[index]:
                 entries.append(Entry(soname, path, flags, names[index]))
         else:
             entries.append(Entry(soname, path, flags, "", hwcap))
@@ -156,9 +156,14 @@ def _hwcaps(data: bytes, base: int, order: str, at: int) -> list[str]:
         if tag != _TAG_HWCAPS or base + offset + size > len(data):
             continue
         for (where,) in struct.iter_unpack(order + "I", data[base + offset : base + offset + size // 4 * 4]):
-            end = data.find(b"\0", base + where)
-            names.append(os.fsdecode(data[base + where : end]) if end >= 0 else "")
+            names.append(_text(data, base + where))
     return names
+
+
+def _text(data: bytes, at: int) -> str:
+    """Return the string at an offset; an endless one is none, whatever its bytes."""
+    end = data.find(b"\0", at, at + _STRING)
+    return os.fsdecode(data[at:end]) if end >= 0 else ""
 
 
 # -- writing -------------------------------------------------------------------------------

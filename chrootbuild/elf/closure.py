@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from chrootbuild.elf import script
+from chrootbuild.elf import shared
 from chrootbuild.elf.facts import DF_1_PIE, ET_EXEC, Facts
-from chrootbuild.elf.freebsd import FreeBSD
 from chrootbuild.elf.glibc import Glibc
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.model import Closure, Load, Missing, Via
-from chrootbuild.elf.musl import Musl
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.process import Process
 from chrootbuild.elf.search import Rules
 from chrootbuild.elf.system import is_freebsd, is_musl
 from chrootbuild.errors import Failure
@@ -23,6 +20,7 @@ from chrootbuild.host import Host, Unreadable
 __all__ = ["Resolver"]
 
 _T = TypeVar("_T")
+_HEAD = 4096  # bytes of a script: FreeBSD takes a first line of a page, Linux 256 bytes
 _DEEPEST = 5  # scripts that interpret scripts, as in Linux
 
 
@@ -54,7 +52,7 @@ class Resolver:
             raise Failure(f"cannot load {path}: {main.facts.error}")
         if not main.facts.interpreter:
             return Closure(path, "static")
-        return Process(self._system(main), main).closure()
+        return shared.closure(self._system(main), main)
 
     def library(self, path: str) -> Closure:
         """Return the closure of an object that is opened with dlopen(3), on its own, as ldd shows it.
@@ -70,7 +68,7 @@ class Resolver:
             raise Failure(f"cannot load {path}: {main.facts.error}")
         if not main.facts.dynamic:
             return Closure(path, "static")
-        return Process(self._system(main), main).closure()
+        return shared.closure(self._system(main), main)
 
     def classify(self, path: str) -> str:
         """Return "program", "library", "script" or "" for what a file is; cheap, raises nothing."""
@@ -81,7 +79,7 @@ class Resolver:
             if found.facts.bits == 0:
                 info = self.host.stat(path)
                 executable = info is not None and info.st_mode & 0o111
-                return "script" if executable and script.parse(self._head(path)) else ""
+                return "script" if executable and self._head(path).startswith(b"#!") else ""
         except Unreadable:
             return ""
         if found.facts.error:
@@ -92,9 +90,11 @@ class Resolver:
 
     def _head(self, path: str) -> bytes:
         with self.host.open(path) as file:
-            return file.read(script.HEAD)
+            return file.read(_HEAD)
 
     def _script(self, path: str, above: tuple[str, ...]) -> Closure:
+        from chrootbuild.elf import script
+
         asked = script.parse(self._head(path))
         if asked is None:
             return Closure(path, "other")
@@ -107,8 +107,8 @@ class Resolver:
         missing: list[Missing] = []
         parts: list[Closure] = []
         for name, places, via, words in (
-            (asked.interpreter, (asked.interpreter,), Via.INTERPRETER, "is its interpreter"),
-            (asked.program, script.places(asked.program), Via.ENV, f"is run by {asked.interpreter}"),
+            (asked.interpreter, (asked.interpreter,), Via.INTERPRETER, "has {} as its interpreter"),
+            (asked.program, script.places(asked.program), Via.ENV, "runs {} by env"),
         ):
             if not name:
                 continue
@@ -118,7 +118,7 @@ class Resolver:
             if not found:
                 missing.append(Missing(name, path, places))
                 continue
-            loads.append(Load(name, found, path, via, words))
+            loads.append(Load(name, found, path, via, words.format(name)))
             parts.append(self._program(found, (*above, path)))
             loads.extend(parts[-1].loads)
         missing.extend(item for part in parts for item in part.missing)
@@ -130,6 +130,7 @@ class Resolver:
             _once(item for part in parts for item in part.warnings),
             _once(item for part in parts for item in part.cache),
             _once(item for part in parts for item in part.hints),
+            _once(item for part in parts for item in part.hints32),
         )
 
     # -- ELF -------------------------------------------------------------------------------
@@ -141,8 +142,7 @@ class Resolver:
         key = (name, facts.interpreter, facts.bits, facts.little, facts.machine, facts.eflags)
         rules = self._rules.get(key)
         if rules is None:
-            kind = {"freebsd": FreeBSD, "musl": Musl}.get(name, Glibc)
-            rules = kind(self.objects, facts.interpreter, facts)
+            rules = _rules(name)(self.objects, facts.interpreter, facts)
             if rules.lasting:
                 self._rules[key] = rules
         return rules
@@ -151,6 +151,19 @@ class Resolver:
         if self.system == "freebsd" or (not self.system and is_freebsd(facts)):
             return "freebsd"
         return "musl" if is_musl(facts) else "glibc"
+
+
+def _rules(name: str) -> Callable[[Objects, str, Facts], Rules]:
+    # Imported where they are met: on most hosts one kind is, and the start is short.
+    if name == "freebsd":
+        from chrootbuild.elf.freebsd import FreeBSD
+
+        return FreeBSD
+    if name == "musl":
+        from chrootbuild.elf.musl import Musl
+
+        return Musl
+    return Glibc
 
 
 def _is_program(facts: Facts) -> bool:

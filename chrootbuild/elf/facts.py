@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["NO_FACTS", "Dlopen", "Facts"]
+__all__ = ["Dlopen", "Facts"]
 
 # elf(5), <elf.h>
 ET_EXEC, ET_DYN = 2, 3
@@ -36,16 +36,17 @@ class Facts(NamedTuple):
     type: int = 0  # ET_*
     interpreter: str = ""  # PT_INTERP
     dynamic: bool = False  # it has a dynamic section
-    soname: str = ""
+    flags1: int = 0  # DF_1_*
+    freebsd: int = 0  # __FreeBSD_version of its note
     needed: tuple[str, ...] = ()
+    # From here on what most programs do not have.
+    soname: str = ""
     rpath: str | None = None  # None also where there is a RUNPATH
     runpath: str | None = None
     filters: tuple[str, ...] = ()
     auxiliaries: tuple[str, ...] = ()
     audits: tuple[str, ...] = ()  # DT_AUDIT and DT_DEPAUDIT
-    flags1: int = 0  # DF_1_*
     cancels: str = ""  # "pthread_cancel" or "pthread_exit", where it is an undefined symbol
-    freebsd: int = 0  # __FreeBSD_version of its note
     dlopens: tuple[Dlopen, ...] = ()
 
     @property
@@ -53,5 +54,11 @@ class Facts(NamedTuple):
         """Tell whether default directories are not for this object (DF_1_NODEFLIB)."""
         return bool(self.flags1 & DF_1_NODEFLIB)
 
+    @property
+    def plain(self) -> bool:
+        """Tell whether what it loads is decided by its interpreter and the names in NEEDED alone."""
+        return self[_RARE:] == _PLAIN and not self.flags1 & DF_1_NODEFLIB
 
-NO_FACTS = Facts()
+
+_RARE = Facts._fields.index("soname")
+_PLAIN = Facts()[_RARE:]

@@ -8,7 +8,7 @@ from chrootbuild.elf import hints, libmap
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.model import Load, Via
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.search import Answer, Found, Rules, Where, fatal, join
+from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, join
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
 
@@ -95,10 +95,10 @@ class FreeBSD(Rules):
     def _main_rpath(self, target: Object) -> tuple[Where, ...]:
         return self.directories(target, Via.RPATH) if target.main else ()
 
-    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
+    def elements(self, by: Object, text: str) -> list[Element]:
         """Split at ":" and ";", replace tokens; empty elements are passed over."""
         return [
-            (directory, False)  # the kernel tells the program its own path: no /proc is needed
+            Element(directory)  # the kernel tells the program its own path: no /proc is needed
             for element in re.split("[:;]", text)
             if element
             for directory in self._expand(element, by)

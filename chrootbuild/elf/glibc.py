@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from chrootbuild.elf import gnu, tokens
 from chrootbuild.elf.facts import OSABI_GNU, OSABI_SYSV, Facts
 from chrootbuild.elf.model import Via
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.search import Answer, Found, Rules, Where, fatal, join
+from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, join
 from chrootbuild.errors import Failure
 
 __all__ = ["Glibc"]
 
 _OSABI_ARM = 64
+_CACHED = Where("", Via.CACHE, "ld.so.cache")
+_CACHED_BELOW = Where("", Via.CACHE, "ld.so.cache", some=True)
 
 
 class Glibc(Rules):
@@ -43,15 +43,14 @@ class Glibc(Rules):
         """Return the RPATHs of an object and of the chain that loaded it."""
         return self.directories(target, Via.RPATH) + loader if target.facts.rpath else loader
 
-    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
+    def elements(self, by: Object, text: str) -> list[Element]:
         """Split at ":", replace tokens; an empty element is the current directory, an empty list none."""
-        values = {**self._values, "ORIGIN": (by.origin,)}
-        return [
-            (directory, tokens.uses(element, "ORIGIN"))
-            for element in text.split(":")
-            if text
-            for directory in tokens.expand(element, values)
-        ]
+        found: list[Element] = []
+        for element in text.split(":") if text else ():
+            choices = tokens.expand(element, {**self._values, "ORIGIN": (by.origin,)})
+            origin = tokens.uses(element, "ORIGIN")
+            found.extend(Element(directory, origin, len(choices) > 1) for directory in choices)
+        return found
 
     # -- the search ------------------------------------------------------------------------
 
@@ -67,75 +66,78 @@ class Glibc(Rules):
         return answer
 
     def _search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
-        found: dict[str, Found] = {}
+        found: dict[str, Found] = {}  # by path: what one CPU or another takes, the best one's first
         searched: list[str] = []
+        choices = tokens.expand(name, {**self._values, "ORIGIN": (by.origin,)})
         try:
-            for text in tokens.expand(name, {**self._values, "ORIGIN": (by.origin,)}):
-                for place in self._text(text, by, inherited, searched):
-                    found.setdefault(place.target.path, place)
-                if found and not self._levels:
+            for text in choices:
+                if self._text(text, by, inherited, found, searched) and len(choices) == 1:
                     break
         except Failure as error:
-            return Answer(searched=tuple(searched), failure=fatal(error, name, by))
+            if not found:
+                return Answer(searched=tuple(searched), failure=fatal(error, name, by))
         if by.main and tokens.uses(name, "ORIGIN"):
             warning = f"{by.path} asks for {name}, which works in the root with /proc mounted only"
             found = {path: place._replace(warning=warning) for path, place in found.items()}
         return Answer(tuple(found.values()), tuple(searched))
 
     def _text(
-        self, name: str, by: Object, inherited: tuple[Where, ...], searched: list[str]
-    ) -> Iterator[Found]:
+        self,
+        name: str,
+        by: Object,
+        inherited: tuple[Where, ...],
+        found: dict[str, Found],
+        searched: list[str],
+    ) -> bool:
+        """Search on until a file is found that every CPU takes; tell whether there is one."""
         if "/" in name:
             searched.append(name)
             target = self.usable(name) if name.startswith("/") else None
             if target is not None:
-                yield Found(target, Via.PATH, f"opened as {name}")
-            return
+                found[name] = Found(target, Via.PATH, f"opened as {name}")
+            return target is not None
         first = self.directories(by, Via.RUNPATH) if by.facts.runpath is not None else inherited
         for where in first:
             searched.append(where.words)
-            found = list(self._directory(where, name))
-            if found:
-                yield from found
-                return
+            if self._directory(where, name, found):
+                return True
         searched.append("ld.so.cache")
-        found = list(self._cached(name, by))
-        if found:
-            yield from found
-            return
+        if self._cached(name, by, found):
+            return True
         for where in () if by.facts.nodeflib else self.default:
             searched.append(where.words)
-            found = list(self._directory(where, name))
-            if found:
-                yield from found
-                return
+            if self._directory(where, name, found):
+                return True
+        return False
 
-    def _directory(self, where: Where, name: str) -> Iterator[Found]:
-        """Yield what a directory has: the best copy, those for other CPUs, the baseline."""
+    def _directory(self, where: Where, name: str, found: dict[str, Found]) -> bool:
+        """Take what a directory has for each CPU, best first; tell whether it has one for all."""
         proc = where.proc and where.directory not in self._default
-        best = True
         for below in self._below(where.directory):
             target = self.usable(join(where.directory, f"{below}/{name}"))
             if target is not None:
-                yield _copy(target, below, where, best=best, cached=proc)
-                best = False
+                place = where._replace(words=f"{where.words}/{below}", some=True)
+                found.setdefault(target.path, _copy(target, place, best=not found, cached=proc))
         target = self.usable(join(where.directory, name))
-        if target is not None:
-            yield _copy(target, "", where, best=best, cached=proc)
+        if target is None:
+            return False
+        found.setdefault(target.path, _copy(target, where, best=not found, cached=proc))
+        return not where.some
 
-    def _cached(self, name: str, by: Object) -> Iterator[Found]:
-        """Yield what ld.so.cache has: the best level, the others, the baseline."""
-        where = Where("", Via.CACHE, "ld.so.cache")
-        best = True
+    def _cached(self, name: str, by: Object, found: dict[str, Found]) -> bool:
+        """Take what ld.so.cache has for each CPU, best first; tell whether it has one for all."""
+        whole = False
         for path, level in self._cache.paths(name, self._levels).items():
             directory = path.rpartition("/")[0].removesuffix(f"/{level}")
             if by.facts.nodeflib and path.startswith(tuple(f"{name}/" for name in self._default)):
                 continue
             target = self.usable(path)
             if target is not None:
+                where = _CACHED_BELOW._replace(words=f"ld.so.cache, {level}") if level else _CACHED
                 cached = by.facts.nodeflib or directory not in self._default
-                yield _copy(target, level, where, best=best, cached=cached)
-                best = False
+                found.setdefault(path, _copy(target, where, best=not found, cached=cached))
+                whole = whole or not level
+        return whole
 
     def usable(self, path: str) -> Object | None:
         """Return the object at a path; None where there is none, or one of another class or machine.
@@ -161,12 +163,10 @@ class Glibc(Rules):
         return target
 
 
-def _copy(target: Object, below: str, where: Where, *, best: bool, cached: bool) -> Found:
-    """Say of one copy which it is: the one that is loaded, one for other CPUs, the baseline."""
+def _copy(target: Object, where: Where, *, best: bool, cached: bool) -> Found:
+    """Say of one file which it is: what the best CPU takes, what others take, what every one does."""
     if best:
-        place = f"{where.words}, {below}" if where.via is Via.CACHE and below else where.words
-        place = f"{where.words}/{below}" if where.via is not Via.CACHE and below else place
-        return Found(target, where.via, f"found in {place}", cached)
-    if below:
-        return Found(target, Via.HWCAPS, f"the copy in {below}, for other CPUs", cached)
-    return Found(target, Via.HWCAPS_BASE, "the copy beside it, for every CPU", cached)
+        return Found(target, where.via, f"found in {where.words}", cached)
+    if where.some:
+        return Found(target, Via.HWCAPS, f"the copy in {where.words}, for other CPUs", cached)
+    return Found(target, Via.HWCAPS_BASE, f"the copy in {where.words}, for every CPU", cached)

@@ -15,7 +15,7 @@ __all__ = ["CACHE", "Build", "Cache", "Subdirectories", "build"]
 CACHE = "/etc/ld.so.cache"
 _CACHE_LIMIT = 64 << 20  # bytes
 _EM_ARM = 40
-_DIRECTORIES = re.compile(rb"(?<=\0)(?:/[!-~]{0,200}/\0|/\0){1,16}")
+_DIRECTORIES = re.compile(rb"\0/(?:[!-~]{0,200}/)?\0(?:/(?:[!-~]{0,200}/)?\0){0,15}")
 
 
 class Build:

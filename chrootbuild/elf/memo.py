@@ -22,6 +22,7 @@ _FIRST, _LAST = "chrootbuild elf memo 1", "end"
 _LIMIT = 256 << 20  # bytes
 _TOO_NEW = 1_000_000_000  # nanoseconds; a change so soon after could leave the same times
 _ITEM, _GROUP = "\1", "\2"
+_NEEDED = Facts._fields.index("needed")  # followed by soname
 
 
 class Memo:
@@ -66,7 +67,8 @@ class Memo:
             except (ValueError, IndexError):
                 return None
         self._new[real] = record
-        return facts._replace(soname=soname[1:], needed=_items(needed))
+        values = (*facts[:_NEEDED], _items(needed), soname[1:], *facts[_NEEDED + 2 :])
+        return Facts._make(values)
 
     def put(self, real: str, info: os.stat_result, facts: Facts) -> None:
         """Remember the facts of a file; not of one that changed a moment ago."""

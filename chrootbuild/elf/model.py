@@ -1,9 +1,12 @@
-"""The answer: what a program loads at run time, from where, and why."""
+"""The answer: what a program loads at run time, from where, and why.
+
+Named tuples: they are made by the ten thousand, at a third of a dataclass's cost.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 __all__ = ["Closure", "Load", "Missing", "Via"]
 
@@ -32,8 +35,7 @@ class Via(StrEnum):
     LIBMAP = "libmap.conf"  # the file itself: FreeBSD's map of names
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """One edge: ``by`` asks for ``name`` and gets ``path``."""
 
     name: str  # as asked for: "libz.so.1"
@@ -44,8 +46,7 @@ class Load:
     optional: bool = False  # it runs without
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """A name that nothing satisfies, and where it was looked for, in order."""
 
     name: str
@@ -54,8 +55,7 @@ class Missing:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Closure:
+class Closure(NamedTuple):
     """All that one program, library or script loads."""
 
     path: str
@@ -65,3 +65,4 @@ class Closure:
     warnings: tuple[str, ...] = ()
     cache: tuple[tuple[str, str], ...] = ()  # (soname, path) that the root's ld.so.cache must hold
     hints: tuple[str, ...] = ()  # directories that the root's ld-elf.so.hints must list
+    hints32: tuple[str, ...] = ()  # likewise its ld-elf32.so.hints, for 32-bit programs

@@ -7,7 +7,7 @@ import re
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.model import Load, Via
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.search import Answer, Found, Rules, Where, fatal, join
+from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, join
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
 
@@ -61,13 +61,13 @@ class Musl(Rules):
         """Return the search lists of an object and of those that needed it; RUNPATH counts as RPATH."""
         return self.directories(target, Via.RUNPATH) + self.directories(target, Via.RPATH) + loader
 
-    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
+    def elements(self, by: Object, text: str) -> list[Element]:
         """Split at ":" or newline; any other token than $ORIGIN makes the whole list void."""
         origins = _ORIGIN.findall(text)
         if len(origins) != text.count("$"):
             return []
         text = _ORIGIN.sub(lambda _: by.origin, text)
-        return [(name, bool(origins)) for name in re.split(r"[:\n]+", text) if name]
+        return [Element(name, bool(origins)) for name in re.split(r"[:\n]+", text) if name]
 
     def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
         """Search for one name: the first file that is there is taken, or stops the linker."""
@@ -93,9 +93,7 @@ class Musl(Rules):
         warning = ""
         brings: tuple[Load, ...] = ()
         if where.proc:
-            warning = (
-                f"{where.words} comes from the program's $ORIGIN, which musl knows with /proc mounted only"
-            )
+            warning = f"{where.words} is from the program's $ORIGIN: musl knows it with /proc mounted only"
         if where.via is Via.DEFAULT and self.path_file:
             words = "is the list of directories that its interpreter searches"
             brings = (Load(self.path_file, self.path_file, by.path, Via.PATH_FILE, words),)

@@ -61,7 +61,8 @@ class Process:
             tuple(dict.fromkeys(self.missing)),
             tuple(dict.fromkeys(self.warnings)),
             tuple(dict.fromkeys(self.cache)),
-            tuple(dict.fromkeys(self.hints)),
+            () if self.rules.compat32 else tuple(dict.fromkeys(self.hints)),
+            tuple(dict.fromkeys(self.hints)) if self.rules.compat32 else (),
         )
 
     # -- the start -------------------------------------------------------------------------
@@ -85,7 +86,8 @@ class Process:
                 f"cannot load {found.path}: {error}, the interpreter of {self.main.path}",
                 hint="the kernel starts no program with this interpreter: replace it",
             )
-        self.loads.append(Load(asked, found.path, self.main.path, Via.INTERPRETER, "is its interpreter"))
+        words = f"has {asked} as its interpreter"
+        self.loads.append(Load(asked, found.path, self.main.path, Via.INTERPRETER, words))
         self.names[asked] = found
         if facts.soname and self.rules.by_soname:
             self.names[facts.soname] = found
@@ -123,7 +125,7 @@ class Process:
         self.missing.extend(other.missing)
         self.warnings.extend(other.warnings)
         self.cache.extend(other.cache)
-        self.hints.extend(other.hints)
+        self.hints.extend((*other.hints, *other.hints32))
 
     def offer(self, name: str, via: Via, verb: str) -> None:
         """Load something for the main program; it runs without."""
@@ -166,10 +168,12 @@ class Process:
         found.extend(self.ask(step, name, Via.AUXILIARY, words, optional=True) for name in facts.auxiliaries)
         return tuple(found)
 
-    def ask(self, step: _Step, name: str, via: Via, verb: str, *, optional: bool = False) -> Edge:
+    def ask(
+        self, step: _Step, name: str, via: Via, verb: str, end: str = "", *, optional: bool = False
+    ) -> Edge:
         """Search for a name that is asked for in another way than by NEEDED."""
         answer = self.rules.search(name, *step)
-        return make_edge(name, step[0], answer, say=(verb + " {}").format, via=via, optional=optional)
+        return make_edge(name, step[0], answer, said=f"{verb} {name}{end}", via=via, optional=optional)
 
     def take(self, edge: Edge, by: Object, inherited: tuple[Where, ...]) -> None:
         """Follow one edge: to an object that is there already, or to a new one."""
@@ -217,10 +221,10 @@ class Process:
             if note.priority == "suggested":
                 continue
             optional = note.priority != "required"
-            words = f"may open ({note.feature})" if note.feature else "may open"
+            end = f" for {note.feature}" if note.feature else ""
             searched: list[str] = []
             for name in note.sonames:
-                edge = self.ask((target, inherited), name, Via.NOTE, words, optional=optional)
+                edge = self.ask((target, inherited), name, Via.NOTE, "may open", end, optional=optional)
                 if edge.target is not None or edge.failure is not None or name in self.names:
                     self.take(edge, target, inherited)
                     break
@@ -238,7 +242,7 @@ class Process:
         step = next((step for step in self.queue if step[0] is libc), (target, inherited))
         answer: Answer = self.rules.search(name, *step)
         words = f"calls {target.facts.cancels}, which opens {name}"
-        edge = make_edge(name, target, answer, say=lambda _: words, via=Via.CANCEL, optional=True)
+        edge = make_edge(name, target, answer, said=words, via=Via.CANCEL, optional=True)
         if edge.target is not None:
             self.take(edge, *step)
         else:

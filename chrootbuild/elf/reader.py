@@ -38,10 +38,26 @@ _PT_NOTE = ENUM_P_TYPE_BASE["PT_NOTE"]
 _NEEDED, _FILTER, _AUXILIARY = ENUM_D_TAG["DT_NEEDED"], ENUM_D_TAG["DT_FILTER"], ENUM_D_TAG["DT_AUXILIARY"]
 _SONAME, _RPATH, _RUNPATH = ENUM_D_TAG["DT_SONAME"], ENUM_D_TAG["DT_RPATH"], ENUM_D_TAG["DT_RUNPATH"]
 _STRTAB, _STRSZ, _FLAGS_1 = ENUM_D_TAG["DT_STRTAB"], ENUM_D_TAG["DT_STRSZ"], ENUM_D_TAG["DT_FLAGS_1"]
-_SYMTAB, _HASH, _GNU_HASH = ENUM_D_TAG["DT_SYMTAB"], ENUM_D_TAG["DT_HASH"], ENUM_D_TAG["DT_GNU_HASH"]
+_SYMTAB, _HASH = ENUM_D_TAG["DT_SYMTAB"], ENUM_D_TAG["DT_HASH"]
+_TABLES = tuple(
+    ENUM_D_TAG[f"DT_{name}"]
+    for name in (
+        "STRTAB",
+        "GNU_HASH",
+        "VERSYM",
+        "VERNEED",
+        "VERDEF",
+        "RELA",
+        "REL",
+        "JMPREL",
+        "INIT",
+        "FINI",
+    )
+)
 _AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB  # <elf.h>
 _TEXTS = frozenset((_NEEDED, _FILTER, _AUXILIARY, _SONAME, _RPATH, _RUNPATH, _AUDIT, _DEPAUDIT))
 
+_SHT_NOTE, _SHF_ALLOC, _SHDR_64 = 7, 2, 64
 _FDO_DLOPEN = 0x407C0C0A  # uapi-group, "ELF dlopen metadata"
 _CANCELS = (b"pthread_cancel", b"pthread_exit")
 
@@ -65,6 +81,7 @@ class _Flavour(NamedTuple):
     phdr: _Record
     dyn: _Record
     sym: _Record
+    shdr: _Record
 
 
 def _record(mark: str, record: Any) -> _Record:
@@ -93,6 +110,7 @@ def _flavour(bits: int, little: bool) -> _Flavour:
         _record(mark, structs.Elf_Phdr),
         _record(mark, structs.Elf_Dyn),
         _record(mark, structs.Elf_Sym),
+        _record(mark, structs.Elf_Shdr),
     )
 
 
@@ -203,6 +221,8 @@ class _Reader:
         known = known._replace(interpreter=interpreter)
         for entry in notes:
             known = self.notes(known, entry[start], entry[length], entry[record.at["p_align"]])
+        for offset, size, align in self.unmapped_notes(header):
+            known = self.notes(known, offset, size, align)
         if dynamic is not None:
             known = self.dynamic(known, dynamic[start], dynamic[length])
         return known
@@ -238,7 +258,7 @@ class _Reader:
             for tag, value in texts:
                 found.setdefault(tag, []).append(_string(strings, value))
             cancels = self.cancels(strings, values)
-        elif texts or not data or _STRTAB in values:
+        else:
             # A file of separate debug information has the header, and no content, of the section.
             raise _BrokenError("it has no dynamic section that can be read")
         runpath = found.get(_RUNPATH)
@@ -293,15 +313,37 @@ class _Reader:
         return any(entry[which] == name and not entry[section] for entry in record.layout.iter_unpack(table))
 
     def symbols(self, values: dict[int, int]) -> int:
-        """Return how many symbols can be undefined: DT_HASH counts all, DT_GNU_HASH starts behind them."""
-        for tag, which in ((_HASH, 1), (_GNU_HASH, 1)):
-            place = self.place(values[tag]) if tag in values else None
-            if place is not None and place[1] >= 8:
-                words = struct.unpack(self.flavour.mark + "2L", self.part(place[0], 8, "hash table"))
-                return int(words[which])
-        return _SYMBOLS
+        """Return how many symbols there are: DT_HASH says so, else the next table starts behind them."""
+        place = self.place(values[_HASH]) if _HASH in values else None
+        if place is not None and place[1] >= 8:
+            words = struct.unpack(self.flavour.mark + "2L", self.part(place[0], 8, "hash table"))
+            return int(words[1])
+        start = values[_SYMTAB]
+        end = min((values[tag] for tag in _TABLES if values.get(tag, 0) > start), default=0)
+        return (end - start) // self.flavour.sym.layout.size if end else _SYMBOLS
 
     # -- notes -----------------------------------------------------------------------------
+
+    def unmapped_notes(self, header: tuple[Any, ...]) -> list[tuple[int, int, int]]:
+        """Return offset, size and alignment of the note sections that no segment holds."""
+        at, record = self.flavour.ehdr.at, self.flavour.shdr
+        count, step, start = header[at["e_shnum"]], header[at["e_shentsize"]], header[at["e_shoff"]]
+        if not count or step != record.layout.size or start + count * step > self.size:
+            return []  # no linker looks at sections, so a file may have none, or wrong ones
+        table = self.part(start, count * step, "section header table")
+        # The last bytes of sh_type and sh_flags, of all sections at once.
+        kind, flags = (4, 8) if self.flavour.mark == "<" else (7, 15 if step == _SHDR_64 else 11)
+        marks = zip(table[kind::step], table[flags::step], strict=True)
+        if all(mark != _SHT_NOTE or flag & _SHF_ALLOC for mark, flag in marks):
+            return []
+        at = record.at
+        return [
+            (entry[at["sh_offset"]], entry[at["sh_size"]], entry[at["sh_addralign"]])
+            for entry in record.layout.iter_unpack(table)
+            if entry[at["sh_type"]] == _SHT_NOTE
+            and not entry[at["sh_flags"]] & _SHF_ALLOC
+            and entry[at["sh_offset"]] + entry[at["sh_size"]] <= self.size
+        ]
 
     def notes(self, known: Facts, offset: int, length: int, align: int) -> Facts:
         """Take the FreeBSD version and the dlopen notes out of a note segment."""

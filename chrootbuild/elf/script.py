@@ -6,10 +6,9 @@ import re
 import shlex
 from typing import NamedTuple
 
-__all__ = ["HEAD", "STANDARD_PATH", "Script", "parse", "places"]
+__all__ = ["STANDARD_PATH", "Script", "parse", "places"]
 
 STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-HEAD = 4096  # bytes of the first line that are read: FreeBSD takes a page, Linux 256 bytes
 _SPLIT = re.compile(r"-[iv0]*S(.*)|--split-string[= ](.*)", re.DOTALL)
 _WITH_VALUE = frozenset(("-u", "--unset", "-C", "--chdir", "-P", "-L", "-U", "-a", "--argv0"))
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from chrootbuild.elf.model import Load, Missing, Via
 from chrootbuild.elf.objects import Object, Objects
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
 
-__all__ = ["Answer", "Edge", "Found", "Rules", "Where", "fatal", "make_edge"]
+if TYPE_CHECKING:
+    from chrootbuild.elf.shared import Told
+
+__all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "make_edge"]
+
+
+class Element(NamedTuple):
+    """A directory of an object's own search list, tokens replaced."""
+
+    directory: str
+    origin: bool = False  # $ORIGIN was one of them
+    some: bool = False  # one of several that a token may stand for
 
 
 class Where(NamedTuple):
@@ -20,6 +30,7 @@ class Where(NamedTuple):
     via: Via
     words: str  # "RUNPATH /opt/x/lib"
     proc: bool = False  # from the main program's $ORIGIN, which takes /proc to know
+    some: bool = False  # only some CPUs look there
 
 
 class Found(NamedTuple):
@@ -65,6 +76,7 @@ class Rules:
     cancels = ""  # the library that pthread_cancel and pthread_exit open
     libc: tuple[str, ...] = ()  # the one that opens it
     preload = ""  # the file that lists libraries for every program
+    compat32 = False  # FreeBSD: a 32-bit program on a 64-bit system
     lasting = True  # searching does not change what is found next
 
     def __init__(self, objects: Objects) -> None:
@@ -72,6 +84,7 @@ class Rules:
         self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
         self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
         self.warnings: tuple[str, ...] = ()  # about files that every program reads
+        self.told: dict[tuple[str, tuple[str, ...]], Told] = {}  # see shared
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:
@@ -86,8 +99,8 @@ class Rules:
         """Search for one name that ``by`` asks for."""
         raise NotImplementedError
 
-    def elements(self, by: Object, text: str) -> list[tuple[str, bool]]:
-        """Return the directories of a search list, tokens replaced, and whether $ORIGIN was one."""
+    def elements(self, by: Object, text: str) -> list[Element]:
+        """Return the directories of a search list, tokens replaced."""
         raise NotImplementedError
 
     def directories(self, by: Object, via: Via) -> tuple[Where, ...]:
@@ -102,14 +115,15 @@ class Rules:
 
     def _directories(self, by: Object, via: Via, text: str) -> tuple[Where, ...]:
         found: dict[str, Where] = {}
-        for directory, origin in self.elements(by, text):
+        for directory, origin, some in self.elements(by, text):
             if not directory.startswith("/"):
                 # Taken from wherever the program is started: there is nothing to copy.
                 words = f"{by.path} searches {directory or '.'!r} below the current directory ({via})"
                 self.remarks[by] = (*self.remarks.get(by, ()), words)
                 continue
             directory = directory.rstrip("/") or "/"
-            found.setdefault(directory, Where(directory, via, f"{via} {directory}", by.main and origin))
+            where = Where(directory, via, f"{via} {directory}", by.main and origin, some)
+            found.setdefault(directory, where)
         return tuple(found.values())
 
 
@@ -131,12 +145,12 @@ def make_edge(
     by: Object,
     answer: Answer,
     *,
-    say: Callable[[str], str] | None = None,
+    said: str = "",
     via: Via | None = None,
     optional: bool = False,
 ) -> Edge:
-    """Turn an answer into an edge; ``say`` gives the words before "found in ...", ``via`` the kind."""
-    said = say(name) if say else f"needs {name}"
+    """Turn an answer into an edge; ``said`` are the words before "found in ...", ``via`` the kind."""
+    said = said or f"needs {name}"
     if not answer.found:
         missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None
         return Edge(name, None, (), missing=missing, failure=answer.failure, optional=optional)

@@ -12,7 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["AT_FDCWD", "LINE_LIMIT", "SIGNATURES", "Call", "Name", "Signature", "lines", "number"]
+__all__ = [
+    "AT_FDCWD",
+    "FORKS",
+    "LINE_LIMIT",
+    "SIGNATURES",
+    "Call",
+    "Name",
+    "Pending",
+    "Signature",
+    "lines",
+    "number",
+    "words",
+]
 
 AT_FDCWD = -100  # fcntl.h of Linux and FreeBSD: relative to the current directory
 LINE_LIMIT = 1 << 16  # bytes; the longest line strace writes for two PATH_MAX names is 33 kB
@@ -61,6 +73,11 @@ class Signature:
     names: tuple[tuple[int | None, int | None], ...] = ()
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a text: long lists of names are easier read without quotes."""
+    return text.split()
+
+
 def _plain(*indexes: int) -> Signature:
     return Signature(tuple((None, index) for index in indexes))
 
@@ -77,39 +94,47 @@ _NONE = Signature()
 # syscalls(2) of Linux and FreeBSD: every call that names a file or changes who and where a process is.
 SIGNATURES: Mapping[str, Signature] = {
     **dict.fromkeys(
-        "open creat execve access eaccess stat lstat stat64 lstat64 oldstat oldlstat statfs statfs64"
-        " nstat nlstat readlink mkdir mknod mkfifo rmdir unlink chdir chroot chown lchown chown32 lchown32"
-        " chmod lchmod truncate truncate64 utime utimes lutimes getxattr lgetxattr listxattr llistxattr"
-        " setxattr lsetxattr removexattr lremovexattr pathconf lpathconf uselib acct swapon"
-        " freebsd11_stat freebsd11_lstat freebsd11_statfs freebsd11_mknod freebsd12_mknod chflags lchflags"
-        " revoke undelete extattr_get_file extattr_get_link __getcwd getcwd".split(),
+        words(
+            "open creat execve access eaccess stat lstat stat64 lstat64 oldstat oldlstat statfs statfs64"
+            " nstat nlstat readlink mkdir mknod mkfifo rmdir unlink chdir chroot chown lchown chown32 lchown32"
+            " chmod lchmod truncate truncate64 utime utimes lutimes getxattr lgetxattr listxattr llistxattr"
+            " setxattr lsetxattr removexattr lremovexattr pathconf lpathconf uselib acct swapon"
+            " freebsd11_stat freebsd11_lstat freebsd11_statfs freebsd11_mknod freebsd12_mknod chflags lchflags"
+            " revoke undelete extattr_get_file extattr_get_link __getcwd getcwd"
+        ),
         _ONE,
     ),
     **dict.fromkeys(
-        "openat openat2 execveat faccessat faccessat2 newfstatat fstatat fstatat64 statx readlinkat mkdirat"
-        " mknodat mkfifoat unlinkat funlinkat fchownat fchmodat fchmodat2 utimensat futimesat"
-        " name_to_handle_at freebsd11_fstatat freebsd11_mknodat chflagsat inotify_add_watch".split(),
+        words(
+            "openat openat2 execveat faccessat faccessat2 newfstatat fstatat fstatat64 statx readlinkat mkdirat"
+            " mknodat mkfifoat unlinkat funlinkat fchownat fchmodat fchmodat2 utimensat futimesat"
+            " name_to_handle_at freebsd11_fstatat freebsd11_mknodat chflagsat inotify_add_watch"
+        ),
         _AT_ONE,
     ),
     **dict.fromkeys(
-        "fchdir fchown fchown32 fchmod getdents getdents64 getdirentries freebsd11_getdirentries"
-        " freebsd11_getdents fexecve ftruncate".split(),
+        words(
+            "fchdir fchown fchown32 fchmod getdents getdents64 getdirentries freebsd11_getdirentries"
+            " freebsd11_getdents fexecve ftruncate"
+        ),
         _FD,
     ),
-    **dict.fromkeys("rename link pivot_root".split(), _plain(0, 1)),
-    **dict.fromkeys("renameat renameat2 linkat".split(), _at((0, 1), (2, 3))),
+    **dict.fromkeys(words("rename link pivot_root"), _plain(0, 1)),
+    **dict.fromkeys(words("renameat renameat2 linkat"), _at((0, 1), (2, 3))),
     "symlink": _plain(1),
     "symlinkat": _at((1, 2)),
     "mmap": Signature(((4, None),)),
     **dict.fromkeys(
-        "connect bind connectat bindat fork vfork clone clone3 rfork pdfork setuid setgid seteuid setegid"
-        " setreuid setregid setresuid setresgid setgroups setfsuid setfsgid setuid32 setgid32 setreuid32"
-        " setregid32 setresuid32 setresgid32 setgroups32 exit _exit exit_group".split(),
+        words(
+            "connect bind connectat bindat fork vfork clone clone3 rfork pdfork setuid setgid seteuid setegid"
+            " setreuid setregid setresuid setresgid setgroups setfsuid setfsgid setuid32 setgid32 setreuid32"
+            " setregid32 setresuid32 setresgid32 setgroups32 exit _exit exit_group"
+        ),
         _NONE,
     ),
 }
 
-FORKS = frozenset("fork vfork clone clone3 rfork pdfork".split())
+FORKS = frozenset(words("fork vfork clone clone3 rfork pdfork"))
 
 
 def lines(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]) -> Iterator[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 
 from chrootbuild.host import Host
 from chrootbuild.trace.access import Deed
-from chrootbuild.trace.known import Known, Proposal
-from chrootbuild.trace.rules import never
+from chrootbuild.trace.draft import Draft, reason
+from chrootbuild.trace.known import Proposal
+from chrootbuild.trace.rules import never, zone
+from chrootbuild.trace.runtime import runtime_directories
 from chrootbuild.trace.uses import By, Use, Uses
 
 __all__ = ["needed"]
+
+# ruff: noqa: S108 -- paths in a root, none is written to
 
 _USED = {
     Deed.MKDIR: "makes it",
@@ -26,52 +30,65 @@ _USED = {
     Deed.CHANGE: "changes it",
     Deed.RENAME_FROM: "renames it",
 }
+_WEAK = frozenset({Deed.STAT, Deed.ACCESS, Deed.ACCESS_EXEC, Deed.LIST, Deed.OPENDIR, Deed.READ})
 # Whatever the host has mounted there: sticky, for everybody.
-_STICKY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 -- paths in a root
+_STICKY = ("/tmp", "/var/tmp", "/dev/shm")
 _PLAIN = (0o755, 0, 0)
+_HOMES = ("/home/", "/usr/home/", "/export/home/")
+_ORDINARY = 1000  # uids of people, adduser.conf(5)
+
+Homes = Mapping[str, tuple[int, int]]
 
 
-def needed(found: Uses, host: Host, known: Known, have: Set[str], seeds: Set[str]) -> Iterator[Proposal]:
-    """Yield an entry of [directories] for each that the root does not have as the sysroot has it.
+def needed(draft: Draft, swept: Mapping[str, str]) -> Iterator[Proposal]:
+    """Yield an entry of [directories] for each that the root has not as the sysroot has it.
 
-    One that is root's 0755, and above something that comes anyway, needs no entry.
+    One that is root's 0755, and above something that comes anyway, needs no
+    entry; nor do those below the top of a tree that was looked through (``swept``).
     """
-    homes = known.homes()
-    wanted = dict(_wanted(found, host))
-    above = {parent for path in have for parent in _parents(path)}
+    host = draft.host
+    homes = _homes(draft)
     entries: dict[str, Proposal] = {}
+    wanted = dict(_wanted(draft.found, host))
+    above = {parent for path in draft.have for parent in _parents(path)}
     for path, (words, by) in sorted(wanted.items()):
-        canonical = host.canonical(path) if host.exists(path) else path
-        for where in (path, *_parents(canonical)):
-            direct = where == path
-            if where == "/" or _covered(where, seeds, homes) or not _allowed(where, host):
+        if swept.get(path, path) != path:
+            continue
+        if _wants(draft, path, homes, above):
+            entries[path] = _entry(path, words, by)
+        for parent in _parents(host.canonical(path)):
+            if parent in wanted or parent in entries or _state(host, parent) == _PLAIN:
                 continue
-            if not direct and (where in wanted or _state(host, where) == _PLAIN):
-                continue
-            if not _has(where, canonical if direct else where, host, known, above):
-                says = words if direct else f"uses {path}"
-                entries.setdefault(where, _entry(where, says, by))
-    yield from entries.values()
-    yield from _homes(found, homes, known)
+            if _wants(draft, parent, homes, above):
+                entries[parent] = _entry(parent, f"uses {path}", by)
+    for path, entry in (*_made_at_start(draft), *_used_homes(draft, homes)):
+        entries.setdefault(path, entry)
+    above = {parent for path in entries for parent in _parents(path)}
+    for path, entry in entries.items():
+        if path not in above or entry.table or _state(host, path) != _PLAIN:
+            yield entry
 
 
 def _wanted(found: Uses, host: Host) -> Iterator[tuple[str, tuple[str, By]]]:
-    for path, by in found.parents.items():
-        if host.isdir(path):
-            yield path, ("makes files in it", by)
     for path, by in found.passed.items():
         if host.isdir(path):
             yield path, ("goes through it", by)
     for path, use in found.uses.items():
-        if host.isdir(path) and path not in found.made:
-            deed = _deed(use, found)
-            if deed is not None and not (deed in (Deed.STAT, Deed.OPENDIR) and path in found.parents):
-                yield path, (_USED[deed], use.deeds[deed])
+        deed = _deed(use, found)
+        if deed is None or not host.isdir(path) or path in found.made:
+            continue
+        if deed in _WEAK and zone(use.canonical) in ("/run", "/var/run"):
+            continue  # other daemons' are there while they run
+        yield path, (_USED[deed], use.deeds[deed])
+    for path, by in found.parents.items():
+        if host.isdir(path):
+            yield path, ("makes files in it", by)
 
 
 def _deed(use: Use, found: Uses) -> Deed | None:
+    """Return the most telling deed; opening a directory is none where the trace shows listings."""
     for deed in _USED:
-        if deed in use.deeds and not (deed is Deed.OPENDIR and found.lists and len(use.deeds) == 1):
+        if deed in use.deeds and not (deed is Deed.OPENDIR and found.lists):
             return deed
     return None
 
@@ -83,19 +100,25 @@ def _parents(path: str) -> Iterator[str]:
         parent = parent.rpartition("/")[0]
 
 
-def _covered(path: str, seeds: Set[str], homes: dict[str, tuple[int, int]]) -> bool:
-    tops = (*seeds, *homes)
-    return any(path == top or path.startswith(f"{top}/") for top in tops)
-
-
-def _allowed(path: str, host: Host) -> bool:
-    if never(path, directory=True):
+def _wants(draft: Draft, path: str, homes: Homes, above: set[str]) -> bool:
+    """Tell whether a directory may be proposed, and the root has it not as the sysroot has it."""
+    host = draft.host
+    if path == "/" or never(path, directory=True) or path in homes:
         return False
-    if path == "/dev" or (path.startswith("/dev/") and path != "/dev/shm"):  # noqa: S108
+    if any(path == top or path.startswith(f"{top}/") for top in draft.seeds):
         return False
-    # A closed directory of /etc is for secrets; one of /var is for the service's own files.
-    state = _state(host, path)
-    return not (path.startswith("/etc/") and state is not None and state[0] & 0o005 != 0o005)
+    if path == "/dev" or (path.startswith("/dev/") and path != "/dev/shm"):
+        return False
+    canonical, links = host.resolve(path)
+    state = _state(host, canonical)
+    if canonical.startswith("/etc/") and state is not None and state[0] & 0o005 != 0o005:
+        return False  # closed: for secrets
+    if any(link.path not in draft.known.artifacts for link in links):
+        return True
+    artifact = draft.known.artifacts.get(canonical)
+    if artifact is not None:
+        return artifact.implied and (artifact.mode, artifact.uid, artifact.gid) != state
+    return canonical not in above or state != _PLAIN
 
 
 def _state(host: Host, path: str) -> tuple[int, int, int] | None:
@@ -105,44 +128,50 @@ def _state(host: Host, path: str) -> tuple[int, int, int] | None:
     return stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
 
 
-def _has(path: str, canonical: str, host: Host, known: Known, above: Set[str]) -> bool:
-    """Tell whether the root has a directory as the sysroot has it, with the links on the way."""
-    links = host.resolve(path)[1] if host.exists(path) else ()
-    if any(link.path not in known.artifacts for link in links):
-        return False
-    state = _state(host, canonical)
-    artifact = known.artifacts.get(canonical)
-    if artifact is not None:
-        return not artifact.implied or (artifact.mode, artifact.uid, artifact.gid) == state
-    return canonical in above and state == _PLAIN
+def _entry(path: str, words: str, by: By, *table: tuple[str, str]) -> Proposal:
+    if path in _STICKY:
+        table = (("mode", "1777"),)
+    return Proposal("directories", path, reason(by, words), by.program, by.call, table)
 
 
-def _entry(path: str, words: str, by: By) -> Proposal:
-    table = (("mode", "1777"),) if path in _STICKY else ()
-    name = by.program.rpartition("/")[2] or "the program"
-    return Proposal("directories", path, f"{name} {words}", by.program, by.call, table)
+# -- directories that the sysroot does not have as the root needs them --------------------
 
 
-def _homes(found: Uses, homes: dict[str, tuple[int, int]], known: Known) -> Iterator[Proposal]:
-    """Yield the homes of the root's own accounts that were entered or written to: empty, their owner's."""
-    seen = {**found.parents, **{path: by for path, (_, by) in found.absent.items()}}
-    for path, use in found.uses.items():
-        if use.deeds.keys() & {Deed.ENTER, Deed.STAT, Deed.LIST}:
-            seen.setdefault(path, min(use.deeds.values()))
-    for home, (uid, gid) in sorted(homes.items()):
-        users = [by for path, by in seen.items() if path == home or path.startswith(f"{home}/")]
-        if (
-            users
-            and home not in known.artifacts
-            and not never(home.replace("/home/", "/srv/", 1), directory=True)
-        ):
-            by = min(users)
-            name = by.program.rpartition("/")[2] or "the program"
-            yield Proposal(
-                "directories",
-                home,
-                f"{name} uses it",
-                by.program,
-                by.call,
-                (("mode", "0755"), ("owner", str(uid)), ("group", str(gid))),
-            )
+def _made_at_start(draft: Draft) -> Iterator[tuple[str, Proposal]]:
+    """Yield those that the system makes for a service at its start, where it has not started."""
+    asked = {**draft.found.absent, **draft.found.parents}
+    if not asked:
+        return
+    for path, made in runtime_directories(draft.host).items():
+        users = _users(path, asked)
+        if users and path not in draft.known.artifacts and not draft.host.exists(path):
+            settings = (("mode", made.mode), ("owner", made.owner), ("group", made.group))
+            yield path, _entry(path, "uses it", min(users), *settings)
+
+
+def _homes(draft: Draft) -> Homes:
+    """Return the homes of the people among the root's accounts.
+
+    A system account's is not: what it is for decides about its owner.
+    """
+    return {
+        home: ids
+        for home, ids in draft.known.homes().items()
+        if (ids[0] >= _ORDINARY or home.startswith(_HOMES)) and not home.startswith("/root")
+    }
+
+
+def _used_homes(draft: Draft, homes: Homes) -> Iterator[tuple[str, Proposal]]:
+    """Yield the homes that were used: empty, and their owner's."""
+    asked = {**draft.found.absent, **draft.found.parents}
+    for path, use in draft.found.uses.items():
+        asked.setdefault(path, min(use.deeds.values()))
+    for home, (uid, gid) in homes.items():
+        users = _users(home, asked)
+        if users and home not in draft.known.artifacts:
+            settings = (("mode", "0755"), ("owner", str(uid)), ("group", str(gid)))
+            yield home, _entry(home, "uses it", min(users), *settings)
+
+
+def _users(directory: str, asked: Mapping[str, By]) -> list[By]:
+    return [by for path, by in asked.items() if path == directory or path.startswith(f"{directory}/")]

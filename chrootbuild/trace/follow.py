@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from chrootbuild.trace.access import Access, Deed, Event, Identity
-from chrootbuild.trace.calls import AT_FDCWD, FORKS, Call, Name, number
+from chrootbuild.trace.calls import AT_FDCWD, FORKS, Call, Name, number, words
 
 __all__ = ["follow", "since"]
 
@@ -19,42 +19,46 @@ _PROCESSES = 1 << 15  # kept at once; a default kernel has no more (pid_max)
 _DESCRIPTORS = 1 << 12
 
 _DEEDS = {
-    **dict.fromkeys("execve execveat fexecve".split(), Deed.EXEC),
-    **dict.fromkeys("access eaccess faccessat faccessat2".split(), Deed.ACCESS),
-    **dict.fromkeys("readlink readlinkat".split(), Deed.READLINK),
+    **dict.fromkeys(words("execve execveat fexecve"), Deed.EXEC),
+    **dict.fromkeys(words("access eaccess faccessat faccessat2"), Deed.ACCESS),
+    **dict.fromkeys(words("readlink readlinkat"), Deed.READLINK),
     **dict.fromkeys(
-        "getdents getdents64 getdirentries freebsd11_getdirentries freebsd11_getdents".split(), Deed.LIST
+        words("getdents getdents64 getdirentries freebsd11_getdirentries freebsd11_getdents"), Deed.LIST
     ),
-    **dict.fromkeys("chdir fchdir".split(), Deed.ENTER),
+    **dict.fromkeys(words("chdir fchdir"), Deed.ENTER),
     "chroot": Deed.CHROOT,
     "pivot_root": Deed.CHROOT,
     "connect": Deed.CONNECT,
     "bind": Deed.BIND,
-    **dict.fromkeys("mkdir mkdirat".split(), Deed.MKDIR),
+    **dict.fromkeys(words("mkdir mkdirat"), Deed.MKDIR),
     **dict.fromkeys(
-        "mknod mknodat mkfifo mkfifoat symlink symlinkat freebsd11_mknod freebsd12_mknod freebsd11_mknodat"
-        " link linkat".split(),
+        words(
+            "mknod mknodat mkfifo mkfifoat symlink symlinkat freebsd11_mknod freebsd12_mknod freebsd11_mknodat"
+            " link linkat"
+        ),
         Deed.MAKE,
     ),
-    **dict.fromkeys("unlink unlinkat funlinkat rmdir revoke undelete".split(), Deed.REMOVE),
-    **dict.fromkeys("rename renameat renameat2".split(), Deed.RENAME_TO),
+    **dict.fromkeys(words("unlink unlinkat funlinkat rmdir revoke undelete"), Deed.REMOVE),
+    **dict.fromkeys(words("rename renameat renameat2"), Deed.RENAME_TO),
     **dict.fromkeys(
-        "chown lchown chown32 lchown32 fchownat chmod lchmod fchmodat fchmodat2 fchmod fchown fchown32"
-        " truncate truncate64 ftruncate utime utimes lutimes utimensat futimesat setxattr lsetxattr"
-        " removexattr lremovexattr chflags lchflags chflagsat".split(),
+        words(
+            "chown lchown chown32 lchown32 fchownat chmod lchmod fchmodat fchmodat2 fchmod fchown fchown32"
+            " truncate truncate64 ftruncate utime utimes lutimes utimensat futimesat setxattr lsetxattr"
+            " removexattr lremovexattr chflags lchflags chflagsat"
+        ),
         Deed.CHANGE,
     ),
 }
 # Where users and groups stand among the arguments: credentials(7), chown(2).
 _IDENTITIES = {
-    **dict.fromkeys("setuid setuid32 seteuid setfsuid".split(), ((0,), ())),
-    **dict.fromkeys("setgid setgid32 setegid setfsgid".split(), ((), (0,))),
-    **dict.fromkeys("setreuid setreuid32".split(), ((0, 1), ())),
-    **dict.fromkeys("setregid setregid32".split(), ((), (0, 1))),
-    **dict.fromkeys("setresuid setresuid32".split(), ((0, 1, 2), ())),
-    **dict.fromkeys("setresgid setresgid32".split(), ((), (0, 1, 2))),
-    **dict.fromkeys("setgroups setgroups32".split(), ((), ())),
-    **dict.fromkeys("chown lchown chown32 lchown32 fchown fchown32".split(), ((1,), (2,))),
+    **dict.fromkeys(words("setuid setuid32 seteuid setfsuid"), ((0,), ())),
+    **dict.fromkeys(words("setgid setgid32 setegid setfsgid"), ((), (0,))),
+    **dict.fromkeys(words("setreuid setreuid32"), ((0, 1), ())),
+    **dict.fromkeys(words("setregid setregid32"), ((), (0, 1))),
+    **dict.fromkeys(words("setresuid setresuid32"), ((0, 1, 2), ())),
+    **dict.fromkeys(words("setresgid setresgid32"), ((), (0, 1, 2))),
+    **dict.fromkeys(words("setgroups setgroups32"), ((), ())),
+    **dict.fromkeys(words("chown lchown chown32 lchown32 fchown fchown32"), ((1,), (2,))),
     "fchownat": ((2,), (3,)),
 }
 _NO_ID = 0xFFFFFFFF
@@ -206,7 +210,7 @@ def _events(call: Call, process: _Process, strip: str) -> Iterator[Event]:
         _move(call, process, deed, paths[0], real)
 
 
-_EMPTY_IS_FD = frozenset("newfstatat fstatat fstatat64 statx readlinkat faccessat2".split())
+_EMPTY_IS_FD = frozenset(words("newfstatat fstatat fstatat64 statx readlinkat faccessat2"))
 
 
 def _move(call: Call, process: _Process, deed: Deed, path: str, real: str) -> None:
@@ -295,6 +299,8 @@ def _absolute(name: Name, place: _Place, descriptors: dict[int, str], strip: str
         return ""  # a descriptor from outside of the root
     if not base:
         return text
+    if place.root and f"{base}/".startswith(f"{place.root}/"):
+        return _inside(f"{base[len(place.root) :]}/{text}", place.root)
     return _tidy(f"{base}/{text}") if text else base
 
 

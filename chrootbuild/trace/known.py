@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from chrootbuild.accounts.passwd import User, parse_groups, parse_users
@@ -54,13 +55,18 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """What to add, sorted by key and value, and what is left out, sorted by path."""
+    """What to add, sorted by key and value, and what is left out, sorted by path.
+
+    ``optional`` is what was used because it was lying there: to add when a check
+    fails and nothing else is missing.
+    """
 
     entries: tuple[Proposal, ...]
     refused: tuple[Refusal, ...] = ()
+    optional: tuple[Proposal, ...] = ()
 
 
-def _alone(path: str) -> Set[str]:
+def _alone(path: str) -> AbstractSet[str]:
     return frozenset((path,))
 
 
@@ -75,7 +81,7 @@ class Known:
 
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     seeds: Iterable[str] = ()
-    closure: Callable[[str], Set[str]] = _alone
+    closure: Callable[[str], AbstractSet[str]] = _alone
     uid: int = 0
 
     def users(self) -> tuple[User, ...]:

@@ -31,6 +31,7 @@ _CONTEXT = re.compile(
 _WORD = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _COMMENT = (b"#", b";", b"//")
 _OPTION = re.compile(r"(?i)-u|-g|--?[a-z-]*(?:user|group|uid|gid|owner)[a-z-]*")
+_SWITCHES = "switches to it"
 _SYSTEM = 100  # uids below are Debian's and FreeBSD's fixed ones, whose names are common words
 
 
@@ -48,7 +49,7 @@ def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
     kept = {name.decode("utf-8", "surrogateescape") for name in (user.name for user in known.users())}
     users: dict[str, Proposal] = {}
     groups: dict[str, Proposal] = {}
-    for name, group, reason, by in sorted(_evidence(found, host, known, book), key=lambda item: item[:2]):
+    for name, group, reason, by in sorted(_evidence(found, host, known, book), key=_order):
         table, key = (groups, "accounts.groups") if group else (users, "accounts.users")
         table.setdefault(name, Proposal(key, name, reason, by.program, by.call))
     for name in kept:
@@ -70,12 +71,16 @@ def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tu
                 yield (
                     book.uids[uid],
                     False,
-                    _says(by, "gives files to it" if gives else "switches to it"),
+                    _says(by, "gives files to it" if gives else _SWITCHES),
                     by,
                 )
         for gid in identity.groups:
             if gid in book.gids:
-                yield book.gids[gid], True, _says(by, "gives files to it" if gives else "switches to it"), by
+                yield book.gids[gid], True, _says(by, "gives files to it" if gives else _SWITCHES), by
+    yield from _by_name(found, host, known, book)
+
+
+def _by_name(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tuple[str, bool, str, By]]:
     readers = _readers(found)
     if not readers:
         return
@@ -93,6 +98,12 @@ def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tu
         for name in _in_programs(program, found, host, book):
             yield name, False, f"a name within {_short(program)}", by
         yield from _owners(program, by, found, host, known, book)
+
+
+def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, By]:
+    """Put ids first: what a process became says more than a name it may have had."""
+    name, group, reason, by = evidence
+    return name, group, not reason.endswith(_SWITCHES), reason, by
 
 
 def _says(by: By, words: str) -> str:
@@ -199,11 +210,15 @@ def _in_text(content: bytes, book: _Book) -> Iterator[tuple[str, bool]]:
 
 
 def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator[str]:
-    """Yield the system accounts that a program, or a library of its own, has as a whole string."""
+    """Yield the accounts that a program, or a library of its own, has as a whole string.
+
+    Of those whose name is no word: nobody, the program's own, and names with - or _.
+    """
+    own = _short(program)
     names = [
         name
         for name, user in book.users.items()
-        if user.uid and (_SYSTEM <= user.uid < 1000 or user.uid == 65534) and len(name) > 2
+        if user.uid and (user.uid == 65534 or name == own or "-" in name or "_" in name)
     ]
     if not names:
         return
@@ -238,10 +253,11 @@ def _owners(
     program: str, by: By, found: Uses, host: Host, known: Known, book: _Book
 ) -> Iterator[tuple[str, bool, str, By]]:
     """Yield the owners of what a program looked at, where it lists directories: it shows their names."""
-    if program not in found.listed:
-        return
+    listed = found.listed.get(program, ())
     reason = _says(by, "lists what it owns")
     for path in sorted(found.looks[program]):
+        if (path.rpartition("/")[0] or "/") not in listed:
+            continue
         uid, gid = _ids(path, host, known.artifacts)
         if uid in book.uids and uid:
             yield book.uids[uid], False, reason, by

@@ -28,6 +28,7 @@ _RESUMED = re.compile(r"<\.\.\. ([a-z_][a-z0-9_]{0,63}) resumed> ?")
 _RESULT = re.compile(
     r"\s*=\s+(?:(-?\d+)(<[^<>]*(?:<[^<>]*>)?>)?(?:\(deleted\))?|(0x[0-9a-f]+)|(\?))(?: (E[A-Z0-9]+))?"
 )
+_ARGV = {"execve": 1, "execveat": 2}
 _UNFINISHED = "<unfinished ...>"
 _SUN_PATH = re.compile(r"sun_path=(\")")
 
@@ -113,7 +114,7 @@ def _call(pid: int, name: str, text: str, start: int) -> Call | None:
         int(value) if value and len(value) < 20 else None,
         error or ("?" if unknown else "" if address or not value or not value.startswith("-") else "E?"),
         opened[1] if opened else "",
-        tuple(arguments.strings(args[-2])) if name in ("execve", "execveat") and len(args) > 1 else (),
+        tuple(arguments.strings(args[_ARGV[name]])) if len(args) > _ARGV.get(name, 99) else (),
     )
 
 

@@ -66,16 +66,14 @@ class Uses:
     uses: dict[str, Use] = field(default_factory=dict)  # by path as asked for
     parents: dict[str, By] = field(default_factory=dict)  # directories something was made in
     passed: dict[str, By] = field(default_factory=dict)  # directories before a ".."
-    absent: dict[str, tuple[Deed, By]] = field(
-        default_factory=dict
-    )  # entered, or made in, not in the sysroot
+    absent: dict[str, By] = field(default_factory=dict)  # used, and not in the sysroot
     loose: dict[str, By] = field(default_factory=dict)  # relative to an unknown directory
     sockets: dict[str, By] = field(default_factory=dict)  # connected to, whatever came of it
     made: set[str] = field(default_factory=set)
     identities: dict[Identity, None] = field(default_factory=dict)
     words: dict[tuple[str, ...], By] = field(default_factory=dict)  # every argv
     listed: dict[str, set[str]] = field(default_factory=dict)  # program: directories
-    looks: dict[str, set[str]] = field(default_factory=dict)  # program: canonical paths it asked about
+    looks: dict[str, set[str]] = field(default_factory=dict)  # program: what it asked about, also canonical
     opens: dict[tuple[str, str], int] = field(default_factory=dict)  # (program, path below /proc): times
     queries: bool = False
     lists: bool = False  # the trace shows listings
@@ -115,30 +113,36 @@ def collect(events: Iterable[Event], host: Host) -> Uses:
     for event in events:
         if isinstance(event, Identity):
             found.identities.setdefault(Identity(0, event.program, event.call, event.users, event.groups))
-            continue
-        if event.deed is Deed.QUERY:
+        elif event.deed is Deed.QUERY:
             found.queries = found.queries or not event.errno or event.errno in _THERE[Deed.QUERY]
-            continue
-        by = By(event.program, event.call)
-        if not event.path.startswith("/"):
-            if not event.errno:
-                _least(found.loose, event.path, by)
-            continue
-        path, passed = plain(host, event.path)
-        if event.deed is Deed.CONNECT:
-            _least(found.sockets, path, by)
-        if event.errno and event.errno not in _THERE.get(event.deed, ()):
-            if event.deed is Deed.ENTER and event.errno == "ENOENT":
-                found.absent.setdefault(path, (event.deed, by))
-            continue
-        for directory in passed:
-            _least(found.passed, directory, by)
-        if path not in seen:
-            if len(seen) >= _LIMIT:
-                raise Failure(f"cannot use the trace: it names more than {_LIMIT} paths")
-            seen[path] = _use(host, path)
-        _note(found, event, path, seen[path], by)
+        else:
+            _gather(found, event, host, seen)
     return found
+
+
+def _gather(found: Uses, event: Access, host: Host, seen: dict[str, Use | None]) -> None:
+    by = By(event.program, event.call)
+    if not event.path.startswith("/"):
+        if not event.errno:
+            _least(found.loose, event.path, by)
+        return
+    path, passed = plain(host, event.path)
+    if event.deed is Deed.CONNECT:
+        _least(found.sockets, path, by)
+    if event.errno and event.errno not in _THERE.get(event.deed, ()):
+        if event.deed is Deed.ENTER and event.errno == "ENOENT":
+            _least(found.absent, path, by)
+        return
+    for directory in passed:
+        _least(found.passed, directory, by)
+    if event.deed is Deed.EXEC and event.words and not event.errno and len(found.words) < _LIMIT:
+        words = By(path, event.call)
+        found.words[event.words] = min(found.words.get(event.words, words), words)
+    if path not in seen:
+        if len(seen) >= _LIMIT:
+            raise Failure(f"cannot use the trace: it names more than {_LIMIT} paths")
+        seen[path] = _use(host, path)
+    _note(found, event, path, seen[path], by)
 
 
 def _use(host: Host, path: str) -> Use | None:
@@ -152,27 +156,25 @@ def _use(host: Host, path: str) -> Use | None:
 
 def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> None:
     deed = event.deed
-    if deed is Deed.EXEC and event.words and not event.errno:
-        if len(found.words) < _LIMIT:
-            _least_words(found, event.words, by)
     if event.creates or deed in _MAKES:
         parent = path.rpartition("/")[0] or "/"
         if not event.errno and use is None:
             found.made.add(path)
         if parent not in found.made:
             _least(found.parents, parent, by)
-    found.looks.setdefault(by.program, set()).add(use.canonical if use else path)
+    where = use.canonical if use else path
+    found.looks.setdefault(by.program, set()).update((path, where))
+    if deed in (Deed.LIST, Deed.OPENDIR):
+        found.listed.setdefault(by.program, set()).add(where)
     if use is None:
-        if deed in (Deed.ENTER, Deed.CHROOT) and path not in found.made:
-            found.absent.setdefault(path, (deed, by))
+        if path not in found.made:
+            _least(found.absent, path, by)
         return
     found.uses.setdefault(path, use)
     if deed not in use.deeds or by < use.deeds[deed]:
         use.deeds[deed] = by
     if deed is Deed.LIST:
         found.lists = True
-    if deed in (Deed.LIST, Deed.OPENDIR):
-        found.listed.setdefault(by.program, set()).add(use.canonical)
     if use.canonical.startswith("/proc") and deed in (Deed.READ, Deed.LIST):
         key = (by.program, use.canonical)
         found.opens[key] = found.opens.get(key, 0) + 1
@@ -187,8 +189,3 @@ def _least(table: dict[str, By], key: str, by: By) -> None:
     """Keep the same reason whatever order the processes ran in."""
     if key not in table or by < table[key]:
         table[key] = by
-
-
-def _least_words(found: Uses, words: tuple[str, ...], by: By) -> None:
-    if words not in found.words or by < found.words[words]:
-        found.words[words] = by

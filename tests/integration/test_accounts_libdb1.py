@@ -155,6 +155,8 @@ def picture(data: bytes) -> dict[str, bytes]:
             content = page(where)
             (count,) = struct.unpack_from(f"{order}H", content)
             if not count:
+                if any(content[:6]):
+                    seen[f"page {where}"] = bytes(content[:6])
                 break
             slots = struct.unpack_from(f"{order}{count + 2}H", content, 2)
             content[2 * (count + 3) : slots[-1]] = bytes(slots[-1] - 2 * (count + 3))
@@ -234,8 +236,6 @@ def test_db_dump185_prints_every_record(tmp_path: Path) -> None:
 def test_a_file_of_the_library_in_the_order_of_pwd_mkdb_equals_ours(
     tmp_path: Path, count: int, secure: bool, lorder: int, legacy: bool
 ) -> None:
-    if count == 20000 and lorder == LITTLE_ENDIAN and not legacy:
-        pytest.skip("one large file of each order is enough")
     text = master(count)
     rows = pairs(text, secure=secure, legacy=legacy, lorder=lorder)
     theirs = write_by_library(tmp_path / "pwd.db", rows, pwd_mkdb_info(lorder))
@@ -248,7 +248,7 @@ def test_unused_bytes_are_zero() -> None:
     data = Database(master(1000), secure=True).render()
     seen = picture(data)
     pages = [data[at : at + 4096] for at in range(0, len(data), 4096)]
-    used = [seen["header"], *(content for name, content in seen.items() if name != "header")]
+    used = [content.ljust(4096, b"\0") for content in seen.values()]
     assert sorted(pages) == sorted(used + [bytes(4096)] * (len(pages) - len(used)))
 
 

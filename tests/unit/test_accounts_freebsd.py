@@ -9,7 +9,7 @@ import pytest
 
 from chrootbuild.accounts import Database, Record, Sources, cap_mkdb, render, users
 from chrootbuild.accounts.capabilities import pairs as capability_pairs
-from chrootbuild.accounts.db185 import LITTLE_ENDIAN, write
+from chrootbuild.accounts.db185 import BIG_ENDIAN, LITTLE_ENDIAN, write
 from chrootbuild.accounts.db185_reader import DamagedError, parse
 from chrootbuild.accounts.pwd_mkdb import pairs
 from chrootbuild.errors import Failure, TargetError
@@ -93,7 +93,7 @@ def test_extra_lines_of_seven_and_of_ten_fields() -> None:
     [
         (b"eve:*:1:1::0:0:Eve:/\n", "/etc/master.passwd:9: it has 9 fields, not 10"),
         (b"eve:*:one:1::0:0:Eve:/:\n", "/etc/master.passwd:9: its uid is no number"),
-        (b"eve:*:1:1::0:0:" + b"x" * 2021 + b":/:/bin/sh\n", "more than 2046"),
+        (b"eve:*:1:1::0:0:" + b"x" * 2022 + b":/:/bin/sh\n", "more than 2046"),
         (b"alice:*:1:1::0:0::/:/bin/sh\n", "the user alice twice"),
     ],
 )
@@ -204,6 +204,17 @@ def test_what_is_written_is_read_back_in_order() -> None:
             fields=0x3FF,
         )
     assert b"".join(record.line() + b"\n" for record in found) == master
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("lorder", [BIG_ENDIAN, LITTLE_ENDIAN])
+def test_every_form_of_the_file_is_read_back(secure: bool, legacy: bool, lorder: int) -> None:
+    master = MASTER + b"open::7:7::0:0:::\n-mallory::::::::: \n+@admins:*:9::::::/home:/bin/sh\n"
+    found = users(Database(master, secure, legacy, lorder).render())
+    assert [record.name for record in found] == [name for name in names(master) if name[:1] != b"#"]
+    assert [record.password for record in found if record.name == b"open"] == [b"" if secure else b"*"]
+    assert (found[-1].uid, found[-1].gid, found[-1].fields) == (9, 0, 0x186)
 
 
 def test_of_two_names_with_one_uid_the_first_is_found_by_it() -> None:

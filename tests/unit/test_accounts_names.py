@@ -30,7 +30,7 @@ def test_the_extra_lines_win() -> None:
 def test_master_passwd_is_taken_where_it_is_given() -> None:
     names = Names(Sources(PASSWD, GROUP, master=MASTER))
     assert (names.uid("toor"), names.uid("alice"), names.user_of(0)) == (0, 1001, "root")
-    with pytest.raises(UnknownNameError, match="www-data in /etc/master.passwd"):
+    with pytest.raises(UnknownNameError, match=r"www-data in /etc/master\.passwd"):
         names.uid("www-data")
 
 
@@ -39,7 +39,8 @@ def test_an_unknown_name_gets_did_you_mean_and_its_place() -> None:
     with pytest.raises(UnknownNameError) as caught:
         names.gid("stuff", ORIGIN)
     assert str(caught.value) == (
-        "cannot find the group stuff in /etc/group (targets/t.toml:7: directories./srv)\nhint: did you mean staff?"
+        "cannot find the group stuff in /etc/group (targets/t.toml:7: directories./srv)\n"
+        "hint: did you mean staff?"
     )
     with pytest.raises(UnknownNameError, match=r"goes into accounts\.extra$"):
         names.uid("zzz")
@@ -61,7 +62,7 @@ def test_the_first_of_two_lines_wins_as_for_libc() -> None:
 def test_damaged_lines_have_no_names_and_a_wrong_extra_line_is_an_error() -> None:
     with pytest.raises(UnknownNameError):
         Names(Sources(b"a:x:b\n", b"")).uid("a")
-    with pytest.raises(TargetError, match="accounts.extra"):
+    with pytest.raises(TargetError, match=r"accounts\.extra"):
         Names(Sources(PASSWD, GROUP), spec(extra=["rubbish"]))
 
 

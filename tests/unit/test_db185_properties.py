@@ -18,11 +18,11 @@ SIZES = st.sampled_from([256, 512, 1024, 2048, 4096, 8192, 16384, 32768])
 ORDERS = st.sampled_from([BIG_ENDIAN, LITTLE_ENDIAN])
 _PIECES = st.one_of(
     st.binary(min_size=1, max_size=50),
-    st.integers(1, 40000).map(lambda size: random.Random(size).randbytes(size)),
+    st.integers(1, 9000).map(lambda size: random.Random(size).randbytes(size)),
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(_PIECES, st.just(b"") | _PIECES), max_size=50, unique_by=lambda pair: pair[0]),
     SIZES,
@@ -139,7 +139,7 @@ def test_a_key_in_the_wrong_bucket_is_found() -> None:
     data = bytearray(write([(b"key", b"value")]))
     at = data.index(b"valuekey")
     data[at + 7] ^= 1
-    with pytest.raises(DamagedError, match="a key of bucket . is in bucket ."):
+    with pytest.raises(DamagedError, match=r"a key of bucket \d is in bucket \d"):
         parse(bytes(data))
 
 
@@ -161,6 +161,8 @@ def test_a_chain_that_runs_in_a_circle_is_found() -> None:
     seen = set()
     for page in range(1, len(data) // 4096):
         (count,) = struct.unpack_from(">H", data, page * 4096)
+        if count > 2000:
+            continue  # the bitmap
         slots = struct.unpack_from(f">{count}H", data, page * 4096 + 2)
         if count > 2 and slots[-1] == 0:
             seen.add((page, slots[-2], 4096 * page + 2 * (count - 1)))

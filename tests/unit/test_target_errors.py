@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chrootbuild import schema
-from chrootbuild.errors import TargetError
-from chrootbuild.target import RESERVED, read_targets
+from chrootbuild.errors import TargetError, UsageError
+from chrootbuild.target import RESERVED, read_targets, select
 from tests.unit.target_project import error, project
 
 X = "cannot use targets/x.toml"
@@ -156,6 +156,11 @@ WRONG: dict[str, tuple[str, str]] = {
         "names have only A-Z a-z 0-9 _, and no digit first",
     ),
     'summary = """a\nb"""': (f"{X}:1: summary: it is more than one line", "write it in one line"),
+    'root = "~/x"': (f"{X}:1: root: ~ is not expanded here", "write the whole path"),
+    'sysroot = ""': (
+        f"{X}:1: sysroot: it is empty",
+        "write an absolute path, or one relative to the project",
+    ),
     # devices
     'devices = ["/dev/null"]': (f"{X}:1: devices[0]: a device is named as in /dev", 'write "null"'),
     'devices = ["../sda"]': (
@@ -168,6 +173,10 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     'devices = [{ name = "x", block = "4096:0" }]': (
         f'{X}:1: devices[0].block: "4096:0" is out of range',
+        "a major number is at most 4095, a minor at most 1048575",
+    ),
+    'devices = [{ name = "x", char = "1:1048576" }]': (
+        f'{X}:1: devices[0].char: "1:1048576" is out of range',
         "a major number is at most 4095, a minor at most 1048575",
     ),
     'devices = [{ name = "x", char = "1:1", block = "1:1" }]': (
@@ -249,6 +258,10 @@ WRONG: dict[str, tuple[str, str]] = {
         f'{X}:3: text."/etc/hosts": two different things for /etc/hosts: files in line 1 speaks of it too',
         "keep one of them",
     ),
+    'binaries = ["/bin/sh"]\nlinks = { "/bin/sh" = "dash" }': (
+        f'{X}:2: links."/bin/sh": two different things for /bin/sh: binaries in line 1 speaks of it too',
+        "keep one of them",
+    ),
     'files = ["/etc/x",\n { path = "/etc/x", mode = "0600" }]': (
         f"{X}:2: files[1]: /etc/x stands twice, with different words (first in line 1)",
         "keep one of them",
@@ -326,6 +339,12 @@ def test_nested_too_deeply(tmp_path: Path) -> None:
     assert error(tmp_path, f"a = {'[' * 5000}") == "cannot read targets/x.toml: it is nested too deeply"
 
 
+def test_a_key_without_end(tmp_path: Path) -> None:
+    text = error(tmp_path, f"a = 1\nb{'.b' * 300_000} = 1")
+    assert text == "cannot read targets/x.toml:2: a key has more than 1000 parts"
+    assert "no such key" in error(tmp_path, f"b{'.b' * 900} = 1")
+
+
 def test_a_number_too_long_for_python(tmp_path: Path) -> None:
     assert error(tmp_path, f"a = {'1' * 5000}").startswith("cannot read targets/x.toml: Exceeds the limit")
 
@@ -374,7 +393,8 @@ def test_every_command_of_doit_is_reserved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "better"), [("my site", "my-site"), ("a=b", "a-b"), ("ü", "target"), ("cvs.bak", "cvs-bak")]
+    ("name", "better"),
+    [("my site", "my-site"), ("a=b", "a-b"), ("ü", "target"), ("cvs.bak", "cvs-bak"), ("-.-", "target")],
 )
 def test_other_names_that_cannot_be(tmp_path: Path, name: str, better: str) -> None:
     failure = read_targets(project(tmp_path, {f"{name}.toml": ""})).failures[name]
@@ -389,6 +409,17 @@ def test_a_name_that_would_be_an_option(tmp_path: Path) -> None:
     failure = read_targets(project(tmp_path, {"-n.toml": ""})).failures["-n"]
     assert isinstance(failure, TargetError)
     assert str(failure).endswith('"-n" would be taken for an option\nhint: rename it: targets/n.toml')
+
+
+def test_names_that_no_terminal_can_show(tmp_path: Path) -> None:
+    given = project(tmp_path, {"a\nb\x1b.toml": ""})
+    os.close(os.open(f"{given.targets}/\udcff.toml".encode("utf-8", "surrogateescape"), os.O_CREAT, 0o644))
+    found = read_targets(given)
+    text = "\n".join(map(str, found.failures.values()))
+    assert text.isascii()
+    assert r'cannot use "targets/\udcff.toml": "\udcff" is no name for a target' in text
+    with pytest.raises(UsageError, match=r"targets/ has "):
+        select(found, ["\udcfe"])
 
 
 def test_one_wrong_target_stops_no_other(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
         [check.service]
         ready = "udp:127.0.0.1:53"
         env = { B = "2" }
+        user = "nobody"
         probe = ["second"]
         [host]
         wrapper = { "/w" = ["b"] }
@@ -97,6 +98,7 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
         [check.service]
         start = ["named"]
         env = { A = "1", B = "1" }
+        user = "root"
         probe = ["first"]
         timeout = 3
         [host]
@@ -112,6 +114,7 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
     service = found.check.service
     assert service is not None
     assert (service.start, service.ready, service.timeout) == (("named",), "udp:127.0.0.1:53", 3.0)
+    assert service.user == "nobody"
     assert (service.env, service.probe) == ({"A": "1", "B": "2"}, ("first", "second"))
     assert found.host.wrapper == {"/w": ("b",), "/v": ("a",)}
     assert found.host.restart == "true"
@@ -178,6 +181,17 @@ def test_a_directory_that_files_brings_may_be_described(tmp_path: Path) -> None:
     assert (found.directories["/srv/www"].owner, found.directories["/srv/www"].mode) == ("www-data", 0o750)
 
 
+def test_a_directory_that_an_include_brings_may_be_described(tmp_path: Path) -> None:
+    found = target(tmp_path, 'include = ["a"]\ndirectories = { "/srv/www" = {} }', a='files = ["/srv/www/"]')
+    assert [item.path for item in found.files] == ["/srv/www/"]
+    assert set(found.directories) == {"/srv/www"}
+
+
+def test_a_glob_is_no_path_that_something_else_could_have(tmp_path: Path) -> None:
+    found = target(tmp_path, 'files = ["/etc/[x]"]\nlibraries = ["/etc/[x]"]\ntext = { "/etc/[x]" = "" }')
+    assert (len(found.files), len(found.libraries), len(found.text)) == (1, 1, 1)
+
+
 def test_of_two_lines_for_one_account_the_last_counts(tmp_path: Path) -> None:
     found = target(
         tmp_path,
@@ -226,6 +240,13 @@ def test_what_was_learned_is_read_and_named_in_its_own_errors(tmp_path: Path) ->
 )
 def test_what_was_learned_decides_nothing_else(tmp_path: Path, text: str) -> None:
     assert "a learned file may not have this key" in error(tmp_path, "", learned=text, a="")
+
+
+def test_no_password_is_learned(tmp_path: Path) -> None:
+    text = error(tmp_path, "", learned='[accounts]\nusers = ["u"]\npasswords = ["u"]')
+    assert text.startswith(
+        "cannot use targets/x.learned.toml:3: accounts.passwords: no password is learned\n"
+    )
 
 
 @pytest.mark.parametrize("text", ['root = "/x"', "manual = true"])

@@ -15,7 +15,8 @@ FOUR = {"nginx.toml": "manual = true", "cvs.toml": "", "date.toml": "", "first.t
 
 
 def test_targets_are_sorted_by_name(tmp_path: Path) -> None:
-    assert list(read_targets(project(tmp_path, FOUR)).targets) == ["cvs", "date", "first", "nginx"]
+    found = read_targets(project(tmp_path, {**FOUR, "cvs-2.toml": ""}))
+    assert list(found.targets) == ["cvs", "cvs-2", "date", "first", "nginx"]
 
 
 def test_without_names_all_that_are_not_manual(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""The proof that a root serves: ``[check]`` on a throw-away overlay of it.
+
+Nothing that lives is touched: see confine.py. The root is verified by the caller first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from chrootbuild.artifact import Device
+from chrootbuild.confine import Box, Confinement, confine
+from chrootbuild.errors import Failure, TargetError
+from chrootbuild.findings import Finding, failed
+from chrootbuild.privileges import ROOT, User
+from chrootbuild.ready import parse_ready
+from chrootbuild.service import ended, last_lines, run_outside, serve, words
+from chrootbuild.spec import Check, Command, Target
+
+__all__ = ["Trial", "check", "trial"]
+
+_COMMAND_SECONDS = 120.0  # for each command of prepare and run
+
+# A name of [check.service] user, "nobody" or "nobody:nogroup", as the numbers it means in the root.
+Users = Callable[[str], User]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one run of ``[check]`` showed."""
+
+    findings: tuple[Finding, ...]
+    traces: tuple[
+        tuple[str, BinaryIO], ...
+    ] = ()  # "run 1", "service": its strace text, in a file without a name
+    changed: tuple[str, ...] = ()  # paths of the root that were made or written to
+
+
+def check(
+    target: Target,
+    root: str,
+    *,
+    users: Users,
+    devices: Mapping[str, Device] | None = None,
+    logs: str = "",
+    explain: Callable[[str], Iterable[str]] | None = None,
+) -> tuple[Finding, ...]:
+    """Run a target's ``[check]`` on an overlay of ``root``; an error among the findings: it does not serve.
+
+    ``devices`` are the plan's nodes by path, for those that could not be made. ``logs`` is a
+    directory for what was printed. When something failed it is run once more under strace(1), and
+    ``explain`` turns the path of a trace into lines, one for each path that was missing.
+    Raises Failure where nothing can be proven: no namespaces, no root, a wrong target file.
+    """
+    if not target.check.run and not target.check.service:
+        return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
+    mounts = tuple(item.value for item in target.mounts)
+    confinement = Confinement(root, mounts, devices or {})
+    findings = trial(confinement, target.check, users, logs=logs).findings
+    if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
+        return findings
+    strace = shutil.which("strace")
+    if strace is None:
+        return (
+            *findings,
+            Finding("note", "missing", "", "install strace to be told which paths were missing"),
+        )
+    again = trial(confinement, target.check, users, strace=strace, privileges=bool(target.setuid))
+    return (*findings, *_explained(again, explain))
+
+
+def trial(
+    confinement: Confinement,
+    checks: Check,
+    users: Users,
+    *,
+    logs: str = "",
+    strace: str = "",
+    privileges: bool = False,
+) -> Trial:
+    """Do prepare, run and service once in a box of their own; raises Failure as check does.
+
+    With ``strace``, its real path, the programs of the root run under trace; ``privileges``: see
+    Box.inside. With ``logs`` what each printed is kept there as NAME.log.
+    """
+    service = checks.service
+    user = users(service.user) if service else ROOT
+    ready = parse_ready(service.ready) if service else None
+    names: list[str] = []
+    with confine(confinement) as box:
+        env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
+        findings = _prepare(box, checks, env, names)
+        if not findings:
+            for number, command in enumerate(checks.run, 1):
+                names.append(f"run-{number}")
+                findings += _run(box, command, names[-1], strace=strace)
+            if service:
+                names += [
+                    "service",
+                    "ready",
+                    *(f"probe-{number + 1}" for number in range(len(service.probe))),
+                ]
+                findings += serve(
+                    box, service, user, env, strace=strace, privileges=privileges and user != ROOT
+                )
+        box.end()
+        findings += _unproven(box, user)
+        if logs:
+            _keep(box, names, logs)
+        traced = [name for name in names if name == "service" or name.startswith("run-")] if strace else []
+        traces = tuple((name, box.trace(name)) for name in traced)
+        return Trial(tuple(findings), traces, box.changed())
+
+
+def _prepare(box: Box, checks: Check, env: Mapping[str, str], names: list[str]) -> list[Finding]:
+    for number, command in enumerate(checks.prepare, 1):
+        names.append(f"prepare-{number}")
+        why = run_outside(box, command, names[-1], _COMMAND_SECONDS, env)
+        if why:
+            output = last_lines(box.output(names[-1]), "it printed")
+            return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
+    return []
+
+
+def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
+    """Run one command inside to its end, and look at what it printed."""
+    program, shown = command.argv[0], words(command.argv)
+    try:
+        process = box.inside(command.argv, name=name, env=command.env, merge=False, strace=strace)
+    except Failure as failure:
+        return [Finding("error", "run", program, str(failure))]
+    status = box.wait(process, _COMMAND_SECONDS)
+    if status is None:
+        box.signal(process, signal.SIGKILL, group=True)
+        why = f"did not end within {_COMMAND_SECONDS:g} seconds"
+    elif status:
+        why = ended(status)
+    else:
+        why = _unlike(command, box.output(name))
+    if not why:
+        return []
+    output = last_lines(box.output(name), "it printed") + last_lines(box.output(name, "err"), "its errors")
+    return [Finding("error", "run", program, "\n".join([f"{shown}: {why}", *output]))]
+
+
+def _unlike(command: Command, output: bytes) -> str:
+    """Return why an output is not what was expected; empty when it is."""
+    if command.stdout is None:
+        return ""
+    try:
+        found = re.search(command.stdout, output.decode("utf-8", "surrogateescape"))
+    except re.error as error:
+        raise TargetError(f"cannot use stdout = {command.stdout!r}: {error} ({command.origin})") from None
+    return "" if found else f"did not print {command.stdout!r}"
+
+
+def _unproven(box: Box, user: User) -> list[Finding]:
+    """Say what this box cannot show."""
+    found = [Finding("note", "overlay", "", note) for note in box.notes]
+    if not box.rights.mapped:
+        who = f"user {user.uid}" if user.uid else "a user that the service switches to"
+        found.append(
+            Finding(
+                "note",
+                "unproven",
+                "",
+                f"without root all files count as one user's: whether {who} may use them is not proven",
+            )
+        )
+    return found
+
+
+def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterable[Finding]:
+    """Turn the traces of a run that failed into findings, each path once."""
+    said: set[str] = set()
+    for _, file in trial_.traces:
+        with file:
+            for line in explain(f"/proc/self/fd/{file.fileno()}"):
+                if line not in said:
+                    said.add(line)
+                    path = line.split()[0] if line.startswith("/") else ""
+                    yield Finding("note", "missing", path, line)
+
+
+def _keep(box: Box, names: Iterable[str], logs: str) -> None:
+    """Write what was printed to a directory of the caller's; a link there is not followed."""
+    for name in names:
+        text = box.output(name) + box.output(name, "err")
+        path = os.path.join(logs, f"{name}.log")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        if text:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+                file.write(text)

@@ -1,0 +1,94 @@
+"""chrootbuild locate: where a file is in a sysroot, and which package owns it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import stat
+import subprocess
+
+from chrootbuild.commands import Context
+from chrootbuild.elf import Resolver
+from chrootbuild.errors import Failure
+from chrootbuild.host import Host
+from chrootbuild.packages import Owned, named, owner_of
+from chrootbuild.report import printable
+from chrootbuild.target import read_target
+
+PURPOSE = "find a file of the sysroot and the package that owns it"
+# Where things are that no package lists: made by hand, or by another installer.
+_PLACES = ("/usr/local", "/opt", "/etc", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/bin", "/usr/sbin", "/usr/share")
+_MANY = 40
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("name", metavar="NAME", help="a file's name, a part of it, or a whole path")
+    parser.add_argument("-t", "--target", help="look in this target's sysroot; default: this machine")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Print each place with its package; exit 1 where there is none."""
+    sysroot = read_target(context.project, args.target).sysroot if args.target else "/"
+    host = Host(sysroot)
+    found = _whole(host, args.name) if "/" in args.name else _by_name(host, args.name)
+    if not found:
+        raise Failure(
+            f"cannot find {args.name} in {host.sysroot}",
+            hint="a package that is not installed may have it: apt-file search, dnf provides, pacman -F, pkg provides",
+        )
+    for owned in found[:_MANY]:
+        context.say(f"{printable(owned.path)}  {owned.package or 'of no package'}")
+    if len(found) > _MANY:
+        context.say(f"{len(found) - _MANY} more; give more of the name")
+    context.say(f"hint: in the target file: {_line(host, found[0].path)}")
+    return 0
+
+
+def _line(host: Host, path: str) -> str:
+    """Return the line that brings a path into a root."""
+    if host.isdir(path):
+        return f"files = {json.dumps([path + '/'])}"
+    kind = Resolver(host).classify(path) if host.isfile(path) else ""
+    key = {"library": "libraries", "": "files"}.get(kind, "binaries")
+    return f"{key} = {json.dumps([path])}"
+
+
+def _whole(host: Host, path: str) -> list[Owned]:
+    path = os.path.normpath("/" + path.lstrip("/"))
+    if host.lstat(path) is None:
+        return []
+    return [Owned(path, owner_of(host, path) or owner_of(host, host.canonical(path) if host.exists(path) else path))]
+
+
+def _by_name(host: Host, name: str) -> list[Owned]:
+    found = [owned for owned in named(host, name) if host.lstat(owned.path) is not None]
+    if found:
+        return found
+    paths = _plocate(name) if host.sysroot == "/" else None
+    return [Owned(path, "") for path in (_walk(host, name) if paths is None else paths)]
+
+
+def _plocate(name: str) -> list[str] | None:
+    """Ask plocate(1) or locate(1), whose index knows every file; None where there is no such index."""
+    program = shutil.which("plocate") or shutil.which("locate")
+    if program is None:
+        return None
+    done = subprocess.run([program, "-b", "-e", name], capture_output=True, check=False)
+    return [os.fsdecode(line) for line in done.stdout.splitlines()] if done.stdout else None
+
+
+def _walk(host: Host, name: str) -> list[str]:
+    exact: list[str] = []
+    partly: list[str] = []
+    for place in _PLACES:
+        if not host.isdir(place) or host.canonical(place) != place:
+            continue
+        for path, info in host.walk(place):
+            leaf = path.rpartition("/")[2]
+            if stat.S_ISDIR(info.st_mode) or name not in leaf:
+                continue
+            (exact if leaf == name else partly).append(path)
+    return sorted(set(exact or partly))

@@ -1,0 +1,66 @@
+"""The ld.so.cache of a root: only what would not be found without it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from chrootbuild.elf import cache
+from chrootbuild.elf.memo import Memo
+from chrootbuild.elf.model import Closure, Via
+from chrootbuild.elf.objects import Objects
+from chrootbuild.host import Host
+
+__all__ = ["cache_conflicts", "render_cache"]
+
+_LEVEL = re.compile(r"/glibc-hwcaps/([^/]+)/[^/]+$")
+
+
+def render_cache(host: Host, pairs: Iterable[tuple[str, str]], memo: Memo | None = None) -> bytes:
+    """Return the ld.so.cache that leads from each soname to its path in the root.
+
+    The class of each entry and the byte order are read from the libraries in
+    the sysroot; a path in glibc-hwcaps gives its level. Raises Unreadable.
+    """
+    objects = Objects(host, memo if memo is not None else Memo())
+    entries: list[cache.Entry] = []
+    little = True
+    for soname, path in dict.fromkeys(pairs):
+        found = objects.get(path)
+        if found is None:
+            continue
+        level = _LEVEL.search(path)
+        entries.append(cache.Entry(soname, path, cache.class_flag(found.facts), level[1] if level else ""))
+        little = found.facts.little
+    return cache.render(entries, little=little)
+
+
+def cache_conflicts(host: Host, closures: Iterable[Closure], memo: Memo | None = None) -> tuple[str, ...]:
+    """Say where one cache cannot serve all programs of a root: a soname with two libraries.
+
+    A root has one ld.so.cache, which comes before the default directories: what
+    it says for one program's $ORIGIN or RPATH holds for all others.
+    """
+    objects = Objects(host, memo if memo is not None else Memo())
+    named: dict[tuple[str, int], tuple[str, str]] = {}  # soname and class -> path, program
+    told = list(closures)
+    for closure in told:
+        for soname, path in closure.cache:
+            if not _LEVEL.search(path):
+                named.setdefault((soname, _class(objects, path)), (path, closure.path))
+    found: list[str] = []
+    for closure in told:
+        for load in closure.loads if named else ():
+            open_to_all = load.via in (Via.CACHE, Via.DEFAULT) or (load.name, load.path) in closure.cache
+            other = named.get((load.name, _class(objects, load.path))) if open_to_all else None
+            if other is not None and host.canonical(load.path) != host.canonical(other[0]):
+                found.append(
+                    f"{closure.path} loads {load.name} from {load.path}, {other[1]} from {other[0]}:"
+                    " the root's ld.so.cache can name only one"
+                )
+    return tuple(dict.fromkeys(found))
+
+
+def _class(objects: Objects, path: str) -> int:
+    found = objects.get(path)
+    return cache.class_flag(found.facts) if found is not None else 0

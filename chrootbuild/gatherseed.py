@@ -1,0 +1,56 @@
+"""``seed``: state that is copied whole, once, as it is."""
+
+from __future__ import annotations
+
+import stat
+
+from chrootbuild.artifact import Artifact, Kind, Reason
+from chrootbuild.draft import Draft, blame, join
+from chrootbuild.gather import not_there
+from chrootbuild.gatherfiles import SPECIAL
+from chrootbuild.host import Unreadable
+from chrootbuild.leftout import LeftOut
+from chrootbuild.spec import Target
+
+__all__ = ["seeds"]
+
+
+def seeds(target: Target, draft: Draft, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
+    """Return for each ``seed`` everything in it, parents first; a secret is state as well."""
+    found = {}
+    for item in target.seed:
+        path = item.value.rstrip("/")
+        try:
+            top = draft.host.canonical(path)
+        except Unreadable as error:
+            raise not_there(path, item.origin, error) from None
+        reason = Reason(f"seed: {item.value}")
+        with blame(item.origin):
+            where = draft.place(path, reason)
+            found[where] = tuple(_seed(draft, left, top, where))
+        draft.note(where, reason)
+    return found
+
+
+def _seed(draft: Draft, left: LeftOut, top: str, where: str) -> list[Artifact]:
+    host = draft.host
+    artifacts, stack = [], [top]
+    while stack:
+        path = stack.pop()
+        place = where + path[len(top) :]
+        info = host.lstat(path)
+        if info is None or left.excluded(path) or left.excluded(place):
+            continue
+        mode, real = stat.S_IMODE(info.st_mode), host.real(path)
+        owner = (info.st_uid, info.st_gid)
+        if stat.S_ISDIR(info.st_mode):
+            artifacts.append(Artifact(place, Kind.DIRECTORY, mode, *owner))
+            stack.extend(join(path, name) for name in reversed(host.listdir(path)))
+        elif stat.S_ISLNK(info.st_mode):
+            link = host.readlink(path)
+            artifacts.append(Artifact(place, Kind.LINK, 0, *owner, source=real, link=link))
+        elif stat.S_ISREG(info.st_mode):
+            artifacts.append(Artifact(place, Kind.FILE, mode, *owner, source=real))
+        else:
+            draft.skip(place, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
+    return artifacts

@@ -1,0 +1,240 @@
+"""The last plan of a target, good as long as nothing changed that a plan depends on.
+
+Content that is only copied may change: the plan stays. A directory may get
+new names: the plan stays if those that it looked for are as they were. Any
+other change makes a new plan. Reasons are not kept: who asks why, plans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chrootbuild.artifact import Artifact, Device, Kind, Origin, Plan
+from chrootbuild.host import Signature, signature
+from chrootbuild.record import RECIPE, write_atomically
+from chrootbuild.spec import Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chrootbuild.elf import Memo
+    from chrootbuild.host import Host
+    from chrootbuild.project import Project
+
+__all__ = ["Cached", "cached_plan", "save_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A plan, what of its target a build needs, and what it depends on."""
+
+    target: Target  # name, file, root, summary, manual, read and absent alone
+    plan: Plan
+    seen: Mapping[str, Signature]
+    owners: Mapping[str, Signature]
+
+
+def _header(target: str) -> list[object]:
+    # Whoever plans, with which chrootbuild, decides what a plan is.
+    return ["plan 1", RECIPE, target, os.geteuid(), os.path.dirname(os.path.abspath(__file__))]
+
+
+def _file(project: Project, target: str) -> str:
+    return f"{project.state}/{target}.plan"
+
+
+# -- writing -------------------------------------------------------------------------------
+
+
+def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Memo) -> None:
+    """Keep a plan; a plan with databases or seeds to plant is made anew each time."""
+    if plan.seeds or any(artifact.recipe is not None for artifact in plan.artifacts.values()):
+        drop_plan(project, target.name)
+        return
+    try:
+        read = {path: signature(os.lstat(path)) for path in target.read}
+    except OSError:
+        return
+    data = {
+        "header": _header(target.name),
+        "target": [target.file, target.root, target.summary, target.manual],
+        "out": project.out,
+        "read": read,
+        "absent": list(target.absent),
+        "seen": host.seen,
+        "owners": host.owners,
+        "listed": {path: _digest("\0".join(names)) for path, names in host.listed.items()},
+        "missing": {path: sorted(names) for path, names in host.missing.items()},
+        "inputs": sorted(host.inputs),
+        "sources": _sources(plan, memo),
+        "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
+        "warnings": plan.warnings,
+    }
+    text = json.dumps(data, separators=(",", ":"))
+    write_atomically(_file(project, target.name), text.encode())
+
+
+def drop_plan(project: Project, target: str) -> None:
+    """Forget a target's plan."""
+    try:
+        os.unlink(_file(project, target))
+    except OSError:
+        return
+
+
+def _sources(plan: Plan, memo: Memo) -> dict[str, list[Any]]:
+    """Return for each copied file its owner, and a digest of what a linker goes by."""
+    found = {}
+    for artifact in plan.artifacts.values():
+        if artifact.kind is Kind.FILE:
+            info = os.lstat(artifact.source)
+            facts = memo.get(artifact.source, info) if artifact.elf else None
+            found[artifact.source] = [info.st_uid, info.st_gid, _digest(repr(facts)) if facts else ""]
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _row(artifact: Artifact) -> list[Any]:
+    device = artifact.device
+    return [
+        artifact.path,
+        artifact.kind,
+        artifact.mode,
+        artifact.uid,
+        artifact.gid,
+        artifact.source,
+        list(artifact.sources),
+        artifact.link,
+        artifact.content.decode("latin-1"),
+        [device.char, device.major, device.minor] if device else None,
+        list(artifact.after),
+        artifact.capabilities,
+        artifact.elf,
+        artifact.implied,
+        artifact.open,
+    ]
+
+
+# -- reading -------------------------------------------------------------------------------
+
+
+def cached_plan(project: Project, name: str) -> Cached | None:
+    """Return a target's last plan where it still holds, else None; reads no target file and no ELF."""
+    try:
+        with open(_file(project, name), encoding="utf-8", errors="surrogatepass") as file:
+            data = json.load(file)
+        if data["header"] != _header(name) or data["out"] != project.out or not _read_unchanged(data):
+            return None
+        seen = _still_seen(data)
+        if seen is None:
+            return None
+        file_name, root, summary, manual = data["target"]
+        artifacts = {row[0]: _artifact(row) for row in data["artifacts"]}
+        owners = {path: _signature(entry) for path, entry in data["owners"].items()}
+        target = Target(
+            name,
+            file_name,
+            Origin(file_name, "root"),
+            root,
+            summary,
+            manual,
+            read=tuple(data["read"]),
+            absent=tuple(data["absent"]),
+        )
+        return Cached(target, Plan(name, root, artifacts, {}, (), tuple(data["warnings"])), seen, owners)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def _signature(entry: list[int]) -> Signature:
+    ino, ctime, size, mode = entry
+    return ino, ctime, size, mode
+
+
+def _artifact(row: list[Any]) -> Artifact:
+    path, kind, mode, uid, gid, source, sources, link, content, device, after, capabilities, elf, implied, is_open = row
+    return Artifact(
+        path,
+        _KINDS[kind],
+        mode,
+        uid,
+        gid,
+        source,
+        tuple(sources),
+        link,
+        content.encode("latin-1"),
+        Device(*device) if device else None,
+        None,
+        tuple(after),
+        capabilities,
+        elf,
+        implied,
+        is_open,
+    )
+
+
+_KINDS = {str(kind): kind for kind in Kind}
+
+
+def _read_unchanged(data: Mapping[str, Any]) -> bool:
+    if any(signature(os.lstat(path)) != tuple(entry) for path, entry in data["read"].items()):
+        return False
+    return not any(os.path.lexists(path) for path in data["absent"])
+
+
+def _still_seen(data: Mapping[str, Any]) -> dict[str, Signature] | None:
+    """Return the signatures as they are now, if every change leaves the plan as it is."""
+    for path, (ino, uid, gid, mode) in data["owners"].items():
+        info = os.lstat(path)
+        if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != (ino, uid, gid, mode):
+            return None
+    inputs = set(data["inputs"])
+    seen = {}
+    look = os.lstat
+    for path, (ino, ctime, size, mode) in data["seen"].items():
+        info = look(path)
+        if info.st_ctime_ns == ctime and info.st_ino == ino and info.st_size == size and info.st_mode == mode:
+            seen[path] = (ino, ctime, size, mode)
+            continue
+        if path in inputs or info.st_mode != mode:
+            return None
+        same = _same_names(data, path) if stat.S_ISDIR(mode) else _same_but_content(data, path, info)
+        if not same:
+            return None
+        seen[path] = signature(info)
+    return seen
+
+
+def _same_names(data: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a directory has the names that the plan saw, and still lacks those that it missed."""
+    listed = data["listed"].get(path)
+    if listed is not None and _digest("\0".join(sorted(os.listdir(path)))) != listed:
+        return False
+    return not any(os.path.lexists(f"{path}/{name}") for name in data["missing"].get(path, ()))
+
+
+def _same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) -> bool:
+    """Tell whether a copied file is of the same owner and asks for the same libraries."""
+    known = data["sources"].get(path)
+    if known is None or not stat.S_ISREG(info.st_mode) or [info.st_uid, info.st_gid] != known[:2]:
+        return False
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        head = os.pread(fd, 4, 0)
+        if not known[2]:
+            return head != b"\x7fELF" and head[:2] != b"#!"
+        if head != b"\x7fELF":
+            return False
+        from chrootbuild.elf.reader import read
+
+        return bool(_digest(repr(read(fd, info.st_size))) == known[2])
+    finally:
+        os.close(fd)

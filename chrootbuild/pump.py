@@ -1,0 +1,66 @@
+"""What a program prints, on its way to a file: the middle is left out where it is too long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+
+__all__ = ["Pump", "new_pump"]
+
+_HEAD = 4 << 20  # bytes that are kept from the beginning
+_TAIL = 64 << 10  # and from the end
+_ROUND = 64  # reads in a row, so that one program does not keep all others waiting
+
+
+@dataclass(slots=True, eq=False)
+class Pump:
+    """A pipe and the file that it is read into."""
+
+    source: int
+    target: int
+    room: int = _HEAD
+    dropped: int = 0
+    tail: bytearray = field(default_factory=bytearray)
+    open: bool = True
+
+    def pass_on(self) -> bool:
+        """Take what is there; tell whether more can come."""
+        for _ in range(_ROUND):
+            try:
+                data = os.read(self.source, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            head, rest = data[: self.room], data[self.room :]
+            self.room -= len(head)
+            with contextlib.suppress(OSError):  # the tmpfs is full: the program goes on
+                os.write(self.target, head)
+            self.tail += rest
+            self.dropped += max(0, len(self.tail) - _TAIL)
+            del self.tail[:-_TAIL]
+        return True
+
+    def flush(self) -> None:
+        """Write the end of an output that was too long."""
+        gap = f"\n[{self.dropped} bytes left out]\n".encode() if self.dropped else b""
+        with contextlib.suppress(OSError):
+            os.write(self.target, gap + bytes(self.tail))
+        self.tail.clear()
+        self.dropped = 0
+
+    def close(self) -> None:
+        """Flush, and close both."""
+        self.flush()
+        self.open = False
+        os.close(self.source)
+        os.close(self.target)
+
+
+def new_pump(path: str) -> tuple[Pump, int]:
+    """Return a pump into a new file, and the end of its pipe that a program writes to."""
+    source, end = os.pipe()
+    os.set_blocking(source, False)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    return Pump(source, target), end

@@ -1,0 +1,69 @@
+"""Why something is installed now that was not there before: from the plan and what changed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chrootbuild.artifact import Kind, Plan
+
+if TYPE_CHECKING:
+    from chrootbuild.fresh import Change
+
+__all__ = ["explained", "leads_to"]
+
+_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+
+
+def explained(
+    plan: Plan, changes: Mapping[str, Change], installed: Mapping[str, object]
+) -> dict[str, Change]:
+    """Return the changes with the reason of each install that is new in a root that was built before.
+
+    "absent in the root" is left for what was installed once and is gone. ``installed``
+    is the record's artifacts, by path.
+    """
+    new = {path for path, change in changes.items() if change.action == "install" and path not in installed}
+    if not installed or not new:
+        return dict(changes)
+    links: dict[str, str] = {}
+    for path, change in changes.items():
+        if change.action in ("install", "replace") and plan.artifacts[path].kind is Kind.LINK:
+            links.setdefault(leads_to(plan, path), path)
+    return {
+        path: replace(change, reason=_reason(plan, path, links)) if path in new else change
+        for path, change in changes.items()
+    }
+
+
+def _reason(plan: Plan, path: str, links: Mapping[str, str]) -> str:
+    if path in links:
+        return f"link {links[path]} points to it now"
+    reasons = plan.reasons.get(path, ())
+    if not reasons:
+        return "absent in the root"
+    return f"{reasons[0].parent} {reasons[0].words}" if reasons[0].parent else reasons[0].words
+
+
+def leads_to(plan: Plan, path: str, *, last: bool = True) -> str:
+    """Return the canonical path that ``path`` is in the root, by the links of the plan alone.
+
+    A link at the path itself is followed (one step) with ``last``.
+    """
+    here, hops = "", 0
+    parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    while parts:
+        part = parts.pop()
+        if part == "..":
+            here = here.rpartition("/")[0]
+            continue
+        child = f"{here}/{part}"
+        artifact = plan.artifacts.get(child)
+        here = child
+        if artifact is not None and artifact.link and hops < _MAX_LINKS and (parts or last):
+            last = last and bool(parts)
+            hops += 1
+            parts.extend(word for word in reversed(artifact.link.split("/")) if word not in ("", "."))
+            here = "" if artifact.link.startswith("/") else child.rpartition("/")[0]
+    return here or "/"

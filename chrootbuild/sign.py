@@ -1,0 +1,63 @@
+"""After a publish: which of the new paths are proven to be what was staged."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from chrootbuild.artifact import Kind
+from chrootbuild.draft import split
+from chrootbuild.fresh import inspect
+from chrootbuild.host import Signature
+from chrootbuild.record import Installed
+from chrootbuild.root import TICK_NS, Root, proof_of, root_signature
+
+__all__ = ["signed"]
+
+_NOTHING: Signature = (0, 0, 0, 0)
+
+
+def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]) -> dict[str, Installed]:
+    """Return the entries with the signatures that the ``moved`` paths have now.
+
+    A rename and a link move the ctime, so that the staged signature does not hold any more.
+    Inode, size, mode and owner prove what only we can write; the rest is read once more. What
+    is not as it was staged is left unproven: the next build looks at it closely.
+    """
+    found, doubtful = dict(artifacts), []
+    for path in sorted(moved, key=lambda path: (split(path)[0], path)):
+        entry = artifacts[path]
+        info = root.lstat(path)
+        proof = _NOTHING
+        if info is not None and _is_staged(root, path, entry, info):
+            if stat.S_ISREG(info.st_mode) and (info.st_uid != os.geteuid() or info.st_mode & 0o022):
+                doubtful.append(path)
+            else:
+                proof = root_signature(info)
+        found[path] = replace(entry, root=proof)
+    if doubtful:
+        time.sleep(2 * TICK_NS / 1e9)  # a write that comes now gets another ctime
+    for path in doubtful:
+        info = root.lstat(path)
+        if info is not None and not inspect(root, path, artifacts[path], info, closely=True):
+            found[path] = replace(artifacts[path], root=proof_of(info))
+    return found
+
+
+def _is_staged(root: Root, path: str, entry: Installed, info: os.stat_result) -> bool:
+    if entry.kind == Kind.DIRECTORY:
+        here = (stat.S_IFMT(info.st_mode), stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
+        return here == (stat.S_IFDIR, entry.mode, entry.uid, entry.gid)
+    now, was = root_signature(info), entry.root
+    if was != _NOTHING and (now[0], now[2], now[3]) != (was[0], was[2], was[3]):
+        return False
+    if was == _NOTHING and stat.S_ISREG(info.st_mode):
+        return not inspect(root, path, entry, info, closely=True)
+    if (info.st_uid, info.st_gid) != (entry.uid, entry.gid):
+        return False
+    if entry.kind == Kind.LINK:
+        return root.readlink(path) == entry.detail
+    return not entry.mtime_ns or info.st_mtime_ns == entry.mtime_ns

@@ -1,0 +1,87 @@
+"""A terminal of its own for a program that is not trusted with the caller's.
+
+What is typed and printed is passed on. The program never holds the caller's terminal, so it
+cannot type into it (TIOCSTI, ioctl_tty(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+
+__all__ = ["has_terminal", "open_terminal", "pass_on"]
+
+_CHUNK = 1 << 14
+
+
+def has_terminal() -> bool:
+    """Tell whether both standard input and output are a terminal."""
+    try:
+        return os.isatty(0) and os.isatty(1)
+    except OSError:
+        return False
+
+
+def open_terminal() -> tuple[int, int]:
+    """Return the two ends of a new terminal, ours and the program's, as large as the caller's."""
+    ours, theirs = os.openpty()
+    _resize(ours)
+    return ours, theirs
+
+
+def pass_on(ours: int) -> None:
+    """Pass on what is typed and printed until the program's end is closed everywhere."""
+    with _raw(), _resized(ours):
+        sources = [0, ours]
+        while True:
+            ready, _, _ = select.select(sources, [], [])
+            if ours in ready:
+                try:
+                    data = os.read(ours, _CHUNK)
+                except OSError:  # EIO: the last one has closed it
+                    return
+                if not data:
+                    return
+                _write(1, data)
+            if 0 in ready:
+                data = os.read(0, _CHUNK)
+                if data:
+                    _write(ours, data)
+                else:
+                    sources.remove(0)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+@contextlib.contextmanager
+def _raw() -> Iterator[None]:
+    """Let every key through to the program, Ctrl-C too; restore the terminal afterwards."""
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+
+
+@contextlib.contextmanager
+def _resized(ours: int) -> Iterator[None]:
+    before = signal.signal(signal.SIGWINCH, lambda *_: _resize(ours))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+def _resize(ours: int) -> None:
+    with contextlib.suppress(termios.error):
+        termios.tcsetwinsize(ours, termios.tcgetwinsize(sys.__stdin__ or 0))

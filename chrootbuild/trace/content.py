@@ -1,0 +1,82 @@
+"""What a file of the sysroot is: a program, a library, a secret; by its mode and its first bytes."""
+
+from __future__ import annotations
+
+import re
+
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.trace.access import Deed
+from chrootbuild.trace.draft import OPENED
+from chrootbuild.trace.rules import is_library_name, is_secret_name
+from chrootbuild.trace.uses import Use
+
+__all__ = ["holds_state", "is_library", "is_program", "is_script", "mode_of", "secret"]
+
+_ELF = b"\x7fELF"
+_KEY = b"PRIVATE KEY-----"  # PEM: RFC 7468; also of OpenSSH
+_LOOK = 1 << 16  # bytes in which a key shows itself
+_PID = re.compile(rb"\s*\d*\s*")
+
+
+def mode_of(host: Host, path: str) -> int:
+    """Return st_mode of what a path leads to, of a dangling link itself; 0 for nothing."""
+    info = host.stat(path) or host.lstat(path)
+    return info.st_mode if info is not None else 0
+
+
+def is_program(host: Host, use: Use) -> bool:
+    """Tell whether a path was executed, or is a program that was only looked for."""
+    if Deed.EXEC in use.deeds:
+        return True
+    if not mode_of(host, use.canonical) & 0o111 or is_library_name(use.canonical):
+        return False
+    head = _head(host, use.canonical, 4)
+    if Deed.ACCESS_EXEC in use.deeds:
+        return head.startswith((_ELF, b"#!"))
+    return not use.deeds.keys() & OPENED and head == _ELF
+
+
+def is_library(host: Host, use: Use) -> bool:
+    """Tell whether a path is a shared object: named so or mapped, and ELF."""
+    named = is_library_name(use.canonical) or is_library_name(use.path) or Deed.MAP in use.deeds
+    return named and _head(host, use.canonical, 4) == _ELF
+
+
+def is_script(host: Host, path: str) -> bool:
+    """Tell whether a file can be executed by its first line."""
+    return bool(mode_of(host, path) & 0o111) and _head(host, path, 2) == b"#!"
+
+
+def holds_state(host: Host, path: str) -> bool:
+    """Tell whether a file holds more than a pid: a lock or pid file is made anew."""
+    return _PID.fullmatch(_head(host, path, 64)) is None
+
+
+def secret(host: Host, use: Use) -> str:
+    """Return why a file is not copied unless the target names it, or ""."""
+    name = "name it under files if it has to be there"
+    if is_secret_name(use.canonical) or is_secret_name(use.path):
+        return f"a key or hashes, by its name; {name}"
+    if not _is_public(host, use.canonical):
+        return f"others may not read it; {name}"
+    if _KEY in _head(host, use.canonical, _LOOK):
+        return f"a private key; {name}"
+    return ""
+
+
+def _is_public(host: Host, path: str) -> bool:
+    """Tell whether everybody may read a file: it, and every directory above it."""
+    needed = 0o004
+    while path:
+        if not mode_of(host, path) & needed:
+            return False
+        path, needed = path.rpartition("/")[0], 0o001
+    return True
+
+
+def _head(host: Host, path: str, size: int) -> bytes:
+    try:
+        with host.open(path) as file:
+            return file.read(size)
+    except (Unreadable, OSError):
+        return b""

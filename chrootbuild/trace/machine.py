@@ -1,0 +1,81 @@
+"""The running system in a trace: devices, /proc, the standard streams, the time zone, syslog."""
+
+from __future__ import annotations
+
+import stat
+
+from chrootbuild.trace.access import Deed
+from chrootbuild.trace.content import mode_of
+from chrootbuild.trace.draft import INPUT, Draft, best
+from chrootbuild.trace.rules import proc_data
+from chrootbuild.trace.uses import By, Use
+
+__all__ = ["machine"]
+
+_NODES = frozenset({"null", "zero", "full", "random", "urandom"})  # they lead nowhere
+_TERMINALS = ("pts/", "tty", "ptmx", "console", "vcs")
+_STREAMS = {"/dev/stdin": "0", "/dev/stdout": "1", "/dev/stderr": "2"}
+_SYSLOG = ("/dev/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log")  # syslog(3)
+_AGAIN = 2  # reads of one file of /proc that still are tuning at the start
+
+
+def machine(draft: Draft) -> None:
+    """Add what of the running system has to be in the root, and refuse the rest."""
+    for path, use in sorted(draft.found.uses.items()):
+        if path in _STREAMS:
+            _stream(draft, use)
+        elif use.canonical.startswith("/dev/") and not stat.S_ISDIR(mode_of(draft.host, use.canonical)):
+            _device(draft, use)
+        elif path == "/etc/localtime" and path not in draft.have:
+            draft.enter("timezone", "host", "reads /etc/localtime", min(use.deeds.values()))
+    for path in _SYSLOG:
+        if path in draft.found.sockets:
+            why = "the host's syslog: [syslog] socket = true gives the root one"
+            draft.refuse(path, why, draft.found.sockets[path])
+    if "/proc" not in draft.known.artifacts:
+        _proc(draft)
+
+
+def _device(draft: Draft, use: Use) -> None:
+    name = use.canonical.removeprefix("/dev/")
+    mode = mode_of(draft.host, use.canonical)
+    by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
+    if draft.has(use) or name.startswith("shm/") or stat.S_ISSOCK(mode):
+        return
+    if name in _NODES and stat.S_ISCHR(mode):
+        draft.enter("devices", name, "opens it", by)
+    elif name.startswith(_TERMINALS):
+        draft.refuse(use.path, "a terminal", by)
+    else:
+        draft.refuse(use.path, "a device of the machine: name it under devices if the service drives it", by)
+
+
+def _stream(draft: Draft, use: Use) -> None:
+    """Add the link that leads into /proc, and the mount it needs."""
+    by = min(use.deeds.values())
+    if use.path in draft.have:
+        return
+    draft.enter("links", use.path, "opens it", by, text=f"/proc/self/fd/{_STREAMS[use.path]}")
+    if "/proc" not in draft.known.artifacts:
+        draft.enter("mounts", "/proc", f"opens {use.path}, which leads there", by)
+
+
+def _proc(draft: Draft) -> None:
+    """Add /proc for a program that reads what the machine does: two such files, or one again and again.
+
+    One such file, read once or twice, is tuning at the start, as is all else in
+    /proc: it is done without, as nearly every service shows.
+    """
+    opens = draft.found.opens
+    for program in sorted({program for program, _ in opens}):
+        data = {path: count for (who, path), count in opens.items() if who == program and proc_data(path)}
+        # A process's own directory is there by its number too: one number tells nothing.
+        if len({path.split("/")[2] for path in data if path[6:7].isdigit()}) < 2:
+            data = {path: count for path, count in data.items() if not path[6:7].isdigit()}
+        if len(data) > 1 or any(count > _AGAIN for count in data.values()):
+            draft.enter("mounts", "/proc", f"reads {min(data)}", By(program, "open"))
+            return
+    for program, path in sorted(opens):
+        why = f"{path} and the like are done without; mounts = ['/proc'] if not"
+        draft.refuse("/proc", why, By(program, "open"))
+        return

@@ -1,0 +1,128 @@
+"""What a run used only because it was lying there: tried last, when a check fails without it.
+
+Two kinds. Directories that a program lists and looks through from end to end
+without opening a file. And fragments of configuration that were found by
+listing, never asked for by name, and do nothing but load a module: an empty
+directory is no error, and a module that the service needs is named by its own
+configuration. A fragment with any other line stays: it may forbid something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.trace.access import Deed
+from chrootbuild.trace.draft import Draft
+from chrootbuild.trace.rules import never
+from chrootbuild.trace.uses import Use
+
+__all__ = ["Optional", "optional"]
+
+_SWEPT = 16  # files; a smaller directory may be used as a whole
+_LIMIT = 4096  # bytes of a fragment
+_TEXT_LIMIT = 256 << 10
+_MODULE = re.compile(rb"([A-Za-z0-9_.+-]+\.so)\b")
+_LOADS = re.compile(rb"[A-Za-z_]+[ \t=]+(?:[A-Za-z0-9_]+[ \t]+)?[\"']?(?:/?[A-Za-z0-9_.+-]+)*\.so[\"']?")
+_COMMENT = (b"#", b";", b"//")
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """``swept`` maps a directory to the topmost one of the sweep; the others are paths as asked for."""
+
+    swept: dict[str, str]
+    fragments: frozenset[str]
+    modules: frozenset[str]
+
+
+def optional(draft: Draft, uses: list[Use]) -> Optional:
+    """Return what of ``uses`` may be left out at first."""
+    through = _looked_through(draft)
+    sizes = {directory: size for directory, size in through.items() if size >= _SWEPT}
+    swept: dict[str, str] = {}
+    for directory in sorted(through):
+        top = swept.get(directory.rpartition("/")[0], directory if directory in sizes else "")
+        if top:
+            swept[directory] = top
+    loads: dict[str, frozenset[str]] = {}
+    for use in uses:
+        if Deed.READ in use.deeds and use.path.rpartition("/")[0] in through:
+            modules = _fragment(draft.host, use.canonical)
+            if modules:
+                loads[use.path] = modules
+    named = set(_named(draft, loads)) if loads else set()
+    extra = {module for modules in loads.values() for module in modules} - named
+    return Optional(
+        swept,
+        frozenset(path for path, modules in loads.items() if modules <= extra),
+        frozenset(use.path for use in uses if use.path.rpartition("/")[2] in extra),
+    )
+
+
+def _looked_through(draft: Draft) -> dict[str, int]:
+    """Return the directories that one program listed and then looked at nearly all files of."""
+    found: dict[str, int] = {}
+    for program, listed in draft.found.listed.items():
+        looks = draft.found.looks[program]
+        for directory in listed:
+            if not draft.host.isdir(directory) or never(directory, directory=True):
+                continue
+            try:
+                names = draft.host.listdir(directory)
+            except Unreadable:
+                continue
+            seen = sum(f"{directory}/{name}" in looks for name in names)
+            if names and seen * 10 >= len(names) * 9:
+                found[directory] = len(names)
+    return found
+
+
+def _fragment(host: Host, path: str) -> frozenset[str]:
+    """Return the modules that a text loads, () where it does anything else."""
+    info = host.stat(path)
+    if info is None or info.st_size > _LIMIT:
+        return frozenset()
+    modules: set[str] = set()
+    for line in _lines(_read(host, path, _LIMIT)):
+        if not _LOADS.fullmatch(line):
+            return frozenset()
+        modules.update(name.decode() for name in _MODULE.findall(line))
+    return frozenset(modules)
+
+
+def _named(draft: Draft, loads: dict[str, frozenset[str]]) -> Iterator[str]:
+    """Yield the modules that another text which was read names."""
+    for path, use in draft.found.uses.items():
+        if (
+            path in loads
+            or Deed.READ not in use.deeds
+            or use.canonical.startswith(("/usr/", "/proc/", "/dev/"))
+        ):
+            continue
+        info = draft.host.stat(use.canonical)
+        if info is not None and info.st_size <= _TEXT_LIMIT:
+            yield from _modules(_read(draft.host, use.canonical, _TEXT_LIMIT))
+    for artifact in draft.known.artifacts.values():
+        yield from _modules(artifact.content)
+
+
+def _modules(text: bytes) -> Iterator[str]:
+    for line in _lines(text):
+        yield from (name.decode() for name in _MODULE.findall(line))
+
+
+def _lines(text: bytes) -> Iterator[bytes]:
+    for line in text.split(b"\n"):
+        line = line.strip()
+        if line and not line.startswith(_COMMENT):
+            yield line
+
+
+def _read(host: Host, path: str, limit: int) -> bytes:
+    try:
+        return host.read(path, limit) if host.isfile(path) else b""
+    except Unreadable:
+        return b""
