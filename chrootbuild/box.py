@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from chrootbuild import syscalls
-from chrootbuild.boxinit import Confinement
 from chrootbuild.errors import Failure
 from chrootbuild.inside import MARK
+from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import Rights, reason
 from chrootbuild.privileges import ROOT, User
 

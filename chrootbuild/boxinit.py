@@ -11,42 +11,28 @@ has ended {"exit": [pid, status]} (status as subprocess has it).
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from chrootbuild import netns, syscalls
-from chrootbuild.artifact import Device
+from chrootbuild import netns
 from chrootbuild.errors import Failure
 from chrootbuild.inside import Entry, read_report, start, start_failure, traced_argv
+from chrootbuild.keeper import Confinement, start_keeper
 from chrootbuild.namespaces import Rights
 from chrootbuild.overlay import doing
 from chrootbuild.privileges import User, reset_signals
 from chrootbuild.pump import Pump, new_pump
-from chrootbuild.views import SYSTEM_MOUNTS, View, host_view, inside_view, is_node, overlay_of
+from chrootbuild.views import View, host_view
 
-__all__ = ["Confinement", "run"]
+__all__ = ["run"]
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
-
-
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """What a box is made of."""
-
-    lower: str  # the real path of the root, or of a sysroot; never written to
-    mounts: tuple[str, ...] = ()  # paths in the root
-    devices: Mapping[str, Device] = field(
-        default_factory=dict
-    )  # by path in the root; shown as the host's nodes
-    system: bool = False  # lower is a whole system: with its file systems, /dev, /proc and /sys
 
 
 @dataclass(slots=True)
@@ -64,7 +50,7 @@ class _State:
 
 def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoReturn:
     """Be the first process of a new pid, mount, network and IPC namespace; never returns."""
-    reset_signals()
+    reset_signals()  # a first process gets no signal that it has no handler for
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -94,7 +80,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
     with doing("set up the network of the box"):
         netns.loopback_up()
         netns.answer_everywhere()
-    keeper = _start_keeper(confinement, view)
+    keeper = start_keeper(confinement, view)
     state = _State(
         rights,
         view,
@@ -118,59 +104,6 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
     for fd in fds:
         os.close(fd)
     return state
-
-
-def _start_keeper(confinement: Confinement, view: View) -> int:
-    """Make the inside view and its pid namespace, held by a process that does nothing else."""
-    told, tell = os.pipe()
-    if os.fork() == 0:
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-            keeper = os.fork()
-            if keeper == 0:
-                _keep(confinement, view, tell)
-            os.write(tell, f"{keeper}\n".encode())
-        finally:
-            os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as file:
-        text = file.read().decode(errors="surrogateescape")
-    lines = sorted(text.splitlines(), key=str.isdigit)
-    if len(lines) != 2:
-        raise Failure("cannot make the pid namespace of the root")
-    answer, keeper_pid = lines
-    if answer != "{}":
-        message, hint = json.loads(answer)
-        raise Failure(message, hint=hint)
-    return int(keeper_pid)
-
-
-def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
-    try:
-        mounts, devices = _wanted(confinement, view)
-        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
-        answer = "{}"
-    except Failure as failure:
-        answer = json.dumps([failure.message, failure.hint])
-    except OSError as error:
-        answer = json.dumps([f"cannot make the view of the root: {error}", ""])
-    signal.set_wakeup_fd(-1)
-    reset_signals()  # what has no handler cannot be sent to a first process
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes care of the orphans
-    os.write(tell, f"{answer}\n".encode())
-    os.closerange(0, 1 << 20)
-    while answer == "{}":
-        signal.pause()
-    os._exit(1)
-
-
-def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
-    """Return the mounts of the inside view, and the devices that the root itself cannot show."""
-    mounts = (*(SYSTEM_MOUNTS if confinement.system else ()), *confinement.mounts)
-    devices = dict(confinement.devices)
-    if view.privileged:  # else nothing on a mount of this user namespace is a device
-        devices = {path: one for path, one in devices.items() if not is_node(view.root, path, one)}
-    return tuple(dict.fromkeys(mounts)), devices
 
 
 # -- orders --------------------------------------------------------------------------------

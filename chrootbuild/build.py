@@ -58,17 +58,28 @@ class Job:
         return tuple(path for path in self.prepared.plan.seeds if path not in known)
 
 
-def begin(project: Project, target: Target, *, wait: float = 0.0) -> Job:
+def begin(
+    project: Project,
+    target: Target,
+    *,
+    wait: float = 0.0,
+    held: contextlib.ExitStack | None = None,
+    keep: bool = True,
+) -> Job:
     """Lock a target, complete what was broken off, plan and compare; the staging is left empty.
 
-    Raises TryAgain where somebody else is at work, TargetError and Failure.
+    ``held`` is a lock that the caller has already. Without ``keep`` this plan
+    is not what later builds shall go by. Raises TryAgain where somebody else
+    is at work, TargetError and Failure.
     """
     with contextlib.ExitStack() as stack:
         refuse_untrusted([project.state], what="the state folder")
-        stack.enter_context(locked(project, target.name, wait))
+        if held is None:
+            stack.enter_context(locked(project, target.name, wait))
         with open_root(target.root) as root:
             recover(project, target.name, root)
-            return _begun(Job(project, prepare(project, target, root), stack.pop_all()), root)
+            prepared = prepare(project, target, root, keep=keep)
+            return _begun(Job(project, prepared, held or stack.pop_all()), root, keep=keep)
 
 
 def begin_cached(project: Project, name: str) -> Job | None:
@@ -84,10 +95,11 @@ def begin_cached(project: Project, name: str) -> Job | None:
             return _begun(Job(project, prepare_cached(project, cached, root), stack.pop_all()), root)
 
 
-def _begun(job: Job, root: Root) -> Job:
+def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
     try:
+        _forget_stage(job.prepared.target.root)
         clear_stage(root)
-        if job.stale or job.unplanted:
+        if job.stale or job.unplanted or not keep:
             drop_stamp(job.project, job.name)
             os.close(open_stage(root).fd)
         else:
@@ -101,7 +113,9 @@ def _begun(job: Job, root: Root) -> Job:
 def _settle(project: Project, prepared: Prepared, root: Root) -> None:
     """Nothing is stale: write down what was seen, so that the next time is fast."""
     target, record = prepared.target, prepared.record
-    known = {path: entry for path, entry in prepared.comparison.known.items() if path in prepared.plan.artifacts}
+    known = {
+        path: entry for path, entry in prepared.comparison.known.items() if path in prepared.plan.artifacts
+    }
     seeds = () if record is None else record.seeds
     settled = Record(target.root, known, seeds, inode=os.fstat(root.fd).st_ino)
     if settled != record:
@@ -139,8 +153,8 @@ def _forget_stage(root_path: str) -> None:
             os.close(stage.fd)
 
 
-def finish(job: Job, paths: Iterable[str] | None = None) -> Published:
-    """Publish what was staged, of ``paths`` alone where they are given; prints what was done.
+def finish(job: Job, paths: Iterable[str] | None = None, *, quiet: bool = False) -> Published:
+    """Publish what was staged, of ``paths`` alone where they are given; prints what was done, unless ``quiet``.
 
     Raises Failure.
     """
@@ -160,15 +174,20 @@ def finish(job: Job, paths: Iterable[str] | None = None) -> Published:
         published = publish(project, target.name, root, stage, comparison, staged, (seeds, new))
     if paths is None:
         stamp(project, replace(prepared, record=published.record), published.record)
-    sys.stdout.write(changes_text(target.name, target.root, comparison.stale, published, prepared.record is None))
-    sys.stdout.flush()
+    if not quiet:
+        sys.stdout.write(
+            changes_text(target.name, target.root, comparison.stale, published, prepared.record is None)
+        )
+        sys.stdout.flush()
     return published
 
 
 def _only(comparison: Comparison, paths: set[str]) -> Comparison:
     """Return the comparison without what is stale and not among ``paths``; its record stays as it is."""
     changes = {
-        path: change for path, change in comparison.changes.items() if path in paths or change.action == "keep"
+        path: change
+        for path, change in comparison.changes.items()
+        if path in paths or change.action == "keep"
     }
     return replace(comparison, changes=changes, children=by_directory(changes))
 
@@ -269,4 +288,3 @@ def _above(path: str) -> dict[str, Signature]:
 
 def _made(prepared: Prepared) -> set[str]:
     return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}
-

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -38,7 +38,8 @@ class Trial:
     findings: tuple[Finding, ...]
     traces: tuple[
         tuple[str, BinaryIO], ...
-    ] = ()  # "run 1", "service": its strace text, in a file without a name
+    ] = ()  # "run-1", "service": its strace text, in a file without a name
+    failed: tuple[str, ...] = ()  # of these names, those with an error
     changed: tuple[str, ...] = ()  # paths of the root that were made or written to
 
 
@@ -92,40 +93,39 @@ def trial(
     service = checks.service
     user = users(service.user) if service else ROOT
     ready = parse_ready(service.ready) if service else None
-    names: list[str] = []
+    parts: dict[str, Sequence[Finding]] = {}
     with confine(confinement) as box:
         env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
-        findings = _prepare(box, checks, env, names)
-        if not findings:
+        for number, text in enumerate(checks.prepare, 1):
+            parts[f"prepare-{number}"] = _prepare(box, text, f"prepare-{number}", env)
+            if parts[f"prepare-{number}"]:
+                break
+        if not any(parts.values()):
             for number, command in enumerate(checks.run, 1):
-                names.append(f"run-{number}")
-                findings += _run(box, command, names[-1], strace=strace)
+                parts[f"run-{number}"] = _run(box, command, f"run-{number}", strace=strace)
             if service:
-                names += [
-                    "service",
-                    "ready",
-                    *(f"probe-{number + 1}" for number in range(len(service.probe))),
-                ]
-                findings += serve(
-                    box, service, user, env, strace=strace, privileges=privileges and user != ROOT
-                )
+                privileges = privileges and user != ROOT
+                parts["service"] = serve(box, service, user, env, strace=strace, privileges=privileges)
         box.end()
-        findings += _unproven(box, user)
         if logs:
-            _keep(box, names, logs)
-        traced = [name for name in names if name == "service" or name.startswith("run-")] if strace else []
-        traces = tuple((name, box.trace(name)) for name in traced)
-        return Trial(tuple(findings), traces, box.changed())
+            probes = [f"probe-{number + 1}" for number in range(len(service.probe) if service else 0)]
+            _keep(box, (*parts, "ready", *probes), logs)
+        return Trial(
+            (*(finding for found in parts.values() for finding in found), *_unproven(box, user)),
+            tuple((name, box.trace(name)) for name in parts if strace and not name.startswith("prepare-")),
+            tuple(name for name, found in parts.items() if failed(found)),
+            box.changed(),
+        )
 
 
-def _prepare(box: Box, checks: Check, env: Mapping[str, str], names: list[str]) -> list[Finding]:
-    for number, command in enumerate(checks.prepare, 1):
-        names.append(f"prepare-{number}")
-        why = run_outside(box, command, names[-1], _COMMAND_SECONDS, env)
-        if why:
-            output = last_lines(box.output(names[-1]), "it printed")
-            return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
-    return []
+def _prepare(
+    box: Box, command: str | tuple[str, ...], name: str, env: Mapping[str, str]
+) -> Sequence[Finding]:
+    why = run_outside(box, command, name, _COMMAND_SECONDS, env)
+    if not why:
+        return ()
+    output = last_lines(box.output(name), "it printed")
+    return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
 
 
 def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
@@ -179,9 +179,10 @@ def _unproven(box: Box, user: User) -> list[Finding]:
 def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterable[Finding]:
     """Turn the traces of a run that failed into findings, each path once."""
     said: set[str] = set()
-    for _, file in trial_.traces:
+    for name, file in trial_.traces:
         with file:
-            for line in explain(f"/proc/self/fd/{file.fileno()}"):
+            lines = explain(f"/proc/self/fd/{file.fileno()}") if name in trial_.failed else ()
+            for line in lines:
                 if line not in said:
                     said.add(line)
                     path = line.split()[0] if line.startswith("/") else ""

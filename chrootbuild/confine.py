@@ -19,8 +19,9 @@ from typing import Any
 
 from chrootbuild import syscalls
 from chrootbuild.box import PATH, Box, Process
-from chrootbuild.boxinit import Confinement, run
+from chrootbuild.boxinit import run
 from chrootbuild.errors import Failure
+from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import canonical, reason, start_helper, wait_for
 
 __all__ = ["PATH", "Box", "Confinement", "Process", "confine"]

@@ -35,12 +35,13 @@ def as_text(target: str, findings: Iterable[Finding]) -> str:
     """Return the text for people, errors first, without a newline at its end."""
     order = get_args(Severity)
     ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
-    width = max((len(printable(finding.path)) for finding in ranked), default=0)
+    paths = [printable(finding.path).replace("\n", "\\n") for finding in ranked]
+    width = max(map(len, paths), default=0)
     lines = [target]
-    for finding in ranked:
+    for finding, path in zip(ranked, paths, strict=True):
         first, *more = printable(finding.message).split("\n")
-        path = f"{printable(finding.path):<{width}}  " if width else ""
-        lines.append(f"  {finding.severity:<7}  {path}{first}  [{finding.rule}]")
+        column = f"{path:<{width}}  " if width else ""
+        lines.append(f"  {finding.severity:<7}  {column}{first}  [{finding.rule}]")
         lines += [f"           {line}" for line in more]
     return "\n".join(lines)
 

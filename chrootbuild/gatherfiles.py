@@ -201,7 +201,7 @@ class Files:
             return
         item = link.item if link.exact else FileItem(path, link.item.origin)
         rank = DESCRIBED if link.exact else FOUND
-        via = Reason(f"{link.where} links to it", link.where)
+        via = Reason("links to it", link.where)
         if not host.isdir(path):
             # The target's own links may lead elsewhere than the sysroot's.
             place = draft.place(path, link.reason)

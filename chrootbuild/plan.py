@@ -16,7 +16,7 @@ from chrootbuild.leftout import LeftOut
 from chrootbuild.loaderfiles import cache_files, hints_file
 from chrootbuild.spec import Target
 
-__all__ = ["plan", "system_of"]
+__all__ = ["account_sources", "plan", "system_of"]
 
 
 def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
@@ -28,7 +28,7 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     draft = Draft(host, target.origin.file)
     try:
         system = system_of(target, host)
-        sources = _account_sources(target, host)
+        sources = account_sources(target, host)
         names = accounts.Names(sources, target.accounts)
         gatherer = Gatherer(target, draft, Resolver(host, memo, system), names)
         left = LeftOut(target.exclude, draft)
@@ -75,7 +75,7 @@ def system_of(target: Target, host: Host) -> str:
 # -- accounts ------------------------------------------------------------------------------
 
 
-def _account_sources(target: Target, host: Host) -> accounts.Sources:
+def account_sources(target: Target, host: Host) -> accounts.Sources:
     """Read the sysroot's account files; those with hashes only where they are wanted."""
     spec = target.accounts
     freebsd = spec is not None and spec.format == "freebsd"

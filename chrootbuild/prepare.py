@@ -49,13 +49,13 @@ def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[
     return made, host
 
 
-def prepare(project: Project, target: Target, root: Root | None = None) -> Prepared:
+def prepare(project: Project, target: Target, root: Root | None = None, *, keep: bool = False) -> Prepared:
     """Plan a target and compare it with its record and its root; changes neither.
 
-    Raises TargetError and Failure. The root is opened for the look, unless it
-    is given: that is a build, and the plan is kept for the next one.
+    The root is opened for the look, unless it is given. With ``keep`` the plan
+    is kept for the next build. Raises TargetError and Failure.
     """
-    made, host = make_plan(project, target, keep=root is not None)
+    made, host = make_plan(project, target, keep=keep)
     return _compared(project, target, made, host.seen, host.owners, root)
 
 

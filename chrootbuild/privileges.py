@@ -113,7 +113,8 @@ def _range(path: str, uid: int) -> tuple[str, str] | None:
             lines = [line.strip().split(":") for line in file]
     except (OSError, UnicodeDecodeError):
         return None
-    return next(((first, count) for name, first, count in lines if name in names), None)
+    ours = (line for line in lines if line[0] in names and len(line) == 3)
+    return next(((first, count) for _, first, count in ours), None)
 
 
 def _write(path: str, text: str) -> None:

@@ -14,7 +14,7 @@ from chrootbuild.errors import Failure
 
 __all__ = ["Ready", "State", "look", "parse_ready", "state_of"]
 
-_SOCKET = re.compile(r"(tcp|udp):(?:\[([0-9A-Fa-f:.%]*)\]|([^:\[\]]*)):(\d+)")
+_SOCKET = re.compile(r"(tcp|udp):(?:\[([0-9A-Fa-f:.%]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 - what the kernel's tables say, nothing is bound here
 
 # What is at a path before the start and after: device, inode, change time; None: nothing.

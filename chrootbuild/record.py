@@ -222,6 +222,9 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
     try:
         os.makedirs(project.state, mode=0o755, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is not a regular file")
     except OSError as error:
         raise Failure(
             f"cannot lock {path}: {error.strerror}", hint="see who owns the state folder"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from chrootbuild.report import printable
 
-__all__ = ["processes_in", "running_on"]
+__all__ = ["processes_in", "running_on", "running_outdated"]
 
 
 def processes_in(root: str) -> list[tuple[int, str]]:
@@ -51,3 +51,37 @@ def _maps(pid: int) -> set[str]:
             return {fields[4] for line in file if len(fields := line.split(maxsplit=5)) > 4}
     except OSError:
         return set()
+
+
+# Mapped files without a name, and those that a program makes and removes for itself.
+_NO_FILES = ("/memfd:", "/dev/", "/SYSV", "/[")
+
+
+def running_outdated(root: str, paths: Iterable[str]) -> list[tuple[int, str]]:
+    """Return the processes of a root that have a file mapped that was replaced or removed.
+
+    ``paths`` are those in the root that were; any program or library that is gone counts as well.
+    A process in a mount namespace of its own shows paths in the root: proc_pid_maps(5).
+    """
+    place, known = os.path.realpath(root), set(paths)
+    return [
+        (pid, name)
+        for pid, name in processes_in(root)
+        if any(_is_outdated(place, known, path, rights) for path, rights in _deleted(pid))
+    ]
+
+
+def _is_outdated(root: str, known: set[str], path: str, rights: str) -> bool:
+    if path.startswith(_NO_FILES):
+        return False
+    return "x" in rights or ".chrootbuild/" in path or path.removeprefix(root) in known
+
+
+def _deleted(pid: int) -> list[tuple[str, str]]:
+    """Return (path, permissions) of what a process has mapped and what has no name any more."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").split(maxsplit=5) for line in file if line.endswith(" (deleted)\n")]
+    except OSError:
+        return []
+    return [(fields[5].removesuffix(" (deleted)"), fields[1]) for fields in lines if len(fields) > 5]

@@ -74,9 +74,10 @@ def _open_parent(path: str) -> int:
 
 
 @contextlib.contextmanager
-def _holder(root: Root) -> Iterator[tuple[int, str, str]]:
+def _holder(root: Root, suffix: str) -> Iterator[tuple[int, str, str]]:
     """Give the directory that holds a root's staging, its name there, and its path."""
-    path, inside = stage_place(root)
+    place, inside = stage_place(root)
+    path = place + suffix
     parent, name = split(path)
     if inside:
         yield root.fd, name, path
@@ -94,9 +95,12 @@ def _not_ours(path: str, why: str) -> Failure:
     )
 
 
-def open_stage(root: Root) -> Stage:
-    """Open a root's staging directory, made where it is missing; raises Failure where it is not ours."""
-    with _holder(root) as (parent, name, path):
+def open_stage(root: Root, suffix: str = "") -> Stage:
+    """Open a root's staging directory, made where it is missing; raises Failure where it is not ours.
+
+    With a ``suffix`` another directory beside it, of the same kind.
+    """
+    with _holder(root, suffix) as (parent, name, path):
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
@@ -116,9 +120,9 @@ def open_stage(root: Root) -> Stage:
     return Stage(path, fd)
 
 
-def clear_stage(root: Root) -> None:
+def clear_stage(root: Root, suffix: str = "") -> None:
     """Remove a root's staging directory and all that is in it; raises Failure where it is not ours."""
-    with _holder(root) as (parent, name, path):
+    with _holder(root, suffix) as (parent, name, path):
         try:
             info = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
@@ -127,7 +131,9 @@ def clear_stage(root: Root) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise Failure(f"cannot remove {path}: {error.strerror}") from None
+            mounted = error.errno in (errno.EXDEV, errno.EBUSY)
+            why = "something is mounted in it" if mounted else error.strerror
+            raise Failure(f"cannot remove {path}: {why}", hint="look at it, and remove it by hand") from None
 
 
 # -- one artifact --------------------------------------------------------------------------

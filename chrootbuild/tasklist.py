@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from doit.exceptions import InvalidCommand, TaskFailed
 from doit.task import Task
 
-from chrootbuild.artifact import Artifact
+from chrootbuild.artifact import Artifact, Plan
 from chrootbuild.build import Job, begin, begin_cached, finish, stage_one, together
 from chrootbuild.clean import clean
 from chrootbuild.errors import Failure, TryAgain
@@ -118,7 +119,7 @@ class CleanAction:
         return None
 
     def __repr__(self) -> str:
-        return f"<clean {self.target.name}{self.path}>"
+        return f"<clean {self.target.name}{self.path and ':' + self.path}>"
 
 
 # -- the tasks -----------------------------------------------------------------------------
@@ -138,8 +139,10 @@ def tasks(
         if invocation.command == "run" and invocation.names and name not in map(_target, invocation.names):
             continue
         yield _failing(name, failure)
-    named = [_target(word) for word in invocation.names if ":" in word and "*" not in word]
-    select(targets, [name for name in named if name not in targets.failures])
+    # What has a slash before any colon is a file of a root, which doit knows to be some task's target.
+    named = [_target(word) for word in invocation.names if "*" not in word]
+    if invocation.command in ("run", "list", "info", "clean"):
+        select(targets, [name for name in named if "/" not in name and name not in targets.failures])
     for target in targets.targets.values():
         if invocation.command == "run":
             if invocation.names and not invocation.wants(target.name, target.root):
@@ -249,12 +252,8 @@ def _build_paths(job: Job, paths: set[str]) -> Iterator[Task]:
     """Yield the tasks for single paths, and one that publishes them with what has to go along."""
     target, plan, stale = job.prepared.target, job.prepared.plan, job.stale
     waiting: set[str] = set()
+    paths = _matching(target, plan, paths)
     for path in sorted(paths):
-        if path not in plan.artifacts:
-            raise InvalidCommand(
-                f'cannot find a task named "{task_name(target.name, path)}": {path} is not in the plan\n'
-                f"hint: chrootbuild plan {target.name} lists what is"
-            )
         waiting |= together(plan, stale, path)
     yield from (_stage(target, change, hidden=True) for path, change in stale.items() if path in waiting)
     publisher = f"_publish:{target.name}"
@@ -266,6 +265,23 @@ def _build_paths(job: Job, paths: set[str]) -> Iterator[Task]:
     )
     for path in sorted(paths):
         yield Task(task_name(target.name, path), None, task_dep=[publisher])
+
+
+def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
+    """Return the paths of a plan that were named; a * matches as doit's own does. Raises InvalidCommand."""
+    found = set()
+    for path in paths:
+        if path in plan.artifacts:
+            found.add(path)
+            continue
+        matches = [name for name in plan.artifacts if "*" in path and fnmatchcase(name, path)]
+        if not matches:
+            raise InvalidCommand(
+                f'cannot find a task named "{task_name(target.name, path)}": {path} is not in the plan\n'
+                f"hint: chrootbuild plan {target.name} lists what is"
+            )
+        found.update(matches)
+    return found
 
 
 _KEPT: list[Job] = []
@@ -297,6 +313,8 @@ def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[
     except Failure as failure:
         yield _failing(target.name, failure)
         return
+    if invocation.command in ("info", "clean"):
+        _matching(target, prepared.plan, invocation.paths(target.name) or set())
     stale = len(prepared.comparison.stale)
     whole = not invocation.names or target.name in invocation.names
     names = []

@@ -8,6 +8,7 @@ stale, nothing else of the package is imported.
 
 from __future__ import annotations
 
+import getopt
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from doit.cmd_base import DodoTaskLoader, DoitCmdBase
 from doit.dependency import FileChangedChecker
 from doit.exceptions import InvalidCommand
 from doit.reporter import ConsoleReporter
@@ -140,9 +142,8 @@ class Invocation:
     def of_argv(cls, argv: Sequence[str], commands: set[str]) -> Invocation:
         """Read it from a command line, as doit does: the command is the first word, else ``run``."""
         words = [word for word in argv if word.startswith("-") or "=" not in word]
-        if words and words[0] in commands:
-            return cls(words[0], tuple(word for word in words[1:] if not word.startswith("-")))
-        return cls("run", tuple(word for word in words if not word.startswith("-")))
+        command = words.pop(0) if words and words[0] in commands else "run"
+        return cls(command, tuple(_names_in(command, words)))
 
     def wants(self, target: str, root: str) -> bool:
         """Tell whether a target was named: itself, a task of it, a pattern, or a file of its root."""
@@ -158,6 +159,28 @@ class Invocation:
             if name == target:
                 found.add(path)
         return found or None
+
+
+def _names_in(command: str, words: list[str]) -> list[str]:
+    """Return the words that are no options of a doit command, nor the values of some (-n 2)."""
+    if not any(word.startswith("-") for word in words):
+        return words
+    from doit.doit_cmd import DoitMain
+
+    kind = next((kind for kind in DoitMain.DOIT_CMDS if kind.get_name() == command), DoitMain.DOIT_CMDS[0])
+    options = [*DoitCmdBase.base_options, *DodoTaskLoader.cmd_options, *kind.cmd_options]
+    short, long = "", []
+    for option in options:
+        valued = option["type"] is not bool
+        short += option.get("short", "") + (":" if valued and option.get("short") else "")
+        if option.get("long"):
+            long.append(option["long"] + ("=" if valued else ""))
+        if option.get("inverse"):
+            long.append(option["inverse"])
+    try:
+        return getopt.getopt(words, short, long)[1]
+    except getopt.GetoptError:  # doit says it better
+        return [word for word in words if not word.startswith("-")]
 
 
 def _names(word: str, target: str, root: str) -> bool:

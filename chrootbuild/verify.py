@@ -14,6 +14,8 @@ from chrootbuild.root import Root, kind_of
 
 __all__ = ["verify"]
 
+_STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
+
 
 def verify(record: Record, root: Root) -> Iterator[Finding]:
     """Yield what differs, a path at a time; every byte is read, whatever the signatures say.
@@ -53,7 +55,7 @@ def _extra(record: Record, root: Root, directory: str) -> Iterator[Finding]:
         with os.scandir(fd) as entries:
             for entry in entries:
                 path = f"/{entry.name}" if directory == "/" else f"{directory}/{entry.name}"
-                if path in record.artifacts or path in record.seeds or path == "/.chrootbuild":
+                if path in record.artifacts or path in record.seeds or path in _STAGING:
                     continue
                 what = kind_of(entry.stat(follow_symlinks=False).st_mode)
                 yield Finding("error", "extra", path, f"{what} that was not installed")

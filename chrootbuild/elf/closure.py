@@ -34,7 +34,7 @@ class Resolver:
         self.host = host
         self.system = system
         self.objects = Objects(host, memo if memo is not None else Memo())
-        self._rules: dict[tuple[str, str, int, bool, int, int], Rules] = {}
+        self._rules: dict[tuple[object, ...], Rules] = {}
 
     def program(self, path: str) -> Closure:
         """Return the closure of a program: an ELF file, or a script.
@@ -137,12 +137,12 @@ class Resolver:
 
     def _system(self, main: Object) -> Rules:
         facts = main.facts
-        # ARM's two float conventions share all but the flags.
-        name = self._name(facts)
-        key = (name, facts.interpreter, facts.bits, facts.little, facts.machine, facts.eflags)
+        key = facts.platform
+        if not facts.interpreter:
+            key = (self._name(facts), *key)
         rules = self._rules.get(key)
         if rules is None:
-            rules = _rules(name)(self.objects, facts.interpreter, facts)
+            rules = _rules(self._name(facts))(self.objects, facts.interpreter, facts)
             if rules.lasting:
                 self._rules[key] = rules
         return rules

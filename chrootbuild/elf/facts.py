@@ -28,16 +28,17 @@ class Facts(NamedTuple):
     """
 
     error: str = "invalid ELF header"  # why no linker would load it; "" for a sound file
+    type: int = 0  # ET_*
+    dynamic: bool = False  # it has a dynamic section
+    flags1: int = 0  # DF_1_*
+    # What decides on the rules for it.
     bits: int = 0  # 32 or 64
     little: bool = True
     machine: int = 0  # EM_*
     osabi: int = 0
     eflags: int = 0  # e_flags, as the machine defines them
-    type: int = 0  # ET_*
-    interpreter: str = ""  # PT_INTERP
-    dynamic: bool = False  # it has a dynamic section
-    flags1: int = 0  # DF_1_*
     freebsd: int = 0  # __FreeBSD_version of its note
+    interpreter: str = ""  # PT_INTERP
     needed: tuple[str, ...] = ()
     # From here on what most programs do not have.
     soname: str = ""
@@ -55,10 +56,16 @@ class Facts(NamedTuple):
         return bool(self.flags1 & DF_1_NODEFLIB)
 
     @property
+    def platform(self) -> tuple[object, ...]:
+        """Return what decides on the rules for an object that has an interpreter."""
+        return self[_BITS:_NEEDED]
+
+    @property
     def plain(self) -> bool:
         """Tell whether what it loads is decided by its interpreter and the names in NEEDED alone."""
         return self[_RARE:] == _PLAIN and not self.flags1 & DF_1_NODEFLIB
 
 
+_BITS, _NEEDED = Facts._fields.index("bits"), Facts._fields.index("needed")
 _RARE = Facts._fields.index("soname")
 _PLAIN = Facts()[_RARE:]

@@ -1,9 +1,9 @@
 """Remembers what files say, so that an unchanged file is not read again.
 
-The file is text: a first line, one record a file, an end mark, parted by two
-NUL. A record's fields are parted by one NUL, which no path and no ELF string
-can hold; lists by 0x01 and 0x02. That is measured twice as fast to read as
-JSON. Nothing in it is run: what does not fit the form is forgotten.
+The file is text: a first mark, six fields a file, a last mark, all parted by
+NUL, which no path and no ELF string can hold; 0x01 and 0x02 part what is in a
+field. That is measured twice as fast to read as JSON. Nothing in it is run:
+what does not fit the form is forgotten.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from chrootbuild.elf.facts import Dlopen, Facts
 
 __all__ = ["Memo"]
 
-_FIRST, _LAST = "chrootbuild elf memo 1", "end"
+_FIRST, _LAST = "chrootbuild elf memo 2", "end"
 _LIMIT = 256 << 20  # bytes
 _TOO_NEW = 1_000_000_000  # nanoseconds; a change so soon after could leave the same times
 _ITEM, _GROUP = "\1", "\2"
-_NEEDED = Facts._fields.index("needed")  # followed by soname
+_FIELDS = 6
+
+
+_Fields = tuple[str, ...]  # path, signature, what many share, soname, needed, what few have
 
 
 class Memo:
@@ -30,10 +34,10 @@ class Memo:
 
     def __init__(self, file: str = "") -> None:
         self._file = file
-        self._old: dict[str, str] = {}  # records as they were loaded
-        self._new: dict[str, str] = {}  # records to save
+        self._old: dict[str, _Fields] = {}  # as they were loaded
+        self._new: dict[str, _Fields] = {}  # to save
         self._changed = False
-        self._shared: dict[str, Facts] = {}  # what many records have in common, as it was decoded
+        self._decoded: dict[_Fields, Facts] = {}  # many programs have the same facts
 
     @classmethod
     def load(cls, file: str) -> Memo:
@@ -46,38 +50,39 @@ class Memo:
                 data = stream.read() if stat.S_ISREG(info.st_mode) and info.st_size <= _LIMIT else b""
         except OSError:
             return memo
-        first, *records, last = os.fsdecode(data).split("\0\0") if b"\0\0" in data else ("", "")
-        if first == _FIRST and last == _LAST:
-            memo._old = {record.partition("\0")[0]: record for record in records}
+        fields = os.fsdecode(data).split("\0")
+        if len(fields) % _FIELDS == 2 and fields[0] == _FIRST and fields[-1] == _LAST:
+            each = iter(fields[1:-1])
+            memo._old = {record[0]: record for record in zip(*[each] * _FIELDS, strict=True)}
         return memo
 
     def get(self, real: str, info: os.stat_result) -> Facts | None:
         """Return the facts of a file that has not changed since they were read."""
         record = self._new.get(real) or self._old.get(real)
-        if record is None:
+        if record is None or record[1] != _signature(info):
             return None
-        fields = record.split("\0")
-        if len(fields) != 6 or fields[1] != _signature(info):
-            return None
-        _, _, common, soname, needed, rare = fields
-        facts = self._shared.get(common + rare)
+        facts = self._decoded.get(record[2:])
         if facts is None:
             try:
-                facts = self._shared[common + rare] = _decode(common, rare)
+                facts = self._decoded[record[2:]] = _decode(*record[2:])
             except (ValueError, IndexError):
                 return None
         self._new[real] = record
-        values = (*facts[:_NEEDED], _items(needed), soname[1:], *facts[_NEEDED + 2 :])
-        return Facts._make(values)
+        return facts
 
     def put(self, real: str, info: os.stat_result, facts: Facts) -> None:
         """Remember the facts of a file; not of one that changed a moment ago."""
         if time.time_ns() - info.st_ctime_ns < _TOO_NEW:
             return
-        record = "\0".join((real, _signature(info), *_encode(facts)))
-        if record.count("\0") == 5 and "\0\0" not in record:
-            self._new[real] = record
-            self._changed = True
+        raw = "".join(_texts(facts))
+        if _ITEM in raw or _GROUP in raw or "\0" in raw:
+            return
+        try:
+            os.fsencode(raw)
+        except UnicodeEncodeError:
+            return
+        self._new[real] = (real, _signature(info), *_encode(facts))
+        self._changed = True
 
     def save(self) -> None:
         """Write what was used in this run, if there is anything new in it: atomically, mode 0600.
@@ -94,7 +99,8 @@ class Memo:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with open(fd, "wb") as stream:
-                    stream.write(os.fsencode("\0\0".join((_FIRST, *self._new.values(), _LAST))))
+                    fields = chain((_FIRST,), *self._new.values(), (_LAST,))
+                    stream.write(os.fsencode("\0".join(fields)))
                 os.replace(draft, self._file)
             except OSError:
                 os.unlink(draft)
@@ -106,8 +112,18 @@ def _signature(info: os.stat_result) -> str:
     return f"{info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
 
 
+def _texts(facts: Facts) -> Iterator[str]:
+    """Yield every string that a file can choose."""
+    yield from (facts.soname, *facts.needed, facts.interpreter, facts.error)
+    if not facts.plain:
+        yield from (facts.rpath or "", facts.runpath or "", facts.cancels)
+        yield from (*facts.filters, *facts.auxiliaries, *facts.audits)
+        for note in facts.dlopens:
+            yield from (note.feature, *note.sonames)
+
+
 def _encode(facts: Facts) -> tuple[str, str, str, str]:
-    """Return four fields, none of them empty: what many files share, soname, needed, what few have."""
+    """Return four fields: what many files share, soname, needed, what few have."""
     common = (
         f"{facts.bits} {facts.little:d} {facts.machine} {facts.osabi} {facts.eflags} {facts.type} "
         f"{facts.dynamic:d} {facts.flags1} {facts.freebsd} {facts.interpreter}"
@@ -123,11 +139,11 @@ def _encode(facts: Facts) -> tuple[str, str, str, str]:
             *notes,
         )
     )
-    return common, f"={facts.soname}", _list(facts.needed), rare
+    return common, facts.soname, _list(facts.needed), rare
 
 
-def _decode(common: str, rare: str) -> Facts:
-    """Return the facts that the first and the last field state; raises ValueError and IndexError."""
+def _decode(common: str, soname: str, needed: str, rare: str) -> Facts:
+    """Return the facts that four fields state; raises ValueError and IndexError."""
     bits, little, machine, osabi, eflags, kind, dynamic, flags1, freebsd, interpreter = common.split(" ", 9)
     error, rpath, runpath, cancels, filters, auxiliaries, audits, *notes = rare.split(_GROUP)
     return Facts(
@@ -140,6 +156,8 @@ def _decode(common: str, rare: str) -> Facts:
         type=int(kind),
         interpreter=interpreter,
         dynamic=dynamic == "1",
+        soname=soname,
+        needed=_items(needed),
         rpath=rpath[1:] if rpath[0] == "=" else None,
         runpath=runpath[1:] if runpath[0] == "=" else None,
         filters=_items(filters),

@@ -9,7 +9,6 @@ and size is held against the file's size and a bound.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import struct
 from collections.abc import Iterator
@@ -23,13 +22,16 @@ from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Dlopen, Facts
 
 __all__ = ["read"]
 
+_SMALLEST = 52  # bytes of the smaller header
 _HEAD = 4096  # bytes read at once: the headers, and most often the interpreter and the notes
 _DYNAMIC = 1 << 20  # bytes of a dynamic section
-_STRINGS = 256 << 20  # bytes of a string table
+_STRINGS = 64 << 20  # bytes of a string table
 _STRING = 64 << 10  # bytes of one string
 _HEADERS = 4096  # program headers
 _NOTES = 1 << 20  # bytes of a note segment
-_SYMBOLS = 1 << 22  # undefined symbols that are looked through
+_SYMBOLS = 1 << 20  # symbols that are looked through
+_SAME = 8  # places of one name in a string table
+_TEXTS_MOST = 1024  # strings that a dynamic section names
 
 _PT_LOAD = ENUM_P_TYPE_BASE["PT_LOAD"]
 _PT_DYNAMIC = ENUM_P_TYPE_BASE["PT_DYNAMIC"]
@@ -76,6 +78,8 @@ class _Record(NamedTuple):
 class _Flavour(NamedTuple):
     """The records of one class and byte order."""
 
+    bits: int
+    little: bool
     mark: str  # "<" or ">"
     ehdr: _Record
     phdr: _Record
@@ -105,6 +109,8 @@ def _flavour(bits: int, little: bool) -> _Flavour:
     structs.create_advanced_structs()
     mark = "<" if little else ">"
     return _Flavour(
+        bits,
+        little,
         mark,
         _record(mark, structs.Elf_Ehdr),
         _record(mark, structs.Elf_Phdr),
@@ -123,32 +129,21 @@ def read(fd: int, size: int) -> Facts:
     head = _pread(fd, _HEAD, 0)
     if head[:4] != b"\x7fELF":
         # In the words of ld.so, which reads a whole header before it looks at any of it.
-        return Facts(error="file too short" if len(head) < 52 else "invalid ELF header")
-    if len(head) < 52 or head[4] not in (1, 2) or head[5] not in (1, 2):
-        return Facts(error="file too short" if len(head) < 52 else "invalid ELF class or data encoding")
-    bits, little = (32, 64)[head[4] - 1], head[5] == 1
-    flavour = _flavour(bits, little)
+        return Facts(error="file too short" if len(head) < _SMALLEST else "invalid ELF header")
+    if len(head) < _SMALLEST:
+        return Facts(error="file too short")
+    if head[4] not in (1, 2) or head[5] not in (1, 2):
+        return Facts(error="invalid ELF class or data encoding")
+    flavour = _flavour(64 if head[4] == 2 else 32, head[5] == 1)
     if len(head) < flavour.ehdr.layout.size:
-        return Facts(error="file too short", bits=bits, little=little)
-    header = flavour.ehdr.layout.unpack_from(head)
-    at = flavour.ehdr.at
-    known = Facts(
-        "",
-        bits,
-        little,
-        machine=header[at["e_machine"]],
-        osabi=head[7],
-        eflags=header[at["e_flags"]],
-        type=header[at["e_type"]],
-    )
+        return Facts(error="file too short", bits=flavour.bits, little=flavour.little)
+    reader = _Reader(fd, size, head, flavour)
     try:
-        if head[6] != 1 or header[at["e_version"]] != 1:
-            raise _BrokenError("ELF file version does not match current one")
-        if known.type not in (ET_EXEC, ET_DYN):
-            raise _BrokenError("only ET_DYN and ET_EXEC can be loaded")
-        return _Reader(fd, size, head, flavour).facts(known, header)
+        reader.headers()
+        reader.dynamic_section()
     except _BrokenError as error:
-        return known._replace(error=str(error))
+        reader.found["error"] = str(error)
+    return reader.facts()
 
 
 def _pread(fd: int, length: int, offset: int) -> bytes:
@@ -163,14 +158,33 @@ def _pread(fd: int, length: int, offset: int) -> bytes:
 
 
 class _Reader:
-    """One file while it is read."""
+    """One file while it is read; what is known of it so far is in ``found``."""
 
     def __init__(self, fd: int, size: int, head: bytes, flavour: _Flavour) -> None:
         self.fd = fd
         self.size = size
         self.head = head
         self.flavour = flavour
+        self.header = flavour.ehdr.layout.unpack_from(head)
         self.loads: list[tuple[int, int, int]] = []  # vaddr, offset, file size
+        self.dynamic: tuple[int, int] | None = None  # offset, file size
+        self.found: dict[str, Any] = {}
+
+    def facts(self) -> Facts:
+        """Return what was found."""
+        at, header = self.flavour.ehdr.at, self.header
+        return Facts(
+            **{
+                "error": "",
+                "type": header[at["e_type"]],
+                "bits": self.flavour.bits,
+                "little": self.flavour.little,
+                "machine": header[at["e_machine"]],
+                "osabi": self.head[7],
+                "eflags": header[at["e_flags"]],
+                **self.found,
+            }
+        )
 
     def part(self, offset: int, length: int, what: str) -> bytes:
         """Return ``length`` bytes; a part outside the file is the file's fault."""
@@ -192,12 +206,17 @@ class _Reader:
                     return offset + deep, min(size - deep, self.size - offset - deep)
         return None
 
-    def facts(self, known: Facts, header: tuple[Any, ...]) -> Facts:
+    def headers(self) -> None:
         """Go through the program headers."""
         at, record = self.flavour.ehdr.at, self.flavour.phdr
+        header = self.header
+        if self.head[6] != 1 or header[at["e_version"]] != 1:
+            raise _BrokenError("ELF file version does not match current one")
+        if header[at["e_type"]] not in (ET_EXEC, ET_DYN):
+            raise _BrokenError("only ET_DYN and ET_EXEC can be loaded")
         count, step = header[at["e_phnum"]], header[at["e_phentsize"]]
         if not count:
-            return known
+            return
         if step != record.layout.size:
             raise _BrokenError("ELF file's phentsize not the expected size")
         if count > _HEADERS:
@@ -205,27 +224,19 @@ class _Reader:
         table = self.part(header[at["e_phoff"]], count * step, "program header table")
         kind, start = record.at["p_type"], record.at["p_offset"]
         vaddr, length = record.at["p_vaddr"], record.at["p_filesz"]
-        dynamic: tuple[Any, ...] | None = None
         notes = []
-        interpreter = ""
         for entry in record.layout.iter_unpack(table):
             tag = entry[kind]
             if tag == _PT_LOAD:
                 self.loads.append((entry[vaddr], entry[start], entry[length]))
             elif tag == _PT_DYNAMIC:
-                dynamic = entry
+                self.dynamic = entry[start], entry[length]
             elif tag == _PT_NOTE:
-                notes.append(entry)
+                notes.append((entry[start], entry[length], entry[record.at["p_align"]]))
             elif tag == _PT_INTERP:
-                interpreter = self.text(entry[start], entry[length], "interpreter")
-        known = known._replace(interpreter=interpreter)
-        for entry in notes:
-            known = self.notes(known, entry[start], entry[length], entry[record.at["p_align"]])
-        for offset, size, align in self.unmapped_notes(header):
-            known = self.notes(known, offset, size, align)
-        if dynamic is not None:
-            known = self.dynamic(known, dynamic[start], dynamic[length])
-        return known
+                self.found["interpreter"] = self.text(entry[start], entry[length], "interpreter")
+        for offset, size, align in (*notes, *self.unmapped_notes()):
+            self.notes(offset, size, align)
 
     def text(self, offset: int, length: int, what: str) -> str:
         """Return the string in a segment, up to its first NUL."""
@@ -235,8 +246,11 @@ class _Reader:
 
     # -- the dynamic section ---------------------------------------------------------------
 
-    def dynamic(self, known: Facts, offset: int, length: int) -> Facts:
+    def dynamic_section(self) -> None:
         """Decode the dynamic section and the strings it names."""
+        if self.dynamic is None:
+            return
+        offset, length = self.dynamic
         record = self.flavour.dyn
         if length > _DYNAMIC:
             raise _BrokenError(f"its dynamic section is {length} bytes long")
@@ -250,37 +264,36 @@ class _Reader:
                 texts.append((tag, value))
             else:
                 values[tag] = value
-        found: dict[int, list[str]] = {}
-        cancels = ""
-        place = self.place(values.get(_STRTAB, 0)) if values.get(_STRTAB) else None
-        if place is not None:
-            strings = self.strings(place, values.get(_STRSZ, 0))
-            for tag, value in texts:
-                found.setdefault(tag, []).append(_string(strings, value))
-            cancels = self.cancels(strings, values)
-        else:
+        place = self.place(values.get(_STRTAB, 0))
+        if place is None:
             # A file of separate debug information has the header, and no content, of the section.
             raise _BrokenError("it has no dynamic section that can be read")
-        runpath = found.get(_RUNPATH)
-        rpath = found.get(_RPATH) if runpath is None else None
-        return known._replace(
-            dynamic=True,
-            soname=found[_SONAME][-1] if _SONAME in found else "",
-            needed=tuple(found.get(_NEEDED, ())),
-            rpath=rpath[-1] if rpath else None,
-            runpath=runpath[-1] if runpath else None,
-            filters=tuple(found.get(_FILTER, ())),
-            auxiliaries=tuple(found.get(_AUXILIARY, ())),
-            audits=tuple(
-                name
-                for tag in (_AUDIT, _DEPAUDIT)
-                for text in found.get(tag, ())
-                for name in text.split(":")
-                if name
-            ),
-            flags1=values.get(_FLAGS_1, 0),
-            cancels=cancels,
-        )
+        if len(texts) > _TEXTS_MOST:
+            raise _BrokenError(f"its dynamic section names {len(texts)} strings")
+        strings = self.strings(place, values.get(_STRSZ, 0))
+        self.found["dynamic"] = True
+        self.names([(tag, _string(strings, value)) for tag, value in texts])
+        if values.get(_FLAGS_1):
+            self.found["flags1"] = values[_FLAGS_1]
+        if b"pthread_" in strings:
+            cancels = self.cancels(strings, values)
+            if cancels:
+                self.found["cancels"] = cancels
+
+    def names(self, texts: list[tuple[int, str]]) -> None:
+        """Sort the strings of the dynamic section by what they are."""
+        found = self.found
+        found["needed"] = tuple([text for tag, text in texts if tag == _NEEDED])
+        if len(texts) == len(found["needed"]):
+            return
+        last = dict(texts)
+        found["soname"] = last.get(_SONAME, "")
+        found["runpath"] = last.get(_RUNPATH)
+        found["rpath"] = last.get(_RPATH) if found["runpath"] is None else None
+        for field, which in (("filters", _FILTER), ("auxiliaries", _AUXILIARY)):
+            found[field] = tuple(text for tag, text in texts if tag == which)
+        audits = [text for which in (_AUDIT, _DEPAUDIT) for tag, text in texts if tag == which]
+        found["audits"] = tuple(name for text in audits for name in text.split(":") if name)
 
     def strings(self, place: tuple[int, int], size: int) -> bytes:
         """Return the dynamic string table."""
@@ -292,25 +305,28 @@ class _Reader:
 
     def cancels(self, strings: bytes, values: dict[int, int]) -> str:
         """Return the name of an undefined symbol that makes libc open libgcc_s.so.1, or ""."""
+        names: dict[int, str] = {}
         for name in _CANCELS:
             at = strings.find(name + b"\0")
-            while at >= 0:
-                if self.undefined(at, values):
-                    return name.decode()
+            while at >= 0 and len(names) < _SAME:
+                names[at] = name.decode()
                 at = strings.find(name + b"\0", at + 1)
-        return ""
-
-    def undefined(self, name: int, values: dict[int, int]) -> bool:
-        """Tell whether a symbol is undefined whose name starts at this offset of the strings."""
-        record = self.flavour.sym
-        place = self.place(values.get(_SYMTAB, 0))
+        place = self.place(values.get(_SYMTAB, 0)) if names else None
         if place is None:
-            return False
+            return ""
+        record = self.flavour.sym
         size = record.layout.size
         count = min(self.symbols(values), place[1] // size, _SYMBOLS)
         table = self.part(place[0], count * size, "symbol table")
         which, section = record.at["st_name"], record.at["st_shndx"]
-        return any(entry[which] == name and not entry[section] for entry in record.layout.iter_unpack(table))
+        return next(
+            (
+                names[entry[which]]
+                for entry in record.layout.iter_unpack(table)
+                if entry[which] in names and not entry[section]
+            ),
+            "",
+        )
 
     def symbols(self, values: dict[int, int]) -> int:
         """Return how many symbols there are: DT_HASH says so, else the next table starts behind them."""
@@ -324,9 +340,9 @@ class _Reader:
 
     # -- notes -----------------------------------------------------------------------------
 
-    def unmapped_notes(self, header: tuple[Any, ...]) -> list[tuple[int, int, int]]:
+    def unmapped_notes(self) -> list[tuple[int, int, int]]:
         """Return offset, size and alignment of the note sections that no segment holds."""
-        at, record = self.flavour.ehdr.at, self.flavour.shdr
+        at, record, header = self.flavour.ehdr.at, self.flavour.shdr, self.header
         count, step, start = header[at["e_shnum"]], header[at["e_shentsize"]], header[at["e_shoff"]]
         if not count or step != record.layout.size or start + count * step > self.size:
             return []  # no linker looks at sections, so a file may have none, or wrong ones
@@ -345,19 +361,19 @@ class _Reader:
             and entry[at["sh_offset"]] + entry[at["sh_size"]] <= self.size
         ]
 
-    def notes(self, known: Facts, offset: int, length: int, align: int) -> Facts:
-        """Take the FreeBSD version and the dlopen notes out of a note segment."""
+    def notes(self, offset: int, length: int, align: int) -> None:
+        """Take the FreeBSD version and the dlopen notes out of a part of the file."""
         if length > _NOTES:
-            return known
+            return
         data = self.part(offset, length, "note segment")
         if b"FreeBSD\0" not in data and b"FDO\0" not in data:
-            return known
-        for owner, kind, content in _notes(data, self.flavour.mark, 8 if align == 8 else 4):
+            return
+        mark = self.flavour.mark
+        for owner, kind, content in _notes(data, mark, 8 if align == 8 else 4):
             if owner == b"FreeBSD\0" and kind == 1 and len(content) == 4:
-                known = known._replace(freebsd=struct.unpack(self.flavour.mark + "L", content)[0])
+                self.found["freebsd"] = struct.unpack(mark + "L", content)[0]
             elif owner == b"FDO\0" and kind == _FDO_DLOPEN:
-                known = known._replace(dlopens=known.dlopens + _dlopens(content))
-        return known
+                self.found["dlopens"] = self.found.get("dlopens", ()) + _dlopens(content)
 
 
 def _string(strings: bytes, offset: int) -> str:
@@ -382,6 +398,8 @@ def _notes(data: bytes, mark: str, align: int) -> Iterator[tuple[bytes, int, byt
 
 def _dlopens(content: bytes) -> tuple[Dlopen, ...]:
     """Read the JSON of a dlopen note; what does not follow the specification is left out."""
+    import json  # such notes are rare
+
     try:
         entries = json.loads(content.rstrip(b"\0").decode())
     except (ValueError, RecursionError):
@@ -390,10 +408,16 @@ def _dlopens(content: bytes) -> tuple[Dlopen, ...]:
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("soname"), list):
             continue
-        names = tuple(
-            name for name in entry["soname"] if isinstance(name, str) and name and "\0" not in name
-        )
+        names = tuple(name for name in entry["soname"] if isinstance(name, str) and _is_name(name))
         priority = entry.get("priority", "recommended")
         if names and priority in ("required", "recommended", "suggested"):
-            found.append(Dlopen(names, priority, str(entry.get("feature", ""))))
+            feature = str(entry.get("feature", "")).encode(errors="replace").decode()
+            found.append(Dlopen(names, priority, feature))
     return tuple(found)
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether a string of JSON can be a file's name: no half of a surrogate pair."""
+    return (
+        bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
+    )

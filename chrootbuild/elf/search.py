@@ -84,7 +84,7 @@ class Rules:
         self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
         self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
         self.warnings: tuple[str, ...] = ()  # about files that every program reads
-        self.told: dict[tuple[str, tuple[str, ...]], Told] = {}  # see shared
+        self.told: dict[tuple[str, ...], Told] = {}  # by NEEDED, see shared
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:

@@ -25,8 +25,7 @@ def closure(rules: Rules, main: Object) -> Closure:
     facts = main.facts
     if not (main.main and facts.plain):
         return Process(rules, main).closure()
-    key = (facts.interpreter, facts.needed)
-    told = rules.told.get(key)
+    told = rules.told.get(facts.needed)
     if told is not None and main.identity not in told.identities:
         path = main.path
         mine = [Load(load.name, load.path, path, load.via, load.words, load.optional) for load in told.head]
@@ -38,5 +37,5 @@ def closure(rules: Rules, main: Object) -> Closure:
         asked = sum(1 for load in found.loads if load.by == main.path)
         head, tail = found.loads[:asked], found.loads[asked:]
         if all(load.by == main.path for load in head):
-            rules.told[key] = Told(head, tail, frozenset(process.identities) - {main.identity})
+            rules.told[facts.needed] = Told(head, tail, frozenset(process.identities) - {main.identity})
     return found

@@ -12,7 +12,7 @@ from chrootbuild.trace.uses import By, Use
 
 __all__ = ["machine"]
 
-_NODES = frozenset({"null", "zero", "full", "random", "urandom"})  # they lead nowhere
+_NODES = ("full", "null", "random", "urandom", "zero")  # they lead nowhere
 _TERMINALS = ("pts/", "tty", "ptmx", "console", "vcs")
 _STREAMS = {"/dev/stdin": "0", "/dev/stdout": "1", "/dev/stderr": "2"}
 _SYSLOG = ("/dev/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log")  # syslog(3)
@@ -21,6 +21,15 @@ _AGAIN = 2  # reads of one file of /proc that still are tuning at the start
 
 def machine(draft: Draft) -> None:
     """Add what of the running system has to be in the root, and refuse the rest."""
+    for name in _NODES:
+        # The sysroot may be a tree without a populated /dev.
+        path = f"/dev/{name}"
+        by = draft.found.absent.get(path)
+        if path in draft.found.uses:
+            use = draft.found.uses[path]
+            by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
+        if by is not None and path not in draft.have:
+            draft.enter("devices", name, "opens it", by)
     for path, use in sorted(draft.found.uses.items()):
         if path in _STREAMS:
             _stream(draft, use)
@@ -40,11 +49,9 @@ def _device(draft: Draft, use: Use) -> None:
     name = use.canonical.removeprefix("/dev/")
     mode = mode_of(draft.host, use.canonical)
     by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
-    if draft.has(use) or name.startswith("shm/") or stat.S_ISSOCK(mode):
+    if draft.has(use) or name in _NODES or name.startswith("shm/") or stat.S_ISSOCK(mode):
         return
-    if name in _NODES and stat.S_ISCHR(mode):
-        draft.enter("devices", name, "opens it", by)
-    elif name.startswith(_TERMINALS):
+    if name.startswith(_TERMINALS):
         draft.refuse(use.path, "a terminal", by)
     else:
         draft.refuse(use.path, "a device of the machine: name it under devices if the service drives it", by)

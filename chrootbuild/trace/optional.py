@@ -1,7 +1,7 @@
 """What a run used only because it was lying there: tried last, when a check fails without it.
 
-Two kinds. Directories that a program lists and looks through from end to end
-without opening a file. And fragments of configuration that were found by
+Three kinds. Directories that a program lists and looks through from end to end
+without opening a file. Large ones of which it opens every file. And fragments of configuration that were found by
 listing, never asked for by name, and do nothing but load a module: an empty
 directory is no error, and a module that the service needs is named by its own
 configuration. A fragment with any other line stays: it may forbid something.
@@ -22,6 +22,7 @@ from chrootbuild.trace.uses import Use
 __all__ = ["Optional", "optional"]
 
 _SWEPT = 16  # files; a smaller directory may be used as a whole
+_READ = 64  # files; a directory of configuration is smaller
 _LIMIT = 4096  # bytes of a fragment
 _TEXT_LIMIT = 256 << 10
 _MODULE = re.compile(rb"([A-Za-z0-9_.+-]+\.so)\b")
@@ -31,9 +32,13 @@ _COMMENT = (b"#", b";", b"//")
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """``swept`` maps a directory to the topmost one of the sweep; the others are paths as asked for."""
+    """``swept`` maps a directory to the topmost one of the sweep, ``read`` are those read whole.
+
+    The others are paths as asked for.
+    """
 
     swept: dict[str, str]
+    read: frozenset[str]
     fragments: frozenset[str]
     modules: frozenset[str]
 
@@ -57,6 +62,7 @@ def optional(draft: Draft, uses: list[Use]) -> Optional:
     extra = {module for modules in loads.values() for module in modules} - named
     return Optional(
         swept,
+        frozenset(directory for directory, size in through.items() if size >= _READ),
         frozenset(path for path, modules in loads.items() if modules <= extra),
         frozenset(use.path for use in uses if use.path.rpartition("/")[2] in extra),
     )
@@ -74,10 +80,20 @@ def _looked_through(draft: Draft) -> dict[str, int]:
                 names = draft.host.listdir(directory)
             except Unreadable:
                 continue
-            seen = sum(f"{directory}/{name}" in looks for name in names)
+            seen = sum(_looked_at(draft.host, f"{directory}/{name}", looks) for name in names)
             if names and seen * 10 >= len(names) * 9:
                 found[directory] = len(names)
     return found
+
+
+def _looked_at(host: Host, path: str, looks: set[str]) -> bool:
+    """Tell whether a program looked at a path, or at the same file by another name."""
+    if path in looks:
+        return True
+    try:
+        return host.canonical(path) in looks
+    except Unreadable:
+        return True  # a dangling link: nothing to look at
 
 
 def _fragment(host: Host, path: str) -> frozenset[str]:

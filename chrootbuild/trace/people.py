@@ -21,6 +21,10 @@ from chrootbuild.trace.uses import By, Uses
 
 __all__ = ["accounts"]
 
+# Read by libc and login programs: names in them are nobody's choice.
+_DATABASES = frozenset(
+    {"/etc/services", "/etc/protocols", "/etc/networks", "/etc/hosts", "/etc/login.defs", "/etc/mime.types"}
+)
 _LOOKUPS = frozenset({"/etc/passwd", "/etc/group", "/etc/pwd.db", "/etc/master.passwd", "/etc/spwd.db"})
 _TEXT_LIMIT = 256 << 10  # bytes; a configuration is smaller
 _PROGRAM_LIMIT = 64 << 20
@@ -166,7 +170,7 @@ def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str,
     for path, use in sorted(found.uses.items()):
         by = use.deeds.get(Deed.READ)
         where = use.canonical
-        if by is None or where in _LOOKUPS:
+        if by is None or where in _LOOKUPS or where in _DATABASES:
             continue
         if where.startswith(("/usr/", "/lib", "/proc/", "/sys/", "/dev/")) and not where.startswith(
             "/usr/local/etc/"

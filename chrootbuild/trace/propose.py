@@ -176,7 +176,8 @@ def _files(draft: Draft, uses: list[Use], spare: Optional) -> None:
         if "/etc/resolv.conf" in (use.path, use.canonical) and not draft.found.queries:
             draft.refuse(use.path, "no DNS query was sent", min(use.deeds.values()))
         elif not _is_secret(draft, use):
-            if use.path in spare.fragments or (directory in spare.swept and not use.deeds.keys() & OPENED):
+            lying = directory in spare.read or (directory in spare.swept and not use.deeds.keys() & OPENED)
+            if use.path in spare.fragments or lying:
                 draft.spare("files", use)
                 continue
             draft.take("files", use, *INPUT)

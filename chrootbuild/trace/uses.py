@@ -165,7 +165,7 @@ def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> Non
     where = use.canonical if use else path
     found.looks.setdefault(by.program, set()).update((path, where))
     if deed in (Deed.LIST, Deed.OPENDIR):
-        found.listed.setdefault(by.program, set()).add(where)
+        found.listed.setdefault(by.program, set()).update((path, where))
     if use is None:
         if path not in found.made:
             _least(found.absent, path, by)

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
         else if (!strcmp(word, "uid")) { if (setuid(atoi(argv[++i]))) fail("setuid"); }
         else if (!strcmp(word, "mknod")) { tell("mknod", mknod("/tmp/node", S_IFBLK | 0600, makedev(254, 0))); }
         else if (!strcmp(word, "mount")) { tell("mount", mount("none", "/tmp", "tmpfs", 0, "")); }
-        else if (!strcmp(word, "kill")) { tell("kill", kill(atoi(argv[++i]), SIGKILL)); }
+        else if (!strcmp(word, "kill")) { int n = atoi(argv[++i]); tell("kill", kill(atoi(argv[++i]), n)); }
         else if (!strcmp(word, "attach")) { tell("attach", ptrace(PTRACE_ATTACH, atoi(argv[++i]), 0, 0)); }
         else if (!strcmp(word, "unshare")) { tell("unshare", unshare(CLONE_NEWNS)); }
         else if (!strcmp(word, "break-out")) { /* chroot(2): the classic way out of a chroot */

@@ -282,6 +282,22 @@ def test_any_small_pairs_lie_where_the_library_puts_them(
     assert picture(ours) == picture(theirs)
 
 
+def test_many_tables_of_every_shape_lie_where_the_library_puts_them(tmp_path: Path) -> None:
+    """Empty pages, buckets split while empty, few pairs a page: 200 tables, each from its seed."""
+    for seed in range(200):
+        choose = random.Random(seed)
+        bsize = choose.choice([256, 512, 4096])
+        ffactor, nelem = choose.choice([0, 1, 4, 32]), choose.choice([1, 10, 600])
+        top = choose.choice([10, 60, bsize // 3, bsize - 40])
+        rows = [
+            (b"%d" % number, choose.randbytes(choose.randrange(top)))
+            for number in range(choose.choice([1, 10, 100, 600]))
+        ]
+        info = _HashInfo(bsize, ffactor, nelem, 1 << 24, None, BIG_ENDIAN)
+        theirs = write_by_library(tmp_path / "table.db", rows, info)
+        assert picture(write(rows, bsize=bsize, ffactor=ffactor, nelem=nelem)) == picture(theirs), seed
+
+
 _PIECES = st.one_of(
     st.binary(min_size=1, max_size=40),
     st.integers(1, 20000).flatmap(lambda size: st.just(random.Random(size).randbytes(size))),

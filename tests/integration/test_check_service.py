@@ -10,9 +10,11 @@ import pytest
 
 from chrootbuild.artifact import Origin
 from chrootbuild.check import check
+from chrootbuild.confine import Confinement, confine
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.privileges import ROOT, User
+from chrootbuild.service import serve
 from chrootbuild.spec import Check, Command, Item, Service, Target
 from tests.integration.confine_lab import leftovers, make_root, running
 
@@ -124,6 +126,16 @@ def test_a_service_that_is_deaf_to_the_signal_is_killed(
     found = only(run(make_root(tmp_path), service("deaf", *SERVER)))
     assert (found.severity, found.rule) == ("note", "stop")
     assert found.message == "does: did not end within 0.3 seconds of SIGTERM, and was killed"
+
+
+def test_nothing_of_it_runs_when_it_was_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chrootbuild.service._STOP_SECONDS", 0.1)
+    wanted = service("deaf", "background", *SERVER).service
+    assert wanted is not None
+    with confine(Confinement(str(make_root(tmp_path)))) as box:
+        assert [finding.rule for finding in serve(box, wanted, ROOT, {})] == ["stop"]
+        assert box.wait(box.outside("sleep 0.05", name="host"), 20) == 0
+        assert box.running() == ()
 
 
 def test_another_stop_signal(tmp_path: Path) -> None:
@@ -333,10 +345,13 @@ def test_what_failed_is_run_again_under_trace_and_explained(tmp_path: Path) -> N
         traces.append(text)
         return ["/etc/greeting  asked for by does, exists in the sysroot"] if "/etc/greeting" in text else []
 
-    target = Target("t", "", ORIGIN, str(tmp_path), check=service("need", "/etc/greeting"))
+    passes = Command(("does", "say", "passes"), ORIGIN)
+    checks = Check(run=(passes,), service=service("need", "/etc/greeting").service)
+    target = Target("t", "", ORIGIN, str(tmp_path), check=checks)
     error, missing = check(target, str(make_root(tmp_path)), users=users, explain=explain)
     assert error.rule == "ready"
     assert (missing.rule, missing.path) == ("missing", "/etc/greeting")
+    assert len(traces) == 1  # of what failed alone
     first, *_ = traces[0].splitlines()
     assert 'execve("/bin/does", ["/bin/does", "say"' in first
     assert "chrootbuild" not in traces[0].replace(str(tmp_path), "")

@@ -113,7 +113,7 @@ def test_chroot_again_and_go_up_stays_in_the_root(tmp_path: Path) -> None:
 
 def test_the_first_process_cannot_be_killed_or_looked_into(tmp_path: Path) -> None:
     with confine(Confinement(str(make_root(tmp_path, "proc")), ("/proc",))) as box:
-        does(box, "kill", "1")
+        does(box, "kill", "9", "1", "kill", "2", "1", "kill", "15", "1", "kill", "17", "1")
         assert does(box, "cat", "/proc/1/root/etc/passwd").endswith("Permission denied\n")
         assert does(box, "cat", "/proc/1/mem").endswith("Permission denied\n")
         assert does(box, "say", "still here") == "still here\n"
@@ -123,7 +123,7 @@ def test_processes_of_the_host_view_cannot_be_seen(tmp_path: Path) -> None:
     with confine(Confinement(str(make_root(tmp_path, "proc")), ("/proc",))) as box:
         process = box.outside(f"exec -a {MARK} sleep 100", name="sleeps")
         assert does(box, "cat", f"/proc/{process.pid}/cmdline").endswith("No such file or directory\n")
-        assert does(box, "kill", str(process.pid)) == "kill: No such process\n"
+        assert does(box, "kill", "9", str(process.pid)) == "kill: No such process\n"
         assert box.wait(process, 0) is None
 
 
@@ -247,6 +247,22 @@ def test_mount_points_are_looked_up_inside_the_root(tmp_path: Path) -> None:
     with confine(Confinement(str(root), ("/proc",))) as box:
         assert "Name:\tdoes" in does(box, "cat", "/victim/self/status")
         assert host(box, f"ls {tmp_path}/victim $ROOT/victim | wc -w") == "2\n"
+
+
+def test_devices_are_shown_inside_the_root_wherever_its_links_lead(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root")
+    (tmp_path / "victim").mkdir()
+    (root / "dev").symlink_to("../../victim")
+    confinement = Confinement(str(root), devices={"/dev/zero": Device(True, 1, 5)})
+    with (
+        pytest.raises(Failure, match="cannot show the host's /dev/zero in the root: File exists"),
+        confine(confinement),
+    ):
+        pass
+    (root / "victim").mkdir()
+    with confine(confinement) as box:
+        assert does(box, "need", "/victim/zero", "say", "in") == "in\n"
+    assert os.listdir(tmp_path / "victim") == []
 
 
 def test_other_mounts_show_a_throw_away_overlay_of_the_hosts_directory(tmp_path: Path) -> None:
@@ -402,16 +418,17 @@ def test_killing_the_first_process_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_trace_begins_with_the_program_and_its_pids_agree(tmp_path: Path) -> None:
     root = make_root(tmp_path, "etc")
     with confine(Confinement(str(root))) as box:
-        words = ("/bin/does", "background", "need", "/bin/does", "need", "/etc/missing")
+        words = ("/bin/does", "sigpipe", "background", "need", "/bin/does", "need", "/etc/missing")
         process = box.inside(words, name="x", user=User(42, 43), strace="/usr/bin/strace")
         assert box.wait(process, 20) == 0
         while box.running():
             time.sleep(0.005)
         box.end()
+        assert box.output("x").startswith(b"default\n")
         with box.trace("x") as file:
             lines = file.read().decode().splitlines()
     pids = [line.split()[0] for line in lines]
-    assert 'execve("/bin/does", ["/bin/does", "background",' in lines[0]
+    assert 'execve("/bin/does", ["/bin/does", "sigpipe", "background",' in lines[0]
     assert pids[0] == str(process.pid)
     assert any('"/etc/missing", O_RDONLY' in line and "ENOENT" in line for line in lines)
     children = [line.split(" = ")[-1] for line in lines if "clone" in line and " = " in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,25 @@ with confine(Confinement(root)) as box:
     assert interfaces == "1"
 
 
+def test_a_live_socket_beside_a_mount_cannot_be_reached(root: Path) -> None:
+    """A user namespace may not overlay /run as a whole where something is mounted in it."""
+    name = f"/run/chrootbuild-test-{os.getpid()}"
+    script = f"""
+with confine(Confinement(root)) as box:
+    print(host(box, f"{{root}}/bin/does connect {name}; ls /run/lock; touch /run/new && echo written"), end="")
+"""
+    try:
+        with socket.socket(socket.AF_UNIX) as live:
+            live.bind(name)
+            live.listen()
+            os.chmod(name, 0o777)
+            mounts = "mkdir -p /run/lock; mount -t tmpfs t /run/lock; touch /run/lock/held"
+            prefix = ("unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh")
+            assert as_nobody(script, root, *prefix) == "connect: No such file or directory\nheld\nwritten\n"
+    finally:
+        os.unlink(name)
+
+
 _CHECK = """
 import dataclasses
 origin = Origin("t.toml", "check")
@@ -190,12 +210,11 @@ with confine(Confinement(root)) as box:
         + _CHECK
         + 'serves("tcp-as", "127.0.0.1", "24911", "65534")'
     )
-    for name in ("/etc/subuid", "/etc/subgid"):
-        Path(name).touch()
     prefix = ("unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh")
     assert as_nobody(script, root, *prefix) == ("False True\n42:43+44+45\n/bin/does: Permission denied\n")
 
 
+@pytest.mark.package("uidmap")
 def test_a_user_that_is_not_there_in_the_range(root: Path, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(f"{NOBODY}:200000:10\n")
     mounts = f"mount --bind {tmp_path}/ids /etc/subuid && mount --bind {tmp_path}/ids /etc/subgid"

@@ -203,6 +203,7 @@ def test_logrotate_turns_the_daemons_logs_as_their_owner_and_follows_none_of_its
     with public_folder() as folder:
         logs = folder / name / "var/log/web"
         logs.mkdir(parents=True)
+        logs.chmod(0o775)  # logrotate wants to become its owner then
         os.chown(logs, 65534, 65534)
         victim = folder / "victim"
         victim.write_text("secret\n")

@@ -76,6 +76,7 @@ cd /out
 { echo "id=$(busybox id -u):$(busybox id -g)"
   echo "pwd=$PWD"
   echo "env=$A"
+  B=own; echo "dollar=${B}"
   busybox test -e /run/work/units && echo outside=seen || echo outside=unseen
   echo "log=$(busybox cat /dev/log)"
   busybox grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):' /proc/self/status
@@ -180,6 +181,7 @@ def test_a_service_of_root_is_closed_in(public: Path, group: Path) -> None:
         "id": "0:0",
         "pwd": "/out",
         "env": "100% it's $A",
+        "dollar": "own",
         "outside": "unseen",
         "log": "the log",
         "NoNewPrivs": "1",

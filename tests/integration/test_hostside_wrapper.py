@@ -46,7 +46,7 @@ def script_for(
 def run(script: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     env = {"PATH": "/bin", "SECRET": "x", "LD_PRELOAD": "/nonexistent.so"} if env is None else env
     return subprocess.run(
-        [str(script), *args], capture_output=True, text=True, env=env, cwd="/usr", timeout=30
+        [str(script), *args], capture_output=True, text=True, env=env, cwd="/usr", timeout=30, umask=0o077
     )
 
 
@@ -116,7 +116,8 @@ def test_a_root_that_was_not_built_is_refused(public: Path) -> None:
 
 def test_a_program_below_a_link_that_holds_only_inside_is_started(public: Path) -> None:
     script, root = script_for(public, ["/usr/bin/sh", "-c", "echo inside"])
-    root.joinpath("usr").symlink_to("/")
+    root.joinpath("only-inside").symlink_to("/")
+    root.joinpath("usr").symlink_to("/only-inside")
     assert run(script).stdout == "inside\n"
 
 

@@ -544,7 +544,7 @@ WWW = {f"/srv/www/{name}": "install  absent in the root" for name in ("a", "b", 
 XATTR = "replace  extended attributes differ from what was installed: "
 DRIFT: dict[Callable[[Path], None], Mapping[str, str]] = {
     edited: {"/etc/app.conf": "replace  content differs from what was installed"},
-    text_in_the_root_edited: {"/etc/hosts": "replace  content differs from what was installed"},
+    text_in_the_root_edited: {"/etc/hosts": "replace  content differs from what was installed.*"},
     chmodded: {"/usr/bin/app": "replace  mode is 4755, not 0755"},
     chowned: {"/etc/app.conf": "replace  owner is 99:0, not 0:0"},
     touched: {"/etc/app.conf": "replace  modification time differs from what was installed"},

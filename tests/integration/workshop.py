@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from chrootbuild import build
 from chrootbuild.__main__ import main
-from chrootbuild.artifact import Kind
+from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.host import Host
 from chrootbuild.plan import plan
+from chrootbuild.record import Installed
+from chrootbuild.stage import Stage
 from tests.sysroot import write
 from tests.unit.target_project import target
 
@@ -74,6 +77,7 @@ class Workshop:
 
     folder: Path
     top: Path  # the sysroot
+    staged: list[str] = field(default_factory=list)  # what the last build made, a task each
 
     @property
     def root(self) -> Path:
@@ -109,7 +113,8 @@ class Workshop:
 
     def _fork(self, words: tuple[str, ...]) -> tuple[int, str]:
         """Run it in a child of this process: a tenth of what a new interpreter takes."""
-        with tempfile.TemporaryFile() as output:
+        self.staged.clear()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile("w+") as staged:
             child = os.fork()
             if child == 0:
                 status = 99
@@ -121,7 +126,7 @@ class Workshop:
                     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
                     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
                     sys.argv = ["chrootbuild", *words]
-                    status = main()
+                    status = _noting(staged, main)
                 except BaseException:
                     traceback.print_exc()
                 finally:
@@ -129,6 +134,8 @@ class Workshop:
                     os._exit(status)
             _, waited = os.waitpid(child, 0)
             output.seek(0)
+            staged.seek(0)
+            self.staged.extend(sorted(staged.read().split("\0")[:-1]))
             return os.waitstatus_to_exitcode(waited), output.read().decode("utf-8", "surrogateescape")
 
     def build(self, *words: str, recipe: int = 0) -> dict[str, str]:
@@ -156,6 +163,21 @@ class Workshop:
             if not self.run("build", "x"):
                 return
         raise AssertionError("it is never done")
+
+
+def _noting(output: IO[str], call: Callable[[], int]) -> int:
+    """Call something, and write down every artifact that is staged meanwhile."""
+    stage = build.stage_artifact
+
+    def noted(place: Stage, artifact: Artifact) -> Installed:
+        output.write(artifact.path + "\0")
+        return stage(place, artifact)
+
+    build.stage_artifact = noted  # type: ignore[attr-defined]
+    try:
+        return call()
+    finally:
+        output.flush()
 
 
 def lines_of(output: str) -> dict[str, str]:

@@ -42,6 +42,16 @@ def test_groups_are_the_primary_ones_and_those_that_list_a_kept_user_cut_to_kept
     assert made.group == b"www-data:x:33:alice\nstaff:x:50:alice\nalice:x:1000:\n"
 
 
+def test_of_two_groups_with_one_gid_the_first_is_the_primary_one() -> None:
+    host = Sources(PASSWD, b"first:x:1000:\nalice:x:1000:\n")
+    assert names(render(spec(users=["alice"]), host).group) == [b"first"]
+
+
+def test_an_extra_group_may_be_the_primary_one() -> None:
+    made = render(spec(users=["bob"], extra_groups=["people:x:100:"]), HOST)
+    assert made.group == b"staff:x:50:bob\npeople:x:100:\n"
+
+
 def test_a_group_is_kept_by_name() -> None:
     assert names(render(spec(groups=["tty"]), HOST).group) == [b"tty"]
 

@@ -52,6 +52,7 @@ def test_sizes_around_those_of_a_page(bsize: int, around: int) -> None:
         (b"o" * size, b"d" * size),
         (b"p" * (size - 100), b"d" * 100),
         (b"q" * (2 * size), b"d" * (3 * size)),
+        (b"r" * (2 * size - 100), b"d" * 100),
         (b"small", b"pair"),
     ]
     for count in range(1, len(rows) + 1):

@@ -22,6 +22,7 @@ ENTRIES = st.lists(
         NAMES.map("/".__add__),
         st.sampled_from([1, 3, 0x303, 0xA03]),
         st.sampled_from(["", "x86-64-v2", "x86-64-v3"]),
+        st.just(0),
     ),
     unique=True,
     max_size=20,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chrootbuild.elf import Closure, Resolver
-from chrootbuild.elf.facts import Facts
+from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.elf.reader import read
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host
@@ -170,6 +170,12 @@ def test_files_are_told_apart(tmp_path: Path) -> None:
         "script",
         "other",
     ]
+
+
+def test_names_in_a_note_that_no_file_can_have(tmp_path: Path) -> None:
+    content = rb'[{"soname":["\ud800","a\u0000b","","liba.so"],"feature":"\ud800{0}"},{"soname":["\udc80"]}]'
+    found = facts(Elf(note=note(b"FDO\0", 0x407C0C0A, content)).build(), tmp_path)
+    assert found.dlopens == (Dlopen(("liba.so",), "recommended", "?{0}"),)
 
 
 # -- fuzz ------------------------------------------------------------------------------------

@@ -332,8 +332,8 @@ def test_a_file_of_ours_is_never_written_through_a_link(
     assert victim.read_text() == "secret\n"
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["writable", "sticky"])
-def test_a_directory_that_everyone_can_write_is_refused(project: Project, host: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o757, 0o1757, 0o1777, 0o1775], ids=oct)
+def test_a_directory_that_others_can_write_is_refused(project: Project, host: Path, mode: int) -> None:
     host.joinpath("etc/cron.d").chmod(mode)
     with pytest.raises(Failure, match=r"cannot (write|trust) .*/etc/cron.d"):
         install(project, [FILE], owner(), str(host))

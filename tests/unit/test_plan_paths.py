@@ -44,7 +44,7 @@ def test_a_chain_of_alternatives_comes_link_by_link(top: Path) -> None:
         "/etc/alternatives/editor": "link -> /usr/bin/vim.basic",
         "/usr/bin/vim.basic": f"file 0644 {ME}",
     }
-    assert words(made, "/usr/bin/vim.basic") == ["/usr/bin/editor links to it"]
+    assert words(made, "/usr/bin/vim.basic") == ["links to it"]
 
 
 def test_absolute_links_of_a_sysroot_stay_inside_it(top: Path) -> None:

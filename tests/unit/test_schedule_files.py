@@ -190,6 +190,8 @@ def test_a_hook_runs_in_a_session_of_its_own(tmp_path: Path) -> None:
 def test_a_hook_is_silent_when_the_program_has_gone(tmp_path: Path) -> None:
     done = run_hook(Job((f"{tmp_path}/gone",), SYSTEM), tmp_path / "log")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    subprocess.run(["sleep", "0.3"], check=True)
+    assert not tmp_path.joinpath("log").exists()
 
 
 def test_under_systemd_a_hook_starts_a_unit_whose_dollars_are_doubled(tmp_path: Path) -> None:

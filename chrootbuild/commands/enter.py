@@ -1,0 +1,42 @@
+"""chrootbuild enter: a shell or a command inside a root."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from chrootbuild.artifact import Kind
+from chrootbuild.commands import Context
+from chrootbuild.enter import enter
+from chrootbuild.errors import Failure
+from chrootbuild.prepare import make_plan
+from chrootbuild.target import read_target
+from chrootbuild.temporary import with_temporary
+
+PURPOSE = "run a shell or a command inside a root"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("name", metavar="NAME", help="a target")
+    parser.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER, help="default: /bin/sh")
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Run it with the temporary tools in place; return its exit status, 128 + N for signal N."""
+    target = read_target(context.project, args.name)
+    if not os.path.isdir(target.root):
+        raise Failure(
+            f"cannot enter {target.root}: it is not there", hint=f"chrootbuild build {target.name}"
+        )
+    mounts = tuple(item.value for item in target.mounts)
+    devices = {}
+    if os.geteuid() != 0 and target.devices:
+        plan, _ = make_plan(context.project, target)
+        devices = {
+            path: artifact.device
+            for path, artifact in plan.artifacts.items()
+            if artifact.kind is Kind.NODE and artifact.device is not None
+        }
+    with with_temporary(context.project, target):
+        return enter(target.root, args.command or ["/bin/sh"], mounts, devices)

@@ -1,0 +1,108 @@
+"""chrootbuild refresh: for cron and package hooks; silent where nothing changed."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chrootbuild.commands import Context, complain
+from chrootbuild.errors import Failure, TryAgain, UsageError
+from chrootbuild.packagemanager import at_work
+from chrootbuild.quick import fresh_targets
+
+if TYPE_CHECKING:
+    from chrootbuild.findings import Finding
+    from chrootbuild.project import Project
+    from chrootbuild.refresh import Options
+    from chrootbuild.spec import Target
+
+PURPOSE = "bring a root up to date, for cron and package hooks"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what refresh and watch have in common."""
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="for the lock and for the package manager, then exit 75 (default: 600)",
+    )
+    parser.add_argument("--no-check", action="store_true", help="do not run [check] after an update")
+    parser.add_argument(
+        "--rollback", action="store_true", help="put the former files back where the check fails"
+    )
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds; raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Refresh the targets named, or all that are not manual; the others go on where one fails."""
+    if nothing_to_do(context.project, args.names):
+        return 0
+    from chrootbuild.refresh import refresh
+    from chrootbuild.target import read_targets, select
+
+    options = options_of(args)
+    targets = read_targets(context.project)
+    failures: list[Failure] = []
+    if not args.names:
+        failures += targets.failures.values()
+    for target in select(targets, args.names):
+        try:
+            done = refresh(context.project, target, options)
+            if done:
+                context.say(done.removesuffix("\n"))
+        except Failure as failure:
+            failures.append(failure)
+    for failure in failures:
+        complain(failure)
+    return exit_code(failures)
+
+
+def exit_code(failures: Sequence[Failure]) -> int:
+    """Return the worst code; that somebody is at work counts only where nothing is wrong."""
+    codes = [failure.code for failure in failures if not isinstance(failure, TryAgain)]
+    return max(codes, default=TryAgain.code if failures else 0)
+
+
+def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
+    """Tell by the stamps that no target changed, while no package manager is at work."""
+    from chrootbuild.pending import is_pending
+
+    if at_work():
+        return False
+    fresh = fresh_targets(project.directory, project.state, project.out_given, names)
+    return fresh is not None and not any(is_pending(project.state, name) for name in fresh)
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return how to refresh, from the command line; raises UsageError."""
+    from chrootbuild.refresh import Options
+
+    if args.rollback and args.no_check:
+        raise UsageError(
+            "cannot read the command line: --rollback needs the check", hint="leave --no-check out"
+        )
+    return Options(args.wait, None if args.no_check else _check, args.rollback)
+
+
+def _check(project: Project, target: Target) -> tuple[Finding, ...]:
+    raise NotImplementedError

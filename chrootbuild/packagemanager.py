@@ -1,0 +1,136 @@
+"""Is a package manager at work on a sysroot? Its locks are looked at, never taken.
+
+A lock that we held for a moment could make the package manager fail. Locks of fcntl(2) are asked
+for with F_GETLK; those of flock(2), and those that we may not open, are looked up in /proc/locks
+(proc(5)).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chrootbuild.errors import TryAgain
+from chrootbuild.host import Host, Signature, Unreadable, signature
+
+__all__ = ["at_work", "state_of", "wait_until_idle"]
+
+_PAUSE = 0.1  # seconds between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    program: str
+    path: str
+    how: str  # fcntl, flock, or exists: the file is there only while it is held
+
+
+# dpkg(1) and apt-get(8): the frontend's lock is held for a whole run, also between two runs of dpkg.
+# rpm: lib/rpmlock.c. pacman: db.lck of libalpm. apk: src/database.c, its place before and since 3.0.
+_LOCKS = (
+    _Lock("dpkg", "/var/lib/dpkg/lock-frontend", "fcntl"),
+    _Lock("dpkg", "/var/lib/dpkg/lock", "fcntl"),
+    _Lock("rpm", "/var/lib/rpm/.rpm.lock", "fcntl"),
+    _Lock("rpm", "/usr/lib/sysimage/rpm/.rpm.lock", "fcntl"),
+    _Lock("pacman", "/var/lib/pacman/db.lck", "exists"),
+    _Lock("apk", "/lib/apk/db/lock", "flock"),
+    _Lock("apk", "/run/apk/db.lock", "flock"),
+)
+# What is another file, or has other content, after each run.
+_DATABASES = (
+    "/var/lib/dpkg/status",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/var/lib/pacman/local",
+    "/lib/apk/db/installed",
+)
+# struct flock of fcntl(2), as Linux has it with 64 bit offsets: type, whence, start, length, pid.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+def at_work(sysroot: str = "/") -> str:
+    """Return which package manager is at work on a sysroot, "dpkg (process 4711)"; empty when none is."""
+    host = Host(sysroot)
+    for lock in _LOCKS:
+        found = host.find(lock.path)
+        if found is None or not stat.S_ISREG(found[1].st_mode):
+            continue
+        holder = _holder(host, lock, found[1])
+        if holder is not None:
+            return f"{lock.program} (process {holder})" if holder > 0 else lock.program
+    return ""
+
+
+def state_of(sysroot: str = "/") -> tuple[Signature | None, ...]:
+    """Return what is different after every run of a package manager."""
+    host = Host(sysroot)
+    found = [host.stat(path) for path in _DATABASES]
+    return tuple(None if info is None else signature(info) for info in found)
+
+
+def wait_until_idle(
+    sysroot: str, until: float, *, name: str = "", stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait until no package manager is at work, to the moment ``until`` of time.monotonic().
+
+    Returns as well when ``stopped`` says so. Raises TryAgain, saying who is at work; ``name`` is
+    the target that has to wait.
+    """
+    while (who := at_work(sysroot)) and not stopped():
+        if time.monotonic() >= until:
+            raise TryAgain(
+                f"cannot refresh {name or 'now'}: {who} is at work",
+                hint="wait until it is done, or wait longer: chrootbuild refresh --wait SECONDS",
+            )
+        time.sleep(_PAUSE)
+
+
+def _holder(host: Host, lock: _Lock, info: os.stat_result) -> int | None:
+    """Return the process that holds a lock, 0 where nobody says which one, None where it is free."""
+    if lock.how == "exists":
+        return 0
+    if lock.how == "fcntl" and sys.platform.startswith("linux"):
+        try:
+            with host.open(lock.path) as file:
+                return _asked(file.fileno())
+        except (Unreadable, OSError, ValueError):
+            pass
+    return _listed(info, "POSIX" if lock.how == "fcntl" else "FLOCK")
+
+
+def _asked(fd: int) -> int | None:
+    """Ask who would be in the way of a read lock: a query of the package manager is not."""
+    question = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, question)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOLCK, errno.ENOSYS):
+            return None  # a filesystem without locks
+        raise
+    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+
+def _listed(info: os.stat_result, kind: str) -> int | None:
+    """Look a write lock up in /proc/locks: "1: POSIX  ADVISORY  WRITE 4711 fe:01:1234 0 EOF".
+
+    Only the inode is compared: the device there is not that of stat(2) on overlayfs and btrfs.
+    """
+    inode = f":{info.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            for line in file:
+                fields = line.split()
+                if len(fields) > 5 and fields[1] == kind and fields[3] == "WRITE" and fields[5].endswith(inode):
+                    return max(int(fields[4]), 0)
+    except (OSError, ValueError):
+        pass
+    return None

@@ -1,0 +1,93 @@
+"""The whole proof of one target: its root verified, then ``[check]`` run, with the numbers and nodes it needs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from chrootbuild import accounts
+from chrootbuild.artifact import Kind, Plan
+from chrootbuild.check import Users, check
+from chrootbuild.errors import Failure
+from chrootbuild.findings import Finding, failed
+from chrootbuild.host import Host
+from chrootbuild.plan import account_sources
+from chrootbuild.prepare import make_plan
+from chrootbuild.privileges import User
+from chrootbuild.project import Project
+from chrootbuild.record import read_record
+from chrootbuild.root import read_root
+from chrootbuild.spec import Target
+from chrootbuild.trace.detect import detect, parse
+from chrootbuild.trace.follow import follow
+from chrootbuild.trace.known import Known
+from chrootbuild.trace.propose import missing
+from chrootbuild.verify import verify
+
+__all__ = ["prove", "users_of"]
+
+
+def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding, ...]:
+    """Return what ``[check]`` showed; an error among the findings: the root does not serve.
+
+    A root that drifted is not run at all. ``logs`` is a directory for what was
+    printed. Raises Failure where nothing can be proven.
+    """
+    root = read_root(target.root)
+    record = read_record(project, target.name, target.root)
+    if root is None or record is None:
+        raise Failure(
+            f"cannot check {target.name}: {target.root} was not built", hint=f"chrootbuild build {target.name}"
+        )
+    with root:
+        # Extra files are no reason: a daemon may have left them. What drifted is not run.
+        drifted = tuple(itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20))
+    if drifted:
+        hint = Finding("note", "drift", "", f"nothing was run; repair it first: chrootbuild build {target.name}")
+        return (*drifted, hint)
+    plan, host = make_plan(project, target)
+    nodes = {
+        path: artifact.device
+        for path, artifact in plan.artifacts.items()
+        if artifact.kind is Kind.NODE and artifact.device is not None
+    }
+    findings = check(
+        target,
+        target.root,
+        users=users_of(target, host),
+        devices=nodes,
+        logs=logs,
+        explain=lambda trace: _explain(trace, plan, host),
+    )
+    if failed(findings) and any(item.rule == "missing" and item.path for item in findings):
+        learn = f"chrootbuild learn {target.name} adds what is missing"
+        findings = (*findings, Finding("note", "missing", "", learn))
+    return findings
+
+
+def users_of(target: Target, host: Host) -> Users:
+    """Return what turns "nobody" or "nobody:nogroup" into numbers: the sysroot's, the target's own lines first."""
+    names = accounts.Names(account_sources(target, host), target.accounts)
+
+    def users(text: str) -> User:
+        name, _, group = text.partition(":")
+        if not group and name in ("root", "0"):
+            return User(0, 0)
+        gid = names.gid(group) if group else names.group_of(name)
+        return User(names.uid(name), gid, (gid,))
+
+    return users
+
+
+def _explain(trace: str, plan: Plan, host: Host) -> Iterable[str]:
+    """Yield a line for each path that a failing run asked for in vain and the sysroot has."""
+    with open(trace, "rb") as file:
+        if not file.read(1):
+            return
+        file.seek(0)
+        head = file.read(1 << 16)
+        file.seek(0)
+        calls = parse(file, detect(head, "the trace"))
+        proposals = missing(follow(calls), host, Known(plan.artifacts))
+    for entry in proposals.entries:
+        yield f"{entry.value}  {entry.reason}; in the target file: {entry.key}"

@@ -1,0 +1,246 @@
+"""A root brought up to date with nobody watching: build, verify, check, restart once (cron, hooks, watch).
+
+What was published and not yet checked, or not yet restarted, is remembered in
+PROJECT state NAME.pending: a refresh that is killed, or whose check fails, is taken up by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from chrootbuild.build import Job, begin, finish, stage_one
+from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.findings import Finding, as_text, failed
+from chrootbuild.fresh import inspect
+from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
+from chrootbuild.pending import Pending, drop_pending, note_pending, read_pending
+from chrootbuild.project import Project
+from chrootbuild.record import Record, locked
+from chrootbuild.report import changes_text, printable
+from chrootbuild.rollback import drop_kept, held_back, hold, keep, roll_back
+from chrootbuild.root import Root, read_root
+from chrootbuild.running import processes_in, running_outdated
+from chrootbuild.spec import Target
+
+__all__ = ["Options", "refresh"]
+
+_RESTART_SECONDS = 300.0
+
+# Runs a target's [check] on its root as it is now.
+Checker = Callable[[Project, Target], tuple[Finding, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to refresh."""
+
+    wait: float = 600.0  # seconds, for the lock and for the package manager
+    checker: Checker | None = None  # None: without a check
+    rollback: bool = False  # put the former files back where the check fails
+    stopped: Callable[[], bool] = lambda: False  # asked while it waits: then it gives up
+
+
+def refresh(project: Project, target: Target, options: Options) -> str:
+    """Bring one target up to date and return what was done, as text; empty where nothing was.
+
+    Raises TryAgain where somebody else is at work longer than ``options.wait``, TargetError, and
+    Failure: the one message says all that was done before it failed.
+    """
+    until = time.monotonic() + options.wait
+    with _alone(project, target.name, until):
+        job, done = _built(project, target, options, until)
+        with job.lock:
+            pending = read_pending(project, target.name)
+            if pending is None:
+                drop_kept(project, target)
+                return done
+            try:
+                _prove(job, options)
+            except _CheckError as failure:
+                raise _refused(job, failure, done, options) from None
+            drop_kept(project, target)
+        # Without the lock: the service's unit may build by itself before it starts.
+        done += _restart(target, done)
+        drop_pending(project, target.name)
+        return done + _outdated(target, pending)
+
+
+@contextlib.contextmanager
+def _alone(project: Project, name: str, until: float) -> Iterator[None]:
+    """Let one refresh of a target go on at a time, up to its restart."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(project, f"{name}.refresh", max(0.0, until - time.monotonic())))
+        except TryAgain as busy:
+            who = busy.message.partition(": ")[2].removesuffix(" on it")
+            raise TryAgain(f"cannot refresh {name}: {who} on it", hint=busy.hint) from None
+        yield
+
+
+# -- building ------------------------------------------------------------------------------
+
+
+def _built(project: Project, target: Target, options: Options, until: float) -> tuple[Job, str]:
+    """Plan, stage and publish while no package manager is at work; the lock is held."""
+    while True:
+        wait_until_idle(target.sysroot, until, name=target.name, stopped=options.stopped)
+        before = state_of(target.sysroot)
+
+        def moved(before: object = before) -> bool:
+            return bool(at_work(target.sysroot)) or state_of(target.sysroot) != before
+
+        if options.stopped():
+            raise TryAgain(f"cannot refresh {target.name}: it was told to end")
+        try:
+            job = begin(project, target, wait=max(0.0, until - time.monotonic()))
+        except TryAgain:
+            raise
+        except Failure:
+            if not moved() or time.monotonic() >= until:
+                raise
+            continue
+        try:
+            done = _published(job, options, moved)
+        except BaseException:
+            job.lock.close()
+            raise
+        if done is not None:
+            return job, done
+        job.lock.close()
+
+
+def _published(job: Job, options: Options, moved: Callable[[], bool]) -> str | None:
+    """Stage what is stale and publish it; None where a package manager came in between."""
+    if not job.stale and not job.unplanted:
+        return ""
+    if options.rollback:
+        held_back(job)
+    try:
+        for change in job.stale.values():
+            if change.artifact is not None:
+                stage_one(job.prepared.target.root, change.artifact)
+    except Failure:
+        if moved():
+            return None
+        raise
+    if moved():
+        return None
+    if options.rollback and options.checker is not None:
+        keep(job, proven=read_pending(job.project, job.name) is None)
+    note_pending(job)
+    target, first = job.prepared.target, job.prepared.record is None
+    stale = job.stale
+    published = finish(job, quiet=True)
+    return changes_text(target.name, target.root, stale, published, first)
+
+
+# -- proof ---------------------------------------------------------------------------------
+
+
+class _CheckError(Exception):
+    """The root was built and does not serve."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__()
+        self.findings = findings
+
+
+def _prove(job: Job, options: Options) -> None:
+    """Look at what was installed, and run the target's check; raises _CheckError and Failure."""
+    target = job.prepared.target
+    root = read_root(target.root)
+    record = None if root is None else _record(job)
+    if root is None or record is None:
+        raise Failure(f"cannot check {target.name}: {target.root} is gone", hint=f"chrootbuild build {target.name}")
+    with root:
+        drift = tuple(_drift(record, root))
+    if drift:
+        raise _CheckError(drift)
+    if options.checker is not None and (target.check.run or target.check.service):
+        findings = options.checker(job.project, target)
+        if failed(findings):
+            raise _CheckError(findings)
+
+
+def _record(job: Job) -> Record | None:
+    from chrootbuild.record import read_record
+
+    return read_record(job.project, job.name, job.prepared.target.root)
+
+
+def _drift(record: Record, root: Root) -> Iterator[Finding]:
+    """Yield what is not as it was installed, by signatures: verify reads every byte."""
+    for path, entry in record.artifacts.items():
+        info = root.lstat(path)
+        difference = "is gone" if info is None else inspect(root, path, entry, info)
+        if difference:
+            yield Finding("error", "drift", path, difference)
+
+
+def _refused(job: Job, failure: _CheckError, done: str, options: Options) -> Failure:
+    """Return the one message of an update whose check failed, after the former files were put back."""
+    name = job.name
+    details = [*as_text(name, failure.findings).splitlines()[1:]]
+    hint = f"chrootbuild check {name} shows it again; the service was not restarted"
+    if options.rollback:
+        restored = roll_back(job)
+        if restored:
+            hold(job)
+            drop_pending(job.project, name)
+            drop_kept(job.project, job.prepared.target)
+            message = f"cannot update {name}: its check failed, and the former files were put back"
+            hint = f"chrootbuild build {name} installs the update all the same, to look at it"
+            return Failure(message, details=(*details, *restored), hint=hint)
+    what = "after the update" if done else "again, after an earlier update"
+    return Failure(f"cannot restart {name}: its check failed {what}", details=(*details, *done.splitlines()), hint=hint)
+
+
+# -- restart -------------------------------------------------------------------------------
+
+
+def _restart(target: Target, done: str) -> str:
+    """Run the target's restart once, on the host; returns a line. Raises Failure."""
+    command = target.host.restart
+    if not command:
+        return ""
+    shell = shutil.which("bash") or "/bin/sh"
+    # A file, not a pipe: a daemon that keeps it open shall not keep us waiting.
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = subprocess.run(
+                [shell, "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=_RESTART_SECONDS,
+                check=False,
+            ).returncode
+            why = f"exit status {status}" if status > 0 else f"ended by signal {-status}" if status else ""
+        except subprocess.TimeoutExpired:
+            why = f"it did not end within {_RESTART_SECONDS:g} seconds"
+        if not why:
+            return f"restarted: {printable(command)}\n"
+        output.seek(0)
+        said = output.read(1 << 16).decode("utf-8", "replace").splitlines()[-10:]
+    raise Failure(
+        f"cannot restart {target.name}: {printable(command)}: {why}",
+        details=(*map(printable, said), *done.splitlines()),
+        hint="the root is up to date and passed its check; the next refresh tries to restart it again",
+    )
+
+
+def _outdated(target: Target, pending: Pending) -> str:
+    """Name the processes that still run on files that were replaced or removed."""
+    found = running_outdated(target.root, pending.paths)
+    if not found:
+        return ""
+    names = ", ".join(f"{name} (pid {pid})" for pid, name in found)
+    verb, noun = ("runs", "process") if len(found) == 1 else ("run", "processes")
+    return f"{len(found)} {noun} still {verb} on files that were replaced or removed: {names}\n"
