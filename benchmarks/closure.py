@@ -24,8 +24,10 @@ from pathlib import Path
 from chrootbuild.elf import Resolver
 from chrootbuild.host import Host
 
+# Without garbage collection, as the commands run.
 _OURS = """
-import sys
+import gc, sys
+gc.disable()
 from chrootbuild.elf import Memo, Resolver
 from chrootbuild.host import Host
 memo = Memo.load(sys.argv[1]) if len(sys.argv) > 1 else Memo()

@@ -105,21 +105,18 @@ def _rank_of(comparison: Comparison, path: str) -> int:
 
 
 def _unlocked(comparison: Comparison, steps: list[Operation]) -> list[Operation]:
-    """Open directories that forbid writing to their owner: root may write there, others may not."""
-    before, after = {}, {}
-    known = {op.path: op for op in steps if op.kind == "directory"}
-    for op in steps:
-        parent = split(op.path)[0]
-        change = comparison.changes.get(parent)
-        if change is None or change.artifact is None or change.artifact.mode & 0o300 == 0o300:
-            continue
-        made = change.artifact
-        base = known.get(parent, Operation("directory", parent, name_of(parent)))
-        base = replace(base, mode=made.mode, uid=made.uid, gid=made.gid)
-        before[parent], after[parent] = replace(base, mode=made.mode | 0o700), base
-    opened = [op for path, op in sorted(before.items()) if path not in known]
-    steps = [before.get(op.path, op) if op.kind == "directory" else op for op in steps]
-    return [*opened, *steps, *(op for _, op in sorted(after.items(), reverse=True))]
+    """Open directories that forbid writing to their owner, and close them at the end: root needs none of it."""
+    own = {op.path: op for op in steps if op.kind == "directory"}
+    closed: dict[str, Operation] = {}
+    for path in {*own, *(split(op.path)[0] for op in steps)}:
+        change = comparison.changes.get(path)
+        if change is not None and change.artifact is not None and change.artifact.mode & 0o300 != 0o300:
+            made = change.artifact
+            closed[path] = Operation("directory", path, name_of(path), 0, 0, made.mode, made.uid, made.gid)
+    opened = {path: replace(op, mode=op.mode | 0o700) for path, op in closed.items()}
+    first = [op for path, op in sorted(opened.items()) if path not in own]
+    steps = [opened.get(op.path, op) if op.kind == "directory" else op for op in steps]
+    return [*first, *steps, *(op for _, op in sorted(closed.items(), reverse=True))]
 
 
 def _all_ours(root: Root, top: str, removed: set[str], comparison: Comparison) -> list[str]:
@@ -209,7 +206,10 @@ def _ours_above(comparison: Comparison, directory: str) -> bool:
 
 
 def _only_ours(artifact: Artifact) -> bool:
-    return not artifact.mode & 0o022 and (not privileged() or artifact.uid == 0)
+    if privileged():
+        return artifact.uid == 0 and not artifact.mode & 0o022
+    # Who may not write in it cannot rename it either.
+    return artifact.mode & 0o300 == 0o300 and not artifact.mode & 0o022
 
 
 def _content(

@@ -5,28 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
 import shutil
 import socket
-import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from chrootbuild import syscalls
 from chrootbuild.errors import Failure
-from chrootbuild.inside import MARK
 from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import Rights, reason
 from chrootbuild.privileges import ROOT, User
+from chrootbuild.remains import cut_trace, written
 
 __all__ = ["PATH", "Box", "Process"]
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # what a program of the root gets
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_INNER_PID = re.compile(rb"\d+ /\* (\d+) in strace's PID NS \*/")
 _ANSWER_SECONDS = 60.0
 _LOOKS = 20  # at the processes, while some of them end
 _GONE = "cannot go on: the first process of the box was killed"
@@ -161,7 +158,7 @@ class Box:
             contextlib.suppress(FileNotFoundError),
             open(_of(self._scratch, f"log/{name}.strace"), "rb") as file,
         ):
-            copy.writelines(_from_mark(file))
+            copy.writelines(cut_trace(file))
         copy.flush()
         copy.seek(0)
         return copy
@@ -174,11 +171,7 @@ class Box:
         found: list[str] = []
         for prefix, upper in self._uppers:
             top = _of(self._scratch, upper[len(self.scratch) + 1 :])
-            for directory, names, files in os.walk(top):
-                where = prefix + directory[len(top) :]
-                lower = self.confinement.lower.rstrip("/") + where
-                found += [f"{where}/{name}" for name in names if not os.path.isdir(f"{lower}/{name}")]
-                found += [f"{where}/{name}" for name in files if not _is_whiteout(f"{directory}/{name}")]
+            found += written(top, prefix, self.confinement.lower.rstrip("/"))
         return tuple(sorted(set(found) - self.confinement.devices.keys()))
 
     def open(self, path: str, flags: int, mode: int = 0o644, *, inside: bool = False) -> int:
@@ -253,25 +246,3 @@ def _shell() -> str:
 
 def _of(directory: int, path: str = "") -> str:
     return f"/proc/self/fd/{directory}/{path}"
-
-
-def _is_whiteout(path: str) -> bool:
-    """Tell whether a path of an upper layer says that something was removed: overlayfs.rst."""
-    info = os.lstat(path)
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
-
-
-def _from_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Leave out what the helper did before the program's own first call, and what it does after."""
-    before: set[bytes] = set()
-    program, resumes, mark = b"", False, MARK.encode()
-    for line in lines:
-        pid, _, text = line.partition(b" ")
-        if not program:
-            before.add(pid)
-            if mark in text:
-                program, resumes = pid, b"<unfinished" in text
-        elif pid == program and resumes:
-            resumes = False  # the other half of the mark
-        elif pid == program or pid not in before:
-            yield _INNER_PID.sub(rb"\1", line)

@@ -15,7 +15,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.fresh import Change, Comparison, by_directory
 from chrootbuild.host import Signature, signature
 from chrootbuild.plancache import cached_plan
-from chrootbuild.prepare import Prepared, prepare, prepare_cached
+from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project
 from chrootbuild.publish import Published, publish, recover
 from chrootbuild.record import Installed, Record, locked, write_record
@@ -27,7 +27,7 @@ from chrootbuild.stage import Stage, clear_stage, note, noted, open_stage, stage
 from chrootbuild.stamp import drop_stamp, write_stamp
 from chrootbuild.trust import refuse_untrusted
 
-__all__ = ["Job", "begin", "begin_cached", "finish", "stage_one", "together"]
+__all__ = ["Job", "begin", "begin_cached", "finish", "forget_stage", "stage_one", "stamp", "together"]
 
 _NOTHING: Signature = (0, 0, 0, 0)
 
@@ -46,7 +46,7 @@ class Job:
         return self.prepared.target.name
 
     @property
-    def stale(self) -> dict[str, Change]:
+    def stale(self) -> Mapping[str, Change]:
         """What there is to do, by path."""
         return self.prepared.comparison.stale
 
@@ -76,9 +76,11 @@ def begin(
         refuse_untrusted([project.state], what="the state folder")
         if held is None:
             stack.enter_context(locked(project, target.name, wait))
+        # The plan first: a target that cannot be satisfied leaves nothing behind, not even a folder.
+        made, host = make_plan(project, target, keep=keep)
         with open_root(target.root) as root:
             recover(project, target.name, root)
-            prepared = prepare(project, target, root, keep=keep)
+            prepared = prepare_made(project, target, made, host, root)
             return _begun(Job(project, prepared, held or stack.pop_all()), root, keep=keep)
 
 
@@ -97,7 +99,7 @@ def begin_cached(project: Project, name: str) -> Job | None:
 
 def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
     try:
-        _forget_stage(job.prepared.target.root)
+        forget_stage(job.prepared.target.root)
         clear_stage(root)
         if job.stale or job.unplanted or not keep:
             drop_stamp(job.project, job.name)
@@ -146,21 +148,24 @@ def _stage_of(root_path: str) -> Stage:
     return stage
 
 
-def _forget_stage(root_path: str) -> None:
+def forget_stage(root_path: str) -> None:
+    """Close the staging directory that this process works in, if it does."""
     with _OPENING:
         stage = _STAGES.pop((os.getpid(), root_path), None)
         if stage is not None:
             os.close(stage.fd)
 
 
-def finish(job: Job, paths: Iterable[str] | None = None, *, quiet: bool = False) -> Published:
+def finish(
+    job: Job, paths: Iterable[str] | None = None, *, quiet: bool = False, stamped: bool = True
+) -> Published:
     """Publish what was staged, of ``paths`` alone where they are given; prints what was done, unless ``quiet``.
 
-    Raises Failure.
+    Without ``stamped`` the stamp is left to the caller. Raises Failure.
     """
     prepared, project = job.prepared, job.project
     target = prepared.target
-    _forget_stage(target.root)
+    forget_stage(target.root)
     root = read_root(target.root)
     if root is None:
         raise Failure(f"cannot build in {target.root}: the root is gone", hint="build again")
@@ -171,15 +176,27 @@ def finish(job: Job, paths: Iterable[str] | None = None, *, quiet: bool = False)
         seeds = () if prepared.record is None else prepared.record.seeds
         new = job.unplanted if paths is None else ()
         stage_seeds(root, stage, {path: prepared.plan.seeds[path] for path in new})
-        published = publish(project, target.name, root, stage, comparison, staged, (seeds, new))
-    if paths is None:
+        published = publish(
+            project, target.name, root, stage, comparison, staged, (seeds, new), base=prepared.record
+        )
+    if paths is None and stamped:
         stamp(project, replace(prepared, record=published.record), published.record)
     if not quiet:
-        sys.stdout.write(
-            changes_text(target.name, target.root, comparison.stale, published, prepared.record is None)
-        )
-        sys.stdout.flush()
+        _tell(changes_text(target.name, target.root, comparison.stale, published, prepared.record is None))
     return published
+
+
+def _tell(text: str) -> None:
+    """Print what was done. It is done whether somebody reads it or not."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise Failure(
+            f"cannot write to standard output: {error.strerror}", hint="the build is done"
+        ) from None
 
 
 def _only(comparison: Comparison, paths: set[str]) -> Comparison:

@@ -59,6 +59,10 @@ def check(
     ``explain`` turns the path of a trace into lines, one for each path that was missing.
     Raises Failure where nothing can be proven: no namespaces, no root, a wrong target file.
     """
+    if target.os == "freebsd":
+        raise Failure(
+            f"cannot check {target.name}: its programs are FreeBSD's", hint="check it in a jail there"
+        )
     if not target.check.run and not target.check.service:
         return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
     mounts = tuple(item.value for item in target.mounts)

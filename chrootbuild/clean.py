@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
@@ -16,7 +18,7 @@ from chrootbuild.record import Installed, Record, locked, read_record, write_rec
 from chrootbuild.report import printable
 from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
-from chrootbuild.stage import clear_stage
+from chrootbuild.stage import clear_stage, privileged
 from chrootbuild.stamp import drop_stamp
 from chrootbuild.trust import refuse_untrusted
 
@@ -48,10 +50,30 @@ def clean(project: Project, target: Target, path: str = "", *, dry: bool = False
                     f"cannot clean {target.name}: {root.path} is another directory than was built",
                     hint=f"look at it and remove it by hand, or build it: chrootbuild build {target.name}",
                 )
-            left = _remove(root, target.name, record, path, dry=dry)
+            with _opened(root, record) if not dry else contextlib.nullcontext():
+                left = _remove(root, target.name, record, path, dry=dry)
             if not dry:
                 clear_stage(root)
                 write_record(project, target.name, replace(record, artifacts=left))
+
+
+@contextlib.contextmanager
+def _opened(root: Root, record: Record) -> Iterator[None]:
+    """Without root, open the directories of ours that forbid writing to their owner, and close those that stay."""
+    closed = {}
+    if not privileged():
+        for path, entry in record.artifacts.items():
+            if (
+                entry.kind == Kind.DIRECTORY
+                and entry.mode & 0o300 != 0o300
+                and root.directory(path) is not None
+            ):
+                closed[path] = entry.mode
+                root.set_directory(path, entry.mode | 0o700, None)
+    yield
+    for path, mode in closed.items():
+        if root.directory(path) is not None:
+            root.set_directory(path, mode, None)
 
 
 def _remove(root: Root, name: str, record: Record, path: str, *, dry: bool) -> dict[str, Installed]:

@@ -21,7 +21,7 @@ from typing import NoReturn
 from chrootbuild import syscalls, terminal
 from chrootbuild.artifact import Device
 from chrootbuild.box import PATH
-from chrootbuild.inside import Report, start_failure
+from chrootbuild.inside import Report, is_there, start_failure
 from chrootbuild.namespaces import Rights, canonical, reason, refuse, start_helper, wait_for
 from chrootbuild.overlay import doing, open_directory
 from chrootbuild.privileges import cut_capabilities, reset_signals
@@ -134,7 +134,7 @@ def _become(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
         cut_capabilities()
         os.execvpe(visit.argv[0], list(visit.argv), dict(visit.env))  # noqa: S606
     except OSError as error:
-        found = os.path.exists(visit.argv[0])
+        found = is_there(visit.argv[0], visit.env)
         report = Report(step=f"run {visit.argv[0]}", errno=error.errno or errno.EIO, found=found)
         refuse(channel, start_failure(report, rights.privileged))
     finally:

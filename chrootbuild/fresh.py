@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Artifact, Device, Kind, Plan, Skipped
 from chrootbuild.draft import split
@@ -42,11 +42,11 @@ class Comparison:
     known: Mapping[str, Installed]  # of what is kept: signatures brought up to date
     children: Mapping[str, tuple[str, ...]]  # the paths of changes, by their directory
     skipped: tuple[Skipped, ...] = ()  # what cannot be applied without root
+    stale: Mapping[str, Change] = field(init=False)  # what a build would do something about
 
-    @property
-    def stale(self) -> dict[str, Change]:
-        """Return what a build would do something about."""
-        return {path: change for path, change in self.changes.items() if change.action != KEEP}
+    def __post_init__(self) -> None:
+        stale = {path: change for path, change in self.changes.items() if change.action != KEEP}
+        object.__setattr__(self, "stale", stale)
 
 
 def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
@@ -246,6 +246,10 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
     try:
         before = os.fstat(fd)
         digest, capability, seen = copy_digest(fd, artifact, before)
+    except OSError as error:
+        raise Failure(
+            f"cannot read {artifact.source}: {error.strerror}", hint="nothing was changed"
+        ) from None
     finally:
         os.close(fd)
     if entry is not None and entry.detail != digest:

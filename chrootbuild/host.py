@@ -77,6 +77,7 @@ class Host:
         self.inputs: set[str] = set()
         self.owners: dict[str, Signature] = {}
         self._directories: dict[str, _Place] = {}
+        self._folders: dict[str, str] = {}  # those that are there: canonical, with a slash at the end
         self._stats: dict[str, os.stat_result | None] = {}
         self._globs: dict[str, re.Pattern[str]] = {}
 
@@ -115,10 +116,21 @@ class Host:
 
     def find(self, path: str) -> tuple[str, os.stat_result] | None:
         """Return the canonical form of ``path`` and what is there, in one walk; None if nothing."""
+        parent, _, name = path.rpartition("/")
+        folder = self._folders.get(parent)
         try:
+            if folder is not None and name not in ("", ".", "..") and "\0" not in name:
+                # A closure asks this of thousands of files in a few directories.
+                child = folder + name
+                info = self._lstat_canonical(child)
+                if info is None or not stat.S_ISLNK(info.st_mode):
+                    return None if info is None else (child, info)
             place = self._resolve(path)
         except Unreadable:
             return None
+        above = self._directories.get(parent)
+        if above is not None and above.stat is not None and stat.S_ISDIR(above.stat.st_mode):
+            self._folders[parent] = _join(above.path, "")
         return None if place.stat is None else (place.path, place.stat)
 
     def canonical(self, path: str) -> str:

@@ -125,14 +125,15 @@ def wrapper(target: Target, known: Known, sysroot: Host, project: Project) -> tu
 
 def _who(known: Known) -> str:
     user = known.user
+    others = [str(gid) for gid in user.groups if gid != user.gid]
     words = f"{known.name} ({user.uid}:{user.gid})"
-    return f"{words} and the groups {', '.join(map(str, user.groups))}" if user.groups else words
+    return f"{words} and the groups {', '.join(others)}" if others else words
 
 
 def _switch(known: Known) -> str:
     user = known.user
     if known.system == "freebsd":
-        groups = ",".join(map(str, (user.gid, *user.groups)))
+        groups = ",".join(map(str, dict.fromkeys((user.gid, *user.groups))))
         return f"-u {user.uid} -g {user.gid} -G {groups} "
     if user.uid == 0 and user.gid == 0:
         return ""  # any chroot(8) can do that, busybox's too

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chrootbuild.accounts import Names, Sources
-from chrootbuild.accounts.passwd import parse_groups
+from chrootbuild.accounts import Names
 from chrootbuild.errors import TargetError
 from chrootbuild.gather import find_program
-from chrootbuild.host import Host, Unreadable
-from chrootbuild.plan import system_of
+from chrootbuild.host import Host
+from chrootbuild.plan import account_sources, system_of
 from chrootbuild.privileges import ROOT, User
+from chrootbuild.proof import users_of
 from chrootbuild.spec import Target
 
 __all__ = ["Known", "look", "program"]
@@ -21,7 +21,7 @@ class Known:
     """What the sysroot says about a target, for the host's side."""
 
     system: str  # "linux" or "freebsd"
-    user: User = ROOT  # of [check.service]
+    user: User = ROOT  # of [check.service], as `check` starts it
     name: str = "root"  # the user's name in the root's accounts, else the number
 
 
@@ -29,15 +29,14 @@ def look(target: Target, host: Host) -> Known:
     """Read a target's system and its service's user; raises TargetError for an unknown name."""
     service = target.check.service
     system = system_of(target, host)
-    if service is None or service.user in ("root", "0"):
+    if service is None:
         return Known(system)
-    names, groups = _names(target, host), _groups(target, host)
-    name, _, group = service.user.partition(":")
-    uid = names.uid(name, service.origin)
-    gid = names.gid(group, service.origin) if group else names.group_of(name, service.origin)
-    known = names.user_of(uid)
-    others = tuple(sorted({number for number, members in groups if known in members} - {gid}))
-    return Known(system, User(uid, gid, others if uid else ()), known or str(uid))
+    try:
+        user = users_of(target, host)(service.user)
+    except TargetError as error:
+        raise TargetError(f"{error.message} ({service.origin}.user)", hint=error.hint) from None
+    names = Names(account_sources(target, host), target.accounts)
+    return Known(system, user, names.user_of(user.uid) or str(user.uid))
 
 
 def program(target: Target, host: Host, name: str) -> str:
@@ -51,26 +50,3 @@ def program(target: Target, host: Host, name: str) -> str:
             hint="write its whole path",
         )
     return found
-
-
-def _names(target: Target, host: Host) -> Names:
-    sources = Sources(_read(host, "/etc/passwd"), _read(host, "/etc/group"))
-    return Names(sources, target.accounts)
-
-
-def _groups(target: Target, host: Host) -> list[tuple[int, list[str]]]:
-    """Return the groups of the sysroot and of extra_groups, with their members' names."""
-    extra = target.accounts.extra_groups if target.accounts is not None else ()
-    lines = "".join(f"{item.value}\n" for item in extra).encode("utf-8", "surrogateescape")
-    return [
-        (group.gid, [member.decode("utf-8", "surrogateescape") for member in group.members])
-        for group in parse_groups(lines + _read(host, "/etc/group")).groups
-        if group.gid is not None and not group.nis
-    ]
-
-
-def _read(host: Host, path: str) -> bytes:
-    try:
-        return host.read(path)
-    except Unreadable:
-        return b""

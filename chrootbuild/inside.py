@@ -20,7 +20,7 @@ from chrootbuild import syscalls
 from chrootbuild.errors import Failure
 from chrootbuild.privileges import User, cut_capabilities, reset_signals, switch_user
 
-__all__ = ["MARK", "Entry", "Report", "read_report", "start", "start_failure", "traced_argv"]
+__all__ = ["MARK", "Entry", "Report", "is_there", "read_report", "start", "start_failure", "traced_argv"]
 
 # The last path that is asked for before the program's own execve(2): what a trace shows up to
 # here is not the program's.
@@ -66,7 +66,18 @@ def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> l
     for fd in (entry.view, entry.pids, entry.report):
         os.set_inheritable(fd, True)
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    options = ["-D", "-f", "-y", "--decode-pids=pidns", "-o", trace, "-e", f"trace={_ALL_CALLS}"]
+    options = [
+        "-D",
+        "-f",
+        "-y",
+        "-s",
+        "256",
+        "--decode-pids=pidns",
+        "-o",
+        trace,
+        "-e",
+        f"trace={_ALL_CALLS}",
+    ]
     if not privileges:
         options.append("--seccomp-bpf")
     helper = [sys.executable, "-I", "-S", "-B", "-c", _CODE, str(memory), package]
@@ -114,9 +125,17 @@ def start_failure(report: Report, privileged: bool) -> Failure:
         why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
     elif report.errno == errno.ENOENT:
         why = "it is not in the root"
+    elif report.errno == errno.ENOEXEC:
+        why = "it is for another machine or system"
     else:
         why = os.strerror(report.errno)
     return Failure(f"cannot {report.step}: {why}")
+
+
+def is_there(program: str, env: Mapping[str, str]) -> bool:
+    """Tell whether a program exists, looked up as execvpe does."""
+    places = [program] if "/" in program else [f"{place}/{program}" for place in os.get_exec_path(dict(env))]
+    return any(map(os.path.exists, places))
 
 
 def _start(entry: Entry) -> Report:
@@ -170,7 +189,7 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
         found = os.access(MARK, os.F_OK)
         os.execvpe(entry.argv[0], list(entry.argv), dict(entry.env))  # noqa: S606
     except OSError as error:
-        found = os.path.exists(entry.argv[0])
+        found = is_there(entry.argv[0], entry.env)
         failed = {"step": step, "errno": error.errno or errno.EIO, "found": found}
         os.write(tell, json.dumps(failed).encode())
     finally:

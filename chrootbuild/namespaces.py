@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -38,8 +37,8 @@ def start_helper(
     standard input, output and error are /dev/null, unless kept. The helper ends with what the
     first process ended with, and both end with the caller. Raises Failure.
     """
-    if not sys.platform.startswith("linux"):
-        raise Failure("cannot confine a program: namespaces are Linux's", hint="run this on Linux")
+    if not syscalls.available("mount_setattr"):  # this also loads ctypes, once for all processes to come
+        raise Failure("cannot confine a program: this needs the namespaces of Linux 5.12 or later")
     channel, theirs = socket.socketpair()
     helper = os.fork()
     if helper == 0:

@@ -32,10 +32,15 @@ class Bound:
 
 
 def loopback_up() -> None:
-    """Bring lo up in the caller's network namespace; its addresses come with it. Raises OSError."""
+    """Bring lo up in a new network namespace; its addresses come with it. Raises OSError.
+
+    In one that is in use (EBUSY) it changes nothing: lo is down only where nobody has been.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
         flags = struct.unpack_from("16xH", answer)[0]
+        if flags & _IFF_UP:
+            raise OSError(errno.EBUSY, "the network namespace is not a new one", "lo")
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
 
 

@@ -129,7 +129,12 @@ def _listed(info: os.stat_result, kind: str) -> int | None:
         with open("/proc/locks", encoding="ascii", errors="replace") as file:
             for line in file:
                 fields = line.split()
-                if len(fields) > 5 and fields[1] == kind and fields[3] == "WRITE" and fields[5].endswith(inode):
+                if (
+                    len(fields) > 5
+                    and fields[1] == kind
+                    and fields[3] == "WRITE"
+                    and fields[5].endswith(inode)
+                ):
                     return max(int(fields[4]), 0)
     except (OSError, ValueError):
         pass

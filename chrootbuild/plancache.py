@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from chrootbuild.host import Host
     from chrootbuild.project import Project
 
-__all__ = ["Cached", "cached_plan", "save_plan"]
+__all__ = [
+    "Cached",
+    "cached_plan",
+    "digest_of",
+    "same_but_content",
+    "same_names",
+    "save_plan",
+    "sources_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,10 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
         "absent": list(target.absent),
         "seen": host.seen,
         "owners": host.owners,
-        "listed": {path: _digest("\0".join(names)) for path, names in host.listed.items()},
+        "listed": {path: digest_of("\0".join(names)) for path, names in host.listed.items()},
         "missing": {path: sorted(names) for path, names in host.missing.items()},
         "inputs": sorted(host.inputs),
-        "sources": _sources(plan, memo),
+        "sources": sources_of(plan, memo),
         "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
         "warnings": plan.warnings,
     }
@@ -87,18 +95,19 @@ def drop_plan(project: Project, target: str) -> None:
         return
 
 
-def _sources(plan: Plan, memo: Memo) -> dict[str, list[Any]]:
+def sources_of(plan: Plan, memo: Memo) -> dict[str, list[Any]]:
     """Return for each copied file its owner, and a digest of what a linker goes by."""
     found = {}
     for artifact in plan.artifacts.values():
         if artifact.kind is Kind.FILE:
             info = os.lstat(artifact.source)
             facts = memo.get(artifact.source, info) if artifact.elf else None
-            found[artifact.source] = [info.st_uid, info.st_gid, _digest(repr(facts)) if facts else ""]
+            found[artifact.source] = [info.st_uid, info.st_gid, digest_of(repr(facts)) if facts else ""]
     return found
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """Return a short digest that tells two texts apart."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
@@ -206,22 +215,22 @@ def _still_seen(data: Mapping[str, Any]) -> dict[str, Signature] | None:
             continue
         if path in inputs or info.st_mode != mode:
             return None
-        same = _same_names(data, path) if stat.S_ISDIR(mode) else _same_but_content(data, path, info)
+        same = same_names(data, path) if stat.S_ISDIR(mode) else same_but_content(data, path, info)
         if not same:
             return None
         seen[path] = signature(info)
     return seen
 
 
-def _same_names(data: Mapping[str, Any], path: str) -> bool:
+def same_names(data: Mapping[str, Any], path: str) -> bool:
     """Tell whether a directory has the names that the plan saw, and still lacks those that it missed."""
     listed = data["listed"].get(path)
-    if listed is not None and _digest("\0".join(sorted(os.listdir(path)))) != listed:
+    if listed is not None and digest_of("\0".join(sorted(os.listdir(path)))) != listed:
         return False
     return not any(os.path.lexists(f"{path}/{name}") for name in data["missing"].get(path, ()))
 
 
-def _same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) -> bool:
+def same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) -> bool:
     """Tell whether a copied file is of the same owner and asks for the same libraries."""
     known = data["sources"].get(path)
     if known is None or not stat.S_ISREG(info.st_mode) or [info.st_uid, info.st_gid] != known[:2]:
@@ -235,6 +244,6 @@ def _same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) 
             return False
         from chrootbuild.elf.reader import read
 
-        return bool(_digest(repr(read(fd, info.st_size))) == known[2])
+        return bool(digest_of(repr(read(fd, info.st_size))) == known[2])
     finally:
         os.close(fd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Plan
 from chrootbuild.fresh import Comparison, compare
@@ -21,7 +21,8 @@ __all__ = ["Prepared", "make_plan", "prepare", "prepare_cached"]
 class Prepared:
     """A target, its plan, and how record and root stand to it.
 
-    ``seen`` and ``owners`` are what the plan depends on, as Host notes it.
+    ``seen`` and ``owners`` are what the plan depends on, as Host notes it; ``host`` is the reader
+    that it was just made with, None for a plan that was kept.
     """
 
     target: Target
@@ -30,6 +31,7 @@ class Prepared:
     comparison: Comparison
     seen: Mapping[str, Signature]
     owners: Mapping[str, Signature]
+    host: Host | None = field(default=None, compare=False, repr=False)
 
 
 def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[Plan, Host]:
@@ -56,7 +58,12 @@ def prepare(project: Project, target: Target, root: Root | None = None, *, keep:
     is kept for the next build. Raises TargetError and Failure.
     """
     made, host = make_plan(project, target, keep=keep)
-    return _compared(project, target, made, host.seen, host.owners, root)
+    return prepare_made(project, target, made, host, root)
+
+
+def prepare_made(project: Project, target: Target, made: Plan, host: Host, root: Root | None) -> Prepared:
+    """Do what ``prepare`` does, with a plan that was just made."""
+    return replace(_compared(project, target, made, host.seen, host.owners, root), host=host)
 
 
 def prepare_cached(project: Project, cached: Cached, root: Root) -> Prepared:

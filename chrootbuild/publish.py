@@ -27,7 +27,9 @@ from chrootbuild.record import (
     Installed,
     Record,
     from_json,
+    read_record,
     read_state,
+    record_signature,
     safe,
     to_json,
     write_atomically,
@@ -66,18 +68,27 @@ def publish(
     comparison: Comparison,
     staged: Mapping[str, Installed],
     seeds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    *,
+    base: Record | None = None,
 ) -> Published:
     """Put what was staged into the root and remove what nothing needs any more.
 
     ``comparison`` is limited to what shall be published. ``seeds`` are those
-    planted long ago, and those to plant now where nothing is there. Raises Failure before
+    planted long ago, and those to plant now where nothing is there. ``base`` is the record as it
+    was read under the lock: the journal then holds the difference alone. Raises Failure before
     anything is changed, or in the middle: then ``recover`` completes it.
     """
     operations = _operations(root, stage, comparison, staged)
     operations += [Operation("seed", path, seed_name(path)) for path in seeds[1]]
-    known = {path: entry for path, entry in comparison.known.items() if not _goes(comparison, path)}
-    record = Record(root.declared, {**known, **staged}, (*seeds[0], *seeds[1]), inode=os.fstat(root.fd).st_ino)
-    journal = {"operations": [_to_json(op) for op in operations], "record": to_json(record)}
+    artifacts = {**comparison.known, **staged}
+    for path, change in comparison.changes.items():
+        if change.artifact is None:
+            artifacts.pop(path, None)
+    record = Record(root.declared, artifacts, (*seeds[0], *seeds[1]), inode=os.fstat(root.fd).st_ino)
+    journal = {
+        "operations": [_to_json(op) for op in operations],
+        **_of_record(project, target, record, base),
+    }
     try:
         syscalls.syncfs(stage.fd)
         write_atomically(_journal(project, target), json.dumps(journal).encode())
@@ -128,9 +139,30 @@ def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
     return ready
 
 
-def _goes(comparison: Comparison, path: str) -> bool:
-    change = comparison.changes.get(path)
-    return change is not None and change.artifact is None
+def _of_record(project: Project, target: str, record: Record, base: Record | None) -> dict[str, Any]:
+    """Return what the journal says of the record: all of it, or what is not as in the one on disk."""
+    seen = record_signature(project, target)
+    if base is None or seen is None:
+        return {"record": to_json(record)}
+    old = base.artifacts
+    changed = {path: entry for path, entry in record.artifacts.items() if old.get(path) is not entry}
+    gone = [path for path in old if path not in record.artifacts]
+    return {"record": to_json(replace(record, artifacts=changed)), "base": seen, "gone": gone}
+
+
+def _whole(project: Project, target: str, root: Root, journal: Mapping[str, Any]) -> Record:
+    """Return the record that a journal stands for; raises as from_json does."""
+    record = from_json(journal["record"])
+    if "base" not in journal:
+        return record
+    base = read_record(project, target, root.declared)
+    if base is None:
+        return record  # it was lost: what is not in it is compared anew
+    if record_signature(project, target) != tuple(journal["base"]):
+        return base  # the new one was written before the kill
+    gone = set(journal["gone"])
+    kept = {path: entry for path, entry in base.artifacts.items() if path not in gone}
+    return replace(record, artifacts={**kept, **record.artifacts})
 
 
 def _sync_directory(path: str) -> None:
@@ -146,7 +178,7 @@ def recover(project: Project, target: str, root: Root) -> bool:
     try:
         journal = json.loads(read_state(_journal(project, target)))
         operations = [_operation(entry) for entry in journal["operations"]]
-        record = from_json(journal["record"])
+        record = _whole(project, target, root, journal)
     except FileNotFoundError:
         return False
     except BROKEN:

@@ -22,7 +22,7 @@ from typing import Any
 from chrootbuild import RECIPE
 from chrootbuild.artifact import Kind
 from chrootbuild.errors import Failure, TryAgain
-from chrootbuild.host import Signature
+from chrootbuild.host import Signature, signature
 from chrootbuild.project import Project
 from chrootbuild.report import printable
 
@@ -37,6 +37,7 @@ __all__ = [
     "locked",
     "read_record",
     "read_state",
+    "record_signature",
     "safe",
     "to_json",
     "write_atomically",
@@ -100,6 +101,14 @@ def read_record(project: Project, target: str, root: str) -> Record | None:
     except BROKEN:
         return None
     return record if record.root == root else None
+
+
+def record_signature(project: Project, target: str) -> Signature | None:
+    """Return what is different after every publish; None where nothing was recorded."""
+    try:
+        return signature(os.lstat(_file(project, target)))
+    except OSError:
+        return None
 
 
 def read_state(path: str) -> str:
@@ -231,11 +240,14 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
         ) from None
     try:
         _acquire(fd, path, target, time.monotonic() + wait)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # Who holds it is for people to read; a full filesystem does not keep the lock from holding.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         _sweep(project, target)
         yield
-        os.ftruncate(fd, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
@@ -263,11 +275,12 @@ def _acquire(fd: int, path: str, target: str, until: float) -> None:
 
 def _sweep(project: Project, target: str) -> None:
     """Remove the half-written files of builds of this target that were killed."""
-    litter = re.compile(rf"{re.escape(target)}\.(record|journal|stamp|plan|memo)\.[0-9]+\.new")
+    litter = re.compile(rf"({re.escape(target)}\..*|out)\.([0-9]+)\.new")
     with contextlib.suppress(OSError):
-        for name in filter(litter.fullmatch, os.listdir(project.state)):
-            with contextlib.suppress(OSError):
-                os.unlink(f"{project.state}/{name}")
+        for match in filter(None, map(litter.fullmatch, os.listdir(project.state))):
+            if not os.path.exists(f"/proc/{match[2]}"):
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{project.state}/{match[0]}")
 
 
 def _describe(pid: str) -> str:

@@ -7,13 +7,13 @@ PROJECT state NAME.pending: a refresh that is killed, or whose check fails, is t
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from chrootbuild.build import Job, begin, finish, stage_one
 from chrootbuild.errors import Failure, TryAgain
@@ -22,19 +22,42 @@ from chrootbuild.fresh import inspect
 from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
 from chrootbuild.pending import Pending, drop_pending, note_pending, read_pending
 from chrootbuild.project import Project
-from chrootbuild.record import Record, locked
+from chrootbuild.publish import Published
+from chrootbuild.record import Record, locked, read_record
 from chrootbuild.report import changes_text, printable
 from chrootbuild.rollback import drop_kept, held_back, hold, keep, roll_back
 from chrootbuild.root import Root, read_root
-from chrootbuild.running import processes_in, running_outdated
+from chrootbuild.running import running_outdated
 from chrootbuild.spec import Target
 
-__all__ = ["Options", "refresh"]
+__all__ = ["Options", "Steps", "refresh"]
 
 _RESTART_SECONDS = 300.0
 
 # Runs a target's [check] on its root as it is now.
 Checker = Callable[[Project, Target], tuple[Finding, ...]]
+
+
+class Steps(Protocol):
+    """The two ends of a build, between which what is stale is staged."""
+
+    def begin(self, project: Project, target: Target, wait: float) -> Job:
+        """Lock, plan and compare, as build.begin does."""
+
+    def finish(self, job: Job) -> Published:
+        """Publish what was staged, as build.finish does."""
+
+
+class Anew:
+    """A build as everywhere else: a new plan, everything compared."""
+
+    def begin(self, project: Project, target: Target, wait: float) -> Job:
+        """Lock, plan and compare; raises as build.begin does."""
+        return begin(project, target, wait=wait)
+
+    def finish(self, job: Job) -> Published:
+        """Publish what was staged; raises Failure."""
+        return finish(job, quiet=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +70,7 @@ class Options:
     stopped: Callable[[], bool] = lambda: False  # asked while it waits: then it gives up
 
 
-def refresh(project: Project, target: Target, options: Options) -> str:
+def refresh(project: Project, target: Target, options: Options, steps: Steps | None = None) -> str:
     """Bring one target up to date and return what was done, as text; empty where nothing was.
 
     Raises TryAgain where somebody else is at work longer than ``options.wait``, TargetError, and
@@ -55,7 +78,7 @@ def refresh(project: Project, target: Target, options: Options) -> str:
     """
     until = time.monotonic() + options.wait
     with _alone(project, target.name, until):
-        job, done = _built(project, target, options, until)
+        job, done = _built(project, target, options, steps or Anew(), until)
         with job.lock:
             pending = read_pending(project, target.name)
             if pending is None:
@@ -87,7 +110,9 @@ def _alone(project: Project, name: str, until: float) -> Iterator[None]:
 # -- building ------------------------------------------------------------------------------
 
 
-def _built(project: Project, target: Target, options: Options, until: float) -> tuple[Job, str]:
+def _built(
+    project: Project, target: Target, options: Options, steps: Steps, until: float
+) -> tuple[Job, str]:
     """Plan, stage and publish while no package manager is at work; the lock is held."""
     while True:
         wait_until_idle(target.sysroot, until, name=target.name, stopped=options.stopped)
@@ -99,7 +124,7 @@ def _built(project: Project, target: Target, options: Options, until: float) -> 
         if options.stopped():
             raise TryAgain(f"cannot refresh {target.name}: it was told to end")
         try:
-            job = begin(project, target, wait=max(0.0, until - time.monotonic()))
+            job = steps.begin(project, target, max(0.0, until - time.monotonic()))
         except TryAgain:
             raise
         except Failure:
@@ -107,7 +132,7 @@ def _built(project: Project, target: Target, options: Options, until: float) -> 
                 raise
             continue
         try:
-            done = _published(job, options, moved)
+            done = _published(job, options, steps, moved)
         except BaseException:
             job.lock.close()
             raise
@@ -116,12 +141,12 @@ def _built(project: Project, target: Target, options: Options, until: float) -> 
         job.lock.close()
 
 
-def _published(job: Job, options: Options, moved: Callable[[], bool]) -> str | None:
+def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> str | None:
     """Stage what is stale and publish it; None where a package manager came in between."""
-    if not job.stale and not job.unplanted:
-        return ""
     if options.rollback:
         held_back(job)
+    if not job.stale and not job.unplanted:
+        return ""
     try:
         for change in job.stale.values():
             if change.artifact is not None:
@@ -137,7 +162,7 @@ def _published(job: Job, options: Options, moved: Callable[[], bool]) -> str | N
     note_pending(job)
     target, first = job.prepared.target, job.prepared.record is None
     stale = job.stale
-    published = finish(job, quiet=True)
+    published = steps.finish(job)
     return changes_text(target.name, target.root, stale, published, first)
 
 
@@ -156,9 +181,11 @@ def _prove(job: Job, options: Options) -> None:
     """Look at what was installed, and run the target's check; raises _CheckError and Failure."""
     target = job.prepared.target
     root = read_root(target.root)
-    record = None if root is None else _record(job)
+    record = None if root is None else read_record(job.project, target.name, target.root)
     if root is None or record is None:
-        raise Failure(f"cannot check {target.name}: {target.root} is gone", hint=f"chrootbuild build {target.name}")
+        raise Failure(
+            f"cannot check {target.name}: {target.root} is gone", hint=f"chrootbuild build {target.name}"
+        )
     with root:
         drift = tuple(_drift(record, root))
     if drift:
@@ -167,12 +194,6 @@ def _prove(job: Job, options: Options) -> None:
         findings = options.checker(job.project, target)
         if failed(findings):
             raise _CheckError(findings)
-
-
-def _record(job: Job) -> Record | None:
-    from chrootbuild.record import read_record
-
-    return read_record(job.project, job.name, job.prepared.target.root)
 
 
 def _drift(record: Record, root: Root) -> Iterator[Finding]:
@@ -199,7 +220,9 @@ def _refused(job: Job, failure: _CheckError, done: str, options: Options) -> Fai
             hint = f"chrootbuild build {name} installs the update all the same, to look at it"
             return Failure(message, details=(*details, *restored), hint=hint)
     what = "after the update" if done else "again, after an earlier update"
-    return Failure(f"cannot restart {name}: its check failed {what}", details=(*details, *done.splitlines()), hint=hint)
+    return Failure(
+        f"cannot restart {name}: its check failed {what}", details=(*details, *done.splitlines()), hint=hint
+    )
 
 
 # -- restart -------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def roll_back(job: Job) -> tuple[str, ...]:
         with open_stage(root) as stage, open_stage(root, _SUFFIX) as store:
             staged = _staged(stage, store, kept, record)
             comparison = _comparison(root, job, record, kept, staged)
-            publish(project, job.name, root, stage, comparison, staged, (record.seeds, ()))
+            publish(project, job.name, root, stage, comparison, staged, (record.seeds, ()), base=record)
     rows = [(change.action, path, change.reason) for path, change in comparison.stale.items()]
     return tuple(table(rows))
 
@@ -250,7 +250,7 @@ def hold(job: Job) -> None:
 
 
 def held_back(job: Job) -> None:
-    """Raise Failure where this is the update that failed its check before."""
+    """Raise Failure where this is the update that failed its check before; else forget that one."""
     path = _held_file(job.project, job.name)
     try:
         data = json.loads(read_state(path))

@@ -232,7 +232,10 @@ class Root:
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a directory; empty where there is none."""
         fd = self.directory(path)
-        return [] if fd is None else sorted(os.listdir(fd))
+        try:
+            return [] if fd is None else sorted(os.listdir(fd))
+        except OSError as error:
+            raise Failure(f"cannot list {self.real(path)}: {error.strerror}") from None
 
     def walk(self, below: str = "/", *, skip: Iterable[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
         """Yield everything below a directory, sorted, parents first; other filesystems are left out."""

@@ -90,7 +90,7 @@ class Accounts:
     groups: tuple[Item, ...] = ()
     extra: tuple[Item, ...] = ()  # whole passwd lines
     extra_groups: tuple[Item, ...] = ()  # whole group lines
-    format: str = "linux"  # or "freebsd"
+    format: str = ""  # "linux", "freebsd", or "" for the system that the root is for
     passwords: tuple[Item, ...] = ()
     legacy: bool = False
 

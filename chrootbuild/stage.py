@@ -113,7 +113,11 @@ def open_stage(root: Root, suffix: str = "") -> Stage:
     if info.st_uid != os.geteuid() or info.st_dev != root.dev:
         os.close(fd)
         raise _not_ours(path, f"it is not ours (uid {info.st_uid})")
-    os.fchmod(fd, 0o700)
+    try:
+        os.fchmod(fd, 0o700)
+    except OSError as error:
+        os.close(fd)
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
     for name in ("system.posix_acl_default", "system.posix_acl_access"):
         with contextlib.suppress(OSError):  # inherited from the root's parent: nothing staged shall have it
             os.removexattr(fd, name)
@@ -163,7 +167,8 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                 os.mkdir(name, 0o700, dir_fd=stage.fd)
                 fd = os.open(name, STEP, dir_fd=stage.fd)
                 try:
-                    _own(fd, artifact)
+                    # Without root a directory that forbids writing to us could not be renamed.
+                    _own(fd, artifact if privileged() else replace(artifact, mode=artifact.mode | 0o700))
                 finally:
                     os.close(fd)
                 installed = _installed(artifact, "open" if artifact.open else "")

@@ -33,7 +33,7 @@ def claims(data: schema.TargetFile) -> Iterator[tuple[str, str, KeyPath]]:
             yield path, what, (key, path)
     if data.timezone is not None:
         yield "/etc/localtime", "time zone", ("timezone",)
-    for path in _account_files(data.accounts):
+    for path in _account_files(data.accounts, data.os):
         yield path, "accounts", ("accounts",)
 
 
@@ -44,10 +44,10 @@ def _copies(data: schema.TargetFile) -> Iterator[tuple[str, KeyPath]]:
         yield path, ("libraries", index)
 
 
-def _account_files(accounts: schema.Accounts | None) -> tuple[str, ...]:
+def _account_files(accounts: schema.Accounts | None, system: str | None) -> tuple[str, ...]:
     if accounts is None:
         return ()
-    if accounts.format == "freebsd":
+    if (accounts.format or system) == "freebsd":
         return ("/etc/passwd", "/etc/group", "/etc/master.passwd", "/etc/pwd.db", "/etc/spwd.db")
     return ("/etc/passwd", "/etc/group", *(["/etc/shadow"] if accounts.passwords else []))
 

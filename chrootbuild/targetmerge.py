@@ -159,7 +159,7 @@ def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
     def part(key: str) -> Callable[[schema.TargetFile], Iterable[str]]:
         return lambda data: getattr(data.accounts, key) if data.accounts else ()
 
-    form = stack.last(lambda data: data.accounts.format if data.accounts else None) or system or "linux"
+    form = stack.last(lambda data: data.accounts.format if data.accounts else None) or system
     for layer in given:
         _check_lines(layer, form)
     return spec.Accounts(
@@ -176,7 +176,10 @@ def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
 
 
 def _check_lines(layer: Parsed, system: str) -> None:
-    """Judge the whole lines, whose form depends on the system that another file may name."""
+    """Judge the whole lines, whose form depends on the system that another file may name.
+
+    Where none does, the plan judges a line of ten fields: the sysroot's programs tell the system.
+    """
     accounts = layer.data.accounts or schema.Accounts()
     for key, lines in (("extra", accounts.extra), ("extra_groups", accounts.extra_groups)):
         for index, line in enumerate(lines):

@@ -99,7 +99,7 @@ def account_line(line: str, *, group: bool, system: str) -> tuple[str, str] | No
     fields = line.split(":")
     if group:
         counts, like = [4], "name:x:gid:members"
-    elif system == "freebsd":
+    elif system == "freebsd" or (not system and len(fields) == 10):
         counts, like = [7, 10], "name:*:uid:gid:class:change:expire:gecos:home:shell"
     else:
         counts, like = [7], "name:x:uid:gid:gecos:home:shell"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from doit.exceptions import InvalidCommand, TaskFailed
+from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from chrootbuild.artifact import Artifact, Plan
 from chrootbuild.build import Job, begin, begin_cached, finish, stage_one, together
 from chrootbuild.clean import clean
-from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.fresh import Change
 from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
@@ -155,6 +155,9 @@ def tasks(
                 if busy is None:
                     raise
                 busy.append(failure)
+                # What was named has to be there; it has nothing to do.
+                words = {word for word in invocation.names if _target(word) == target.name and "*" not in word}
+                yield from (Task(word, None) for word in sorted({*words, target.name}))
         else:
             yield from _show(project, target, invocation)
     if invocation.command == "run":
@@ -268,7 +271,7 @@ def _build_paths(job: Job, paths: set[str]) -> Iterator[Task]:
 
 
 def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
-    """Return the paths of a plan that were named; a * matches as doit's own does. Raises InvalidCommand."""
+    """Return the paths of a plan that were named; a * matches as doit's own does. Raises UsageError."""
     found = set()
     for path in paths:
         if path in plan.artifacts:
@@ -276,9 +279,9 @@ def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
             continue
         matches = [name for name in plan.artifacts if "*" in path and fnmatchcase(name, path)]
         if not matches:
-            raise InvalidCommand(
-                f'cannot find a task named "{task_name(target.name, path)}": {path} is not in the plan\n'
-                f"hint: chrootbuild plan {target.name} lists what is"
+            raise UsageError(
+                f'cannot find a task named "{task_name(target.name, path)}": {path} is not in the plan',
+                hint=f"chrootbuild plan {target.name} --json lists what is",
             )
         found.update(matches)
     return found
@@ -299,6 +302,8 @@ def _stage(target: Target, change: Change, *, hidden: bool = False) -> Task:
         uptodate=[Staleness(change.reason)],
         doc=f"{artifact.kind}, {change.reason}",
         subtask_of=None if hidden else target.name,
+        # Captured in two threads at once sys.stdout would stay replaced.
+        io={"capture": False},
     )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     own file systems and kernel interfaces belong to it. Not ``privileged``: in a user namespace.
     """
     hint = "" if privileged else "run as root: this system restricts user namespaces"
-    with doing("make the mounts private and read-only (needs Linux 5.12)", hint):
+    with doing("make the mounts private and read-only", hint):
         syscalls.mount_setattr("/", syscalls.AT_RECURSIVE, syscalls.MOUNT_ATTR_RDONLY, syscalls.MS_PRIVATE)
     with doing(f"open {lower}", "build the root first"):
         tree = open_tree(lower, privileged=privileged)
@@ -137,7 +136,7 @@ def _scratch(privileged: bool) -> str:
         mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
     except OSError:
         os.chmod(_TMP, 0o1777)  # noqa: S103  # the empty tmpfs does as well
-    scratch = f"{_TMP}/chrootbuild-box-{secrets.token_hex(4)}"
+    scratch = f"{_TMP}/chrootbuild-box-{os.urandom(4).hex()}"
     os.mkdir(scratch)
     syscalls.mount(f"/proc/self/fd/{space}", scratch, "", syscalls.MS_BIND)
     return scratch

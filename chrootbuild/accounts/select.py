@@ -77,12 +77,12 @@ def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
 def extra_users(spec: Accounts) -> tuple[User, ...]:
     """Return the users of ``extra``; raises TargetError for a line that is none.
 
-    Seven fields; ten (master.passwd) as well where the format is freebsd. The
-    same line twice counts once.
+    Seven fields; ten (master.passwd) as well unless the format is linux. The same
+    line twice counts once.
     """
 
     def parse(line: bytes) -> User | Problem:
-        ten = spec.format == "freebsd" and line.count(b":") == MASTER_FIELDS - 1
+        ten = spec.format != "linux" and line.count(b":") == MASTER_FIELDS - 1
         return parse_user_line(line, MASTER_FIELDS if ten else PASSWD_FIELDS)
 
     return _extra(spec.extra, parse, "user", "name:x:uid:gid:gecos:home:shell")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,8 @@ from chrootbuild.packagemanager import at_work
 from chrootbuild.quick import fresh_targets
 
 if TYPE_CHECKING:
-    from chrootbuild.findings import Finding
     from chrootbuild.project import Project
     from chrootbuild.refresh import Options
-    from chrootbuild.spec import Target
 
 PURPOSE = "bring a root up to date, for cron and package hooks"
 
@@ -72,8 +71,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
                 context.say(done.removesuffix("\n"))
         except Failure as failure:
             failures.append(failure)
-    for failure in failures:
-        complain(failure)
+    for problem in failures:
+        complain(problem)
     return exit_code(failures)
 
 
@@ -85,24 +84,22 @@ def exit_code(failures: Sequence[Failure]) -> int:
 
 def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
     """Tell by the stamps that no target changed, while no package manager is at work."""
-    from chrootbuild.pending import is_pending
-
     if at_work():
         return False
     fresh = fresh_targets(project.directory, project.state, project.out_given, names)
-    return fresh is not None and not any(is_pending(project.state, name) for name in fresh)
+    # NAME.pending: something was published and not yet checked or restarted (pending.py).
+    return fresh is not None and not any(
+        os.path.lexists(f"{project.state}/{name}.pending") for name in fresh
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:
     """Return how to refresh, from the command line; raises UsageError."""
+    from chrootbuild.proof import prove
     from chrootbuild.refresh import Options
 
     if args.rollback and args.no_check:
         raise UsageError(
             "cannot read the command line: --rollback needs the check", hint="leave --no-check out"
         )
-    return Options(args.wait, None if args.no_check else _check, args.rollback)
-
-
-def _check(project: Project, target: Target) -> tuple[Finding, ...]:
-    raise NotImplementedError
+    return Options(args.wait, None if args.no_check else prove, args.rollback)

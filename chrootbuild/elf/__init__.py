@@ -10,16 +10,18 @@ from chrootbuild.elf.closure import Resolver
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.model import Closure, Load, Missing, Via
 from chrootbuild.elf.rootcache import cache_conflicts, render_cache
-from chrootbuild.elf.system import detect_system
+from chrootbuild.elf.system import Release, detect_system, freebsd_release
 
 __all__ = [
     "Closure",
     "Load",
     "Memo",
     "Missing",
+    "Release",
     "Resolver",
     "Via",
     "cache_conflicts",
     "detect_system",
+    "freebsd_release",
     "render_cache",
 ]

@@ -34,7 +34,8 @@ class Resolver:
         self.host = host
         self.system = system
         self.objects = Objects(host, memo if memo is not None else Memo())
-        self._rules: dict[tuple[object, ...], Rules] = {}
+        self._rules: dict[tuple[object, ...], Rules] = {}  # by all that they depend on
+        self._known: dict[tuple[object, ...], Rules] = {}  # the same, by what is cheap to look up
 
     def program(self, path: str) -> Closure:
         """Return the closure of a program: an ELF file, or a script.
@@ -137,14 +138,16 @@ class Resolver:
 
     def _system(self, main: Object) -> Rules:
         facts = main.facts
-        key = facts.platform
-        if not facts.interpreter:
-            key = (self._name(facts), *key)
-        rules = self._rules.get(key)
-        if rules is None:
-            rules = _rules(self._name(facts))(self.objects, facts.interpreter, facts)
-            if rules.lasting:
-                self._rules[key] = rules
+        known = self._known.get(facts.platform) if facts.interpreter else None
+        if known is not None:
+            return known
+        name = self._name(facts)
+        key = (name, facts.bits, facts.little, facts.machine, facts.eflags, facts.interpreter)
+        rules = self._rules.get(key) or _rules(name)(self.objects, facts.interpreter, facts)
+        if rules.lasting:
+            self._rules[key] = rules
+            if facts.interpreter:
+                self._known[facts.platform] = rules
         return rules
 
     def _name(self, facts: Facts) -> str:

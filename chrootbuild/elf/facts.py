@@ -57,15 +57,20 @@ class Facts(NamedTuple):
 
     @property
     def platform(self) -> tuple[object, ...]:
-        """Return what decides on the rules for an object that has an interpreter."""
+        """Return all that can decide on the rules for an object that has an interpreter."""
         return self[_BITS:_NEEDED]
 
     @property
-    def plain(self) -> bool:
+    def usual(self) -> bool:
         """Tell whether what it loads is decided by its interpreter and the names in NEEDED alone."""
-        return self[_RARE:] == _PLAIN and not self.flags1 & DF_1_NODEFLIB
+        return self[_RARE:] == _NOTHING and not self.flags1 & DF_1_NODEFLIB
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether it is usual, and has no soname."""
+        return not self.soname and self.usual
 
 
 _BITS, _NEEDED = Facts._fields.index("bits"), Facts._fields.index("needed")
-_RARE = Facts._fields.index("soname")
-_PLAIN = Facts()[_RARE:]
+_RARE = Facts._fields.index("rpath")
+_NOTHING = Facts()[_RARE:]

@@ -19,6 +19,7 @@ _CACHED_BELOW = Where("", Via.CACHE, "ld.so.cache", some=True)
 class Glibc(Rules):
     """The rules for all programs of one interpreter and machine."""
 
+    shares = True
     cancels = "libgcc_s.so.1"
     libc = ("libc.so.6",)
     preload = "/etc/ld.so.preload"
@@ -62,6 +63,8 @@ class Glibc(Rules):
         if answer is None:
             answer = self._search(name, by, ())
             if answer.failure is None:
+                if len(answer.found) == 1 and not answer.found[0].cached:
+                    answer = answer._replace(words=f"needs {name}, {answer.found[0].words}")
                 self._plain[name] = answer
         return answer
 

@@ -26,7 +26,7 @@ _ITEM, _GROUP = "\1", "\2"
 _FIELDS = 6
 
 
-_Fields = tuple[str, ...]  # path, signature, what many share, soname, needed, what few have
+_Fields = tuple[str, ...]  # path, signature, what many have, soname, needed, what few have
 
 
 class Memo:
@@ -38,6 +38,7 @@ class Memo:
         self._new: dict[str, _Fields] = {}  # to save
         self._changed = False
         self._decoded: dict[_Fields, Facts] = {}  # many programs have the same facts
+        self._parts: dict[str, tuple[object, ...]] = {}  # and more have a part of them
 
     @classmethod
     def load(cls, file: str) -> Memo:
@@ -63,12 +64,25 @@ class Memo:
             return None
         facts = self._decoded.get(record[2:])
         if facts is None:
-            try:
-                facts = self._decoded[record[2:]] = _decode(*record[2:])
-            except (ValueError, IndexError):
+            facts = self._decode(record)
+            if facts is None:
                 return None
+            self._decoded[record[2:]] = facts
         self._new[real] = record
         return facts
+
+    def _decode(self, record: _Fields) -> Facts | None:
+        _, _, common, soname, needed, rare = record
+        try:
+            first = self._parts.get(common)
+            if first is None:
+                first = self._parts[common] = _common(common)
+            last = self._parts.get(rare)
+            if last is None:
+                last = self._parts[rare] = _rare(rare)
+            return Facts._make((last[0], *first, _items(needed), soname, *last[1:]))
+        except (ValueError, IndexError):
+            return None
 
     def put(self, real: str, info: os.stat_result, facts: Facts) -> None:
         """Remember the facts of a file; not of one that changed a moment ago."""
@@ -142,31 +156,35 @@ def _encode(facts: Facts) -> tuple[str, str, str, str]:
     return common, facts.soname, _list(facts.needed), rare
 
 
-def _decode(common: str, soname: str, needed: str, rare: str) -> Facts:
-    """Return the facts that four fields state; raises ValueError and IndexError."""
-    bits, little, machine, osabi, eflags, kind, dynamic, flags1, freebsd, interpreter = common.split(" ", 9)
-    error, rpath, runpath, cancels, filters, auxiliaries, audits, *notes = rare.split(_GROUP)
-    return Facts(
-        error=error,
-        bits=int(bits),
-        little=little == "1",
-        machine=int(machine),
-        osabi=int(osabi),
-        eflags=int(eflags),
-        type=int(kind),
-        interpreter=interpreter,
-        dynamic=dynamic == "1",
-        soname=soname,
-        needed=_items(needed),
-        rpath=rpath[1:] if rpath[0] == "=" else None,
-        runpath=runpath[1:] if runpath[0] == "=" else None,
-        filters=_items(filters),
-        auxiliaries=_items(auxiliaries),
-        audits=_items(audits),
-        flags1=int(flags1),
-        cancels=cancels,
-        freebsd=int(freebsd),
-        dlopens=tuple(_note(note.split(_ITEM)) for note in notes),
+def _common(text: str) -> tuple[object, ...]:
+    """Return the first values of Facts, up to the interpreter; raises ValueError and IndexError."""
+    bits, little, machine, osabi, eflags, kind, dynamic, flags1, freebsd, interpreter = text.split(" ", 9)
+    return (
+        int(kind),
+        dynamic == "1",
+        int(flags1),
+        int(bits),
+        little == "1",
+        int(machine),
+        int(osabi),
+        int(eflags),
+        int(freebsd),
+        interpreter,
+    )
+
+
+def _rare(text: str) -> tuple[object, ...]:
+    """Return the error, and the last values of Facts from the RPATH on; raises ValueError and IndexError."""
+    error, rpath, runpath, cancels, filters, auxiliaries, audits, *notes = text.split(_GROUP)
+    return (
+        error,
+        rpath[1:] if rpath[0] == "=" else None,
+        runpath[1:] if runpath[0] == "=" else None,
+        _items(filters),
+        _items(auxiliaries),
+        _items(audits),
+        cancels,
+        tuple([_note(note.split(_ITEM)) for note in notes]),
     )
 
 

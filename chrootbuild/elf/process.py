@@ -119,7 +119,7 @@ class Process:
             self.warnings.append(f"{self.main.path} is audited by {name}, which cannot be loaded")
             return
         self.loads.extend(edge.loads)
-        self.cache.extend(edge.cache)
+        self.note(edge)
         other = Process(self.rules, edge.target).closure()
         self.loads.extend(other.loads)
         self.missing.extend(other.missing)
@@ -187,12 +187,8 @@ class Process:
                 have = target
                 self.add(target, inherited)
             self.names[edge.name] = have
-            self.cache.extend(edge.cache)
-            self.loads.extend(load for load in edge.brings if load not in self.loads)
-            if edge.hint:
-                self.hints.append(edge.hint)
-            if edge.warning:
-                self.warnings.append(edge.warning)
+            if edge.found:
+                self.note(edge)
         if target is None or target.identity != have.identity:
             words = f"needs {edge.name}, which is loaded already"
             self.loads.append(Load(edge.name, have.path, by.path, Via.LOADED, words, edge.optional))
@@ -201,6 +197,17 @@ class Process:
         for copy in edge.copies:
             if copy.identity not in self.identities:
                 self.add(copy, inherited)
+
+    def note(self, edge: Edge) -> None:
+        """Note what it takes to find the same in a root."""
+        for found in edge.found:
+            if found.cached:
+                self.cache.append((edge.name, found.target.path))
+            self.loads.extend(load for load in found.brings if load not in self.loads)
+            if found.hint:
+                self.hints.append(found.hint)
+            if found.warning:
+                self.warnings.append(found.warning)
 
     def nothing(self, edge: Edge) -> None:
         """Note a name that nothing satisfies; raise what stops the linker."""

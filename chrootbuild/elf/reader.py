@@ -264,7 +264,7 @@ class _Reader:
                 texts.append((tag, value))
             else:
                 values[tag] = value
-        place = self.place(values.get(_STRTAB, 0))
+        place = self.place(values[_STRTAB]) if values.get(_STRTAB) else None
         if place is None:
             # A file of separate debug information has the header, and no content, of the section.
             raise _BrokenError("it has no dynamic section that can be read")
@@ -311,22 +311,25 @@ class _Reader:
             while at >= 0 and len(names) < _SAME:
                 names[at] = name.decode()
                 at = strings.find(name + b"\0", at + 1)
-        place = self.place(values.get(_SYMTAB, 0)) if names else None
+        place = self.place(values[_SYMTAB]) if names and values.get(_SYMTAB) else None
         if place is None:
             return ""
-        record = self.flavour.sym
-        size = record.layout.size
+        size = self.flavour.sym.layout.size
         count = min(self.symbols(values), place[1] // size, _SYMBOLS)
         table = self.part(place[0], count * size, "symbol table")
-        which, section = record.at["st_name"], record.at["st_shndx"]
-        return next(
-            (
-                names[entry[which]]
-                for entry in record.layout.iter_unpack(table)
-                if entry[which] in names and not entry[section]
-            ),
-            "",
-        )
+        return next((names[at] for at in names if self.undefined(table, at)), "")
+
+    def undefined(self, table: bytes, name: int) -> bool:
+        """Tell whether a symbol table has an undefined symbol with its name at this offset."""
+        record = self.flavour.sym
+        needle = struct.pack(self.flavour.mark + "L", name)  # st_name comes first in either class
+        section = record.at["st_shndx"]
+        at = table.find(needle)
+        while at >= 0:
+            if at % record.layout.size == 0 and not record.layout.unpack_from(table, at)[section]:
+                return True
+            at = table.find(needle, at + 1)
+        return False
 
     def symbols(self, values: dict[int, int]) -> int:
         """Return how many symbols there are: DT_HASH says so, else the next table starts behind them."""

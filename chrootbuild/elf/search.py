@@ -10,7 +10,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
 
 if TYPE_CHECKING:
-    from chrootbuild.elf.shared import Told
+    from chrootbuild.elf.shared import Part, Whole
 
 __all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "make_edge"]
 
@@ -51,6 +51,7 @@ class Answer(NamedTuple):
     found: tuple[Found, ...] = ()
     searched: tuple[str, ...] = ()
     failure: Failure | None = None  # what stops the linker
+    words: str = ""  # the whole words of a NEEDED edge, where the first found is all there is to tell
 
 
 class Edge(NamedTuple):
@@ -60,13 +61,10 @@ class Edge(NamedTuple):
     target: Object | None
     loads: tuple[Load, ...]
     copies: tuple[Object, ...] = ()
+    optional: bool = False
     missing: Missing | None = None
     failure: Failure | None = None
-    cache: tuple[tuple[str, str], ...] = ()
-    hint: str = ""
-    warning: str = ""
-    brings: tuple[Load, ...] = ()
-    optional: bool = False
+    found: tuple[Found, ...] = ()  # where there is more to tell than the loads
 
 
 class Rules:
@@ -77,6 +75,7 @@ class Rules:
     libc: tuple[str, ...] = ()  # the one that opens it
     preload = ""  # the file that lists libraries for every program
     compat32 = False  # FreeBSD: a 32-bit program on a 64-bit system
+    shares = False  # answers have their whole words, where there is no more to them
     lasting = True  # searching does not change what is found next
 
     def __init__(self, objects: Objects) -> None:
@@ -84,7 +83,10 @@ class Rules:
         self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
         self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
         self.warnings: tuple[str, ...] = ()  # about files that every program reads
-        self.told: dict[tuple[str, ...], Told] = {}  # by NEEDED, see shared
+        # What chrootbuild.elf.shared has put together so far.
+        self.started: tuple[Object | None] | None = None
+        self.parts: dict[Object, Part | None] = {}
+        self.wholes: dict[tuple[str, ...], Whole | None] = {}  # by NEEDED
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:
@@ -153,11 +155,14 @@ def make_edge(
     said = said or f"needs {name}"
     if not answer.found:
         missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None
-        return Edge(name, None, (), missing=missing, failure=answer.failure, optional=optional)
+        return Edge(name, None, (), (), optional, missing, answer.failure)
     first = answer.found[0]
+    if answer.words and not via:
+        load = Load(name, first.target.path, by.path, first.via, answer.words, optional)
+        return Edge(name, first.target, (load,), (), optional)
     load = Load(name, first.target.path, by.path, via or first.via, f"{said}, {first.words}", optional)
     if len(answer.found) == 1 and not (first.cached or first.hint or first.warning or first.brings):
-        return Edge(name, first.target, (load,), optional=optional)
+        return Edge(name, first.target, (load,), (), optional)
     copies = answer.found[1:]
     return Edge(
         name,
@@ -170,9 +175,6 @@ def make_edge(
             ),
         ),
         tuple(copy.target for copy in copies),
-        cache=tuple((name, found.target.path) for found in answer.found if found.cached),
-        hint=first.hint,
-        warning=first.warning,
-        brings=first.brings,
-        optional=optional,
+        optional,
+        found=answer.found,
     )

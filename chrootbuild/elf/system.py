@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from chrootbuild.elf.facts import OSABI_FREEBSD, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.objects import Objects
 from chrootbuild.host import Host, Unreadable
 
-__all__ = ["detect_system", "is_freebsd", "is_musl"]
+__all__ = ["Release", "detect_system", "freebsd_release", "is_freebsd", "is_musl"]
 
 _FREEBSD_INTERPRETERS = ("/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1", "/libexec/ld-elf32.so.1")
 _FREEBSD_LIBC = ("libc.so.4", "libc.so.5", "libc.so.7")  # libc.so.6 is glibc's name as well
+
+_DEVFS = 600000  # 6.0: the first release without device nodes of its own
+
+
+class Release(NamedTuple):
+    """Which FreeBSD a sysroot is of."""
+
+    version: int  # __FreeBSD_version, 1400097 for 14.0; 0 where nothing tells
+    little: bool  # the byte order of its machine
+
+    @property
+    def devfs(self) -> bool:
+        """Tell whether all devices come through devfs(5); what cannot be told is not that old."""
+        return not 0 < self.version < _DEVFS
 
 
 def is_freebsd(facts: Facts) -> bool:
@@ -45,3 +60,24 @@ def detect_system(host: Host, paths: Sequence[str]) -> str:
         if found is not None and found.facts.bits:
             return "freebsd" if is_freebsd(found.facts) else "linux"
     return "linux"
+
+
+def freebsd_release(host: Host, paths: Sequence[str]) -> Release:
+    """Return which FreeBSD a sysroot is of, by the first of ``paths`` that has FreeBSD's note.
+
+    Files that are absent or no ELF are passed over. The note is written by the
+    linker's start files (sys/param.h has the number); programs for arm64 and
+    those of other compilers may lack it.
+    """
+    objects = Objects(host, Memo())
+    little = True
+    for path in paths:
+        try:
+            found = objects.get(path)
+        except Unreadable:
+            continue
+        if found is not None and found.facts.bits:
+            little = found.facts.little
+            if found.facts.freebsd:
+                return Release(found.facts.freebsd, little)
+    return Release(0, little)

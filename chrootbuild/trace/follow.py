@@ -94,14 +94,12 @@ class _Processes:
         self._alive: dict[int, _Process] = {}
         self._forking: dict[int, bool] = {}  # pid: whether its child shares the place
         self._unseen: dict[int, _Process] = {}  # children whose number another pid namespace gave
-        self._last: _Process | None = None
 
     def of(self, pid: int) -> _Process:
         process = self._alive.get(pid)
         if process is None:
             process = self._unseen.pop(pid, None) or self._adopt()
             self._keep(pid, process)
-        self._last = process
         return process
 
     def _adopt(self) -> _Process:
@@ -113,7 +111,7 @@ class _Processes:
         if self._unseen:
             return self._unseen.pop(next(iter(self._unseen)))
         # strace without -o names the first process only once there is a second.
-        first = self._alive.get(0) or self._last
+        first = self._alive.get(0)
         return first.child(False) if first else _Process(_Place(self._cwd))
 
     def begins_fork(self, pid: int, text: str) -> None:

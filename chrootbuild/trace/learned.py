@@ -34,7 +34,7 @@ class Entry:
 
 def render(proposals: Iterable[Proposal]) -> str:
     """Return the text of a learned file that holds these proposals alone."""
-    return _text(_entry(proposal) for proposal in proposals)
+    return merge("", proposals)
 
 
 def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned file") -> str:
@@ -103,7 +103,7 @@ def _name(item: object) -> str:
 
 
 def _entry(proposal: Proposal) -> Entry:
-    comment = f"# {_comment(proposal.reason)}"
+    comment = f"# {_comment(proposal.reason)}".rstrip()
     if proposal.key == "timezone":
         return Entry("timezone", proposal.value, f"timezone = {_value(proposal.value)}", comment)
     if proposal.key == "directories":
@@ -145,10 +145,10 @@ def _bare(key: str) -> str:
 def _letter(letter: str) -> str:
     if letter in '"\\':
         return f"\\{letter}"
+    if letter.isprintable():
+        return letter
     code = ord(letter)
-    if code < 0x20 or code == 0x7F:
-        return f"\\u{code:04X}"
-    return letter
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"
 
 
 # -- the text ------------------------------------------------------------------------------
@@ -195,10 +195,10 @@ def _lines(group: list[Entry], indent: str, end: str) -> Iterator[str]:
 def _head(text: str) -> str:
     """Return the comment that a file begins with, up to the first blank line or key."""
     head = []
-    for line in text.splitlines(keepends=True):
+    for line in text.split("\n"):
         if not line.startswith("#"):
             break
-        head.append(line if line.endswith("\n") else line + "\n")
+        head.append(f"{line}\n")
     return "".join(head) or _HEAD
 
 
@@ -207,7 +207,7 @@ def _comments(text: str) -> Iterator[tuple[tuple[str, str], tuple[str, tuple[str
     section = key = ""
     above: list[str] = []
     begun = False  # behind the head
-    for raw in text.splitlines():
+    for raw in text.split("\n"):
         line = raw.strip()
         begun = begun or not line.startswith("#")
         code, comment = _cut(line)

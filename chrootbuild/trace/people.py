@@ -36,6 +36,7 @@ _WORD = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _COMMENT = (b"#", b";", b"//")
 _OPTION = re.compile(r"(?i)-u|-g|--?[a-z-]*(?:user|group|uid|gid|owner)[a-z-]*")
 _SWITCHES = "switches to it"
+_NOBODY = 65534
 _SYSTEM = 100  # uids below are Debian's and FreeBSD's fixed ones, whose names are common words
 
 
@@ -216,18 +217,23 @@ def _in_text(content: bytes, book: _Book) -> Iterator[tuple[str, bool]]:
 def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator[str]:
     """Yield the accounts that a program, or a library of its own, has as a whole string.
 
-    Of those whose name is no word: nobody, the program's own, and names with - or _.
+    Of those whose name is no word: nobody, and names with - or _. An account of
+    the program's own name is meant by it, too.
     """
-    own = _short(program)
+    own = book.users.get(_short(program))
+    if own is not None and own.uid is not None and own.uid >= _SYSTEM:
+        yield _short(program)
     names = [
         name
         for name, user in book.users.items()
-        if user.uid and (user.uid == 65534 or name == own or "-" in name or "_" in name)
+        if user.uid and (user.uid == _NOBODY or "-" in name or "_" in name)
     ]
     if not names:
         return
+    # Linkers keep one string as the end of another.
     pattern = re.compile(
-        rb"(?<=\0)(?:%s)(?=\0)" % b"|".join(re.escape(n.encode("utf-8", "surrogateescape")) for n in names)
+        rb"(?<![A-Za-z0-9_.-])(?:%s)(?=\0)"
+        % b"|".join(re.escape(n.encode("utf-8", "surrogateescape")) for n in names)
     )
     for path in sorted({program, *_own_libraries(program, found)}):
         info = host.stat(path) if path.startswith("/") else None

@@ -10,6 +10,7 @@ from chrootbuild.trace.uses import Use
 
 __all__ = ["is_input", "seed"]
 
+_CONSUMES = frozenset({Deed.REMOVE, Deed.RENAME_FROM})  # a queue's file, or a temporary one
 # Directories of hier(7) whose subdirectories each belong to one service.
 _DATA = ("/var/lib", "/var/spool", "/var/db", "/var/games", "/var/mail", "/srv", "/usr/local/var")
 
@@ -17,7 +18,7 @@ _DATA = ("/var/lib", "/var/spool", "/var/db", "/var/games", "/var/mail", "/srv",
 def is_input(draft: Draft, use: Use) -> bool:
     """Tell whether a file's content was there for the run to use, and is not its own output."""
     deeds = use.deeds.keys()
-    if not deeds & frozenset(INPUT):
+    if not deeds & frozenset(INPUT) or deeds & _CONSUMES:
         return False
     if not deeds & {Deed.WRITE, Deed.RENAME_TO, Deed.UPDATE}:
         return True

@@ -31,6 +31,7 @@ _THERE = {
     Deed.QUERY: frozenset({"EINPROGRESS", "ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH"}),
 }
 _MAKES = frozenset({Deed.MKDIR, Deed.MAKE, Deed.BIND, Deed.RENAME_TO})
+_WRITES_ABOVE = _MAKES | {Deed.REMOVE, Deed.RENAME_FROM}  # they change the directory
 _CONTENT = frozenset({Deed.READ, Deed.UPDATE, Deed.EXEC, Deed.MAP})
 _WRITES = frozenset({Deed.WRITE, Deed.UPDATE, Deed.RENAME_TO})
 
@@ -156,9 +157,9 @@ def _use(host: Host, path: str) -> Use | None:
 
 def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> None:
     deed = event.deed
-    if event.creates or deed in _MAKES:
+    if event.creates or deed in _WRITES_ABOVE:
         parent = path.rpartition("/")[0] or "/"
-        if not event.errno and use is None:
+        if not event.errno and use is None and (event.creates or deed in _MAKES):
             found.made.add(path)
         if parent not in found.made:
             _least(found.parents, parent, by)

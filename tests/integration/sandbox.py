@@ -120,7 +120,12 @@ class Sandbox:
 def environment() -> dict[str, str]:
     """Return what a chrootbuild of this source tree runs with, the same each time."""
     source = os.path.dirname(os.path.dirname(chrootbuild.__file__))
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": source, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": source,
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def make_sandbox(top: Path, target: str = TARGET) -> Sandbox:
@@ -128,10 +133,26 @@ def make_sandbox(top: Path, target: str = TARGET) -> Sandbox:
     box = Sandbox(top)
     for name in ("sys/etc/app", "sys/usr/share/app/deep", "p/targets", "victim/dir/app"):
         (top / name).mkdir(parents=True)
-    for name in ("etc/app/a.conf", "etc/app/b.conf", "usr/share/app/one", "usr/share/app/two", "usr/share/app/deep/x"):
+    for name in (
+        "etc/app/a.conf",
+        "etc/app/b.conf",
+        "usr/share/app/one",
+        "usr/share/app/two",
+        "usr/share/app/deep/x",
+    ):
         (box.sysroot / name).write_text(f"{name} 1\n")
     (box.sysroot / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
-    names = ("file", "dir/a.conf", "dir/b.conf", "dir/one", "dir/two", "dir/x", "dir/hosts", "dir/passwd", "dir/app/one")
+    names = (
+        "file",
+        "dir/a.conf",
+        "dir/b.conf",
+        "dir/one",
+        "dir/two",
+        "dir/x",
+        "dir/hosts",
+        "dir/passwd",
+        "dir/app/one",
+    )
     for name in names:
         (box.victim / name).write_text(f"victim {name}\n")
         (box.victim / name).chmod(0o640)

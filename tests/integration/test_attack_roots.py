@@ -222,7 +222,9 @@ def box(tmp_path: Path) -> Iterator[Sandbox]:
     made = make_sandbox(tmp_path)
     made.build()
     yield made
-    subprocess.run(["rm", "-rf", made.root / "etc/app/a.conf"], capture_output=True)  # pytest cannot: 5,000 deep
+    subprocess.run(
+        ["rm", "-rf", made.root / "etc/app/a.conf"], capture_output=True
+    )  # pytest cannot: 5,000 deep
     subprocess.run(["chattr", "-R", "-i", tmp_path], capture_output=True)
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         for line in file:

@@ -83,7 +83,11 @@ def _files(box: Sandbox, *paths: str) -> None:
 
 
 def test_links_of_the_sysroot_lead_nowhere_out_of_it(box: Sandbox) -> None:
-    for name, text in {"abs": f"{box.victim}/file", "rel": "../" * 20 + f"{box.victim}/file", "dir": str(box.victim)}.items():
+    for name, text in {
+        "abs": f"{box.victim}/file",
+        "rel": "../" * 20 + f"{box.victim}/file",
+        "dir": str(box.victim),
+    }.items():
         (box.sysroot / "etc/app" / name).symlink_to(text)
     _files(box, "/etc/app/")
     before = state_of(box.victim)

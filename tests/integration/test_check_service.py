@@ -263,8 +263,21 @@ def test_a_program_without_its_interpreter(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     (root / "bin/script").write_text("#!/bin/sh\n")
     (root / "bin/script").chmod(0o755)
-    found = only(run(root, Check(run=(Command(("/bin/script",), ORIGIN),))))
-    assert "its interpreter" in found.message
+    for name in ("/bin/script", "script"):
+        found = only(run(root, Check(run=(Command((name,), ORIGIN),))))
+        assert found.message.startswith(f"cannot run {name}: its interpreter")
+
+
+def test_a_program_of_another_machine(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    program = bytearray((root / "bin/does").read_bytes())
+    program[18:20] = (0x1234).to_bytes(2, "little")  # e_machine, elf(5)
+    (root / "bin/does").write_bytes(program)
+    found = only(run(root, service(*SERVER)))
+    assert found.message == "cannot run /bin/does: it is for another machine or system"
+    freebsd = Target("t", "", ORIGIN, str(root), os="freebsd", check=service(*SERVER))
+    with pytest.raises(Failure, match="cannot check t: its programs are FreeBSD's"):
+        check(freebsd, str(root), users=users)
 
 
 def test_run_holds_status_and_output_against_what_is_expected(tmp_path: Path) -> None:

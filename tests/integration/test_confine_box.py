@@ -166,6 +166,14 @@ def test_changed_lists_what_was_written(tmp_path: Path) -> None:
         assert box.changed() == ("/dev", "/var/deep", "/var/deep/file", "/var/lib/x/new", "/var/lib/x/old")
 
 
+def test_a_tree_deeper_than_paths_can_be_long_is_no_obstacle(tmp_path: Path) -> None:
+    with confine(Confinement(str(make_root(tmp_path)))) as box:
+        text = "import os\nos.chdir(os.environ['ROOT'] + '/tmp')\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"
+        assert box.wait(box.outside((sys.executable, "-c", text), name="deep"), 20) == 0
+        box.end()
+        assert "/tmp/d/d/d" in box.changed()
+
+
 def test_the_host_cannot_be_written_but_for_temporary_files_that_vanish(tmp_path: Path) -> None:
     name = f"/tmp/{MARK}"
     with confine(Confinement(str(make_root(tmp_path)))) as box:

@@ -71,6 +71,18 @@ def test_a_root_on_overlays_too_deep_for_another_is_copied(tmp_path: Path) -> No
     assert said == "written\nthe overlay was refused (Invalid argument): this ran on a copy\nFalse\n"
 
 
+def test_a_whole_system_is_not_copied(tmp_path: Path) -> None:
+    script = """
+try:
+    with confine(Confinement(root, system=True)):
+        pass
+except Failure as failure:
+    print(failure)
+"""
+    root = make_root(tmp_path / "root", "dev", "proc", "sys")
+    assert apart(overlays(2) + script, root) == "cannot mount an overlay of the root: Invalid argument\n"
+
+
 def test_a_copy_is_as_the_root_was(tmp_path: Path) -> None:
     root = make_root(tmp_path / "root", "etc", "dev", "var/x")
     script = """

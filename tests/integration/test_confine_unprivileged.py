@@ -196,10 +196,19 @@ with confine(Confinement("/", system=True)) as box:
     assert not os.path.exists("/etc/new")
 
 
+def with_ids(where: Path, count: int) -> tuple[str, ...]:
+    """Return a command that gives nobody a range of ids in a mount namespace of its own."""
+    layers = f"lowerdir=/etc,upperdir={where}/u,workdir={where}/w"
+    script = f"""
+mount -t tmpfs t {where}; mkdir {where}/u {where}/w; mount -t overlay o -o {layers} /etc
+echo {NOBODY}:200000:{count} | tee /etc/subuid >/etc/subgid
+exec "$@"
+"""
+    return ("unshare", "--mount", "sh", "-ec", script, "sh")
+
+
 @pytest.mark.package("uidmap")
 def test_with_a_range_of_ids_users_are_others(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "ids").write_text(f"{NOBODY}:200000:65536\n")
-    mounts = f"mount --bind {tmp_path}/ids /etc/subuid && mount --bind {tmp_path}/ids /etc/subgid"
     script = (
         """
 with confine(Confinement(root)) as box:
@@ -210,16 +219,16 @@ with confine(Confinement(root)) as box:
         + _CHECK
         + 'serves("tcp-as", "127.0.0.1", "24911", "65534")'
     )
-    prefix = ("unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh")
-    assert as_nobody(script, root, *prefix) == ("False True\n42:43+44+45\n/bin/does: Permission denied\n")
+    assert as_nobody(script, root, *with_ids(tmp_path, 65536)) == (
+        "False True\n42:43+44+45\n/bin/does: Permission denied\n"
+    )
 
 
 @pytest.mark.package("uidmap")
 def test_a_user_that_is_not_there_in_the_range(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "ids").write_text(f"{NOBODY}:200000:10\n")
-    mounts = f"mount --bind {tmp_path}/ids /etc/subuid && mount --bind {tmp_path}/ids /etc/subgid"
-    prefix = ("unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh")
-    said = as_nobody(_CHECK + 'serves("tcp", "127.0.0.1", "24911", user="nobody")', root, *prefix)
+    said = as_nobody(
+        _CHECK + 'serves("tcp", "127.0.0.1", "24911", user="nobody")', root, *with_ids(tmp_path, 10)
+    )
     assert said == (
         "error start cannot switch to 65534:65534: Invalid argument\n"
         "hint: run as root, or give yourself a range of ids: subuid(5), newuidmap(1)\n"

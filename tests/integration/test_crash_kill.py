@@ -46,18 +46,28 @@ def _cc(out: Path, source: str, *more: str) -> None:
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the versions of a program and its two libraries, each with a loader and a libc of its own bytes."""
     top = tmp_path_factory.mktemp("versions")
-    libc = subprocess.run(["cc", "-print-file-name=libc.so.6"], capture_output=True, text=True).stdout.strip()
+    libc = subprocess.run(
+        ["cc", "-print-file-name=libc.so.6"], capture_output=True, text=True
+    ).stdout.strip()
     loader = os.path.realpath("/lib64/ld-linux-x86-64.so.2")
     for number in range(VERSIONS):
         here = top / str(number)
         here.mkdir()
         for name in ("one", "two"):
-            _cc(here / f"lib{name}.so.1.{number}", f"int {name}(void) {{ return {number}; }}", "-shared", "-fPIC", f"-Wl,-soname,lib{name}.so.1")
+            _cc(
+                here / f"lib{name}.so.1.{number}",
+                f"int {name}(void) {{ return {number}; }}",
+                "-shared",
+                "-fPIC",
+                f"-Wl,-soname,lib{name}.so.1",
+            )
             (here / f"lib{name}.so.1").symlink_to(f"lib{name}.so.1.{number}")
         libraries = [str(here / f"lib{name}.so.1") for name in ("one", "two")]
         _cc(here / "prog", PROGRAM, f"-DVERSION={number}", *libraries, "-Wl,--dynamic-linker=/usr/lib/ld.so")
         for source, name in ((os.path.realpath(libc), "libc.so.6"), (loader, "ld.so")):
-            (here / name).write_bytes(Path(source).read_bytes() + bytes([number]))  # ELF ignores what is behind it
+            (here / name).write_bytes(
+                Path(source).read_bytes() + bytes([number])
+            )  # ELF ignores what is behind it
             (here / name).chmod(0o755)
     return top
 
@@ -132,7 +142,7 @@ def test_two_hundred_random_moments(box: Sandbox, versions: Path) -> None:
     upgrade(box, versions, 1)
     box.build()
     longest = (time.perf_counter() - started) * 1.2
-    chance = random.Random(4)  # noqa: S311 (the same moments each time)
+    chance = random.Random(4)
     killed = 0
     for number in range(2, MOMENTS + 2):
         before = shown(box)
@@ -144,11 +154,13 @@ def test_two_hundred_random_moments(box: Sandbox, versions: Path) -> None:
 
 
 def test_the_program_itself_is_killed(box: Sandbox, versions: Path) -> None:
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)
     for number in range(1, 21):
         upgrade(box, versions, number)
         command = [sys.executable, "-m", "chrootbuild", "-C", str(box.top / "p"), "build", "t"]
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         time.sleep(0.1 + chance.random() * 0.4)
         process.kill()
         assert process.stderr is not None
@@ -182,7 +194,10 @@ def test_sigterm_while_it_stages(box: Sandbox, versions: Path) -> None:
 
 def test_a_running_process_keeps_what_it_has_mapped(box: Sandbox, versions: Path) -> None:
     process = subprocess.Popen(
-        ["chroot", str(box.root), "/usr/bin/prog", "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["chroot", str(box.root), "/usr/bin/prog", "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -20,7 +20,7 @@ from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.host import Host
 from chrootbuild.plan import plan
 from chrootbuild.record import Installed
-from chrootbuild.stage import Stage
+from chrootbuild.stage import Stage, stage_artifact
 from tests.sysroot import write
 from tests.unit.target_project import target
 
@@ -127,7 +127,7 @@ class Workshop:
                     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
                     sys.argv = ["chrootbuild", *words]
                     status = _noting(staged, main)
-                except BaseException:
+                except BaseException:  # noqa: BLE001 -- a child must never go on as a second pytest
                     traceback.print_exc()
                 finally:
                     sys.stdout.flush()
@@ -167,13 +167,12 @@ class Workshop:
 
 def _noting(output: IO[str], call: Callable[[], int]) -> int:
     """Call something, and write down every artifact that is staged meanwhile."""
-    stage = build.stage_artifact
 
-    def noted(place: Stage, artifact: Artifact) -> Installed:
+    def noted(stage: Stage, artifact: Artifact) -> Installed:
         output.write(artifact.path + "\0")
-        return stage(place, artifact)
+        return stage_artifact(stage, artifact)
 
-    build.stage_artifact = noted  # type: ignore[attr-defined]
+    build.__dict__["stage_artifact"] = noted
     try:
         return call()
     finally:

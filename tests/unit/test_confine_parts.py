@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.box import _from_mark
+from chrootbuild import netns
 from chrootbuild.copytree import copy_tree
 from chrootbuild.errors import Failure
 from chrootbuild.inside import MARK, Report, start_failure
 from chrootbuild.namespaces import canonical
 from chrootbuild.privileges import _range
 from chrootbuild.pump import new_pump
+from chrootbuild.remains import cut_trace
 from tests.trees import tree
 
 
@@ -43,11 +44,11 @@ def test_a_trace_is_cut_to_the_program() -> None:
         b"10    <... vfork resumed>)              = 11\n",
         after[9],
     ]
-    assert list(_from_mark([*before, *after])) == kept
+    assert list(cut_trace([*before, *after])) == kept
 
 
 def test_a_trace_without_the_mark_is_empty() -> None:
-    assert list(_from_mark([b'4     execve("/usr/bin/python3", ["python3"], 0x1) = 0\n'])) == []
+    assert list(cut_trace([b'4     execve("/usr/bin/python3", ["python3"], 0x1) = 0\n'])) == []
 
 
 @pytest.mark.parametrize(
@@ -143,3 +144,8 @@ def test_a_copy_takes_holes_links_and_times_and_follows_nothing(tmp_path: Path) 
     assert os.stat(new / "deep/a").st_ino == os.stat(new / "b").st_ino
     assert os.stat(new / "hole").st_blocks < 2048
     assert os.stat(new / "hole").st_mtime == 2
+
+
+def test_a_network_in_use_is_never_touched() -> None:
+    with pytest.raises(OSError, match="not a new one"):
+        netns.loopback_up()

@@ -95,15 +95,15 @@ def switch(tmp_path: Path, user: str, *, freebsd: bool = False) -> str:
     ("user", "options"),
     [
         ("root", ""),
-        ("www", "--userspec=+80:+80 --groups=+90,+110"),
-        ("nobody:www", "--userspec=+65534:+80 --groups=+90"),
-        ("4242:99", "--userspec=+4242:+99 --groups=+777"),
-        ("ct", "--userspec=+4242:+4243 --groups=+777"),
-        ("1234:5678", "--userspec=+1234:+5678 --groups="),
-        ("root:www", "--userspec=+0:+80 --groups="),
+        ("www", "--userspec=+80:+80 --groups=+80"),
+        ("nobody:www", "--userspec=+65534:+80 --groups=+80"),
+        ("4242:99", "--userspec=+4242:+99 --groups=+99"),
+        ("ct", "--userspec=+4242:+4243 --groups=+4243"),
+        ("1234:5678", "--userspec=+1234:+5678 --groups=+5678"),
+        ("root:www", "--userspec=+0:+80 --groups=+80"),
     ],
 )
-def test_a_start_script_switches_by_number_with_the_groups_of_the_sysroot(
+def test_a_start_script_switches_by_number_to_the_group_alone(
     tmp_path: Path, user: str, options: str
 ) -> None:
     assert switch(tmp_path, user) == options
@@ -111,7 +111,7 @@ def test_a_start_script_switches_by_number_with_the_groups_of_the_sysroot(
 
 @pytest.mark.parametrize(
     ("user", "options"),
-    [("www", "-u 80 -g 80 -G 80,90,110"), ("root", "-u 0 -g 0 -G 0"), ("ct", "-u 4242 -g 4243 -G 4243,777")],
+    [("www", "-u 80 -g 80 -G 80"), ("root", "-u 0 -g 0 -G 0"), ("ct", "-u 4242 -g 4243 -G 4243")],
 )
 def test_freebsds_chroot_is_always_told_its_groups(tmp_path: Path, user: str, options: str) -> None:
     assert switch(tmp_path, user, freebsd=True) == options

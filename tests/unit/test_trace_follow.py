@@ -99,7 +99,7 @@ def test_a_tracer_outside_of_the_root() -> None:
         '1 openat(3</etc>, "b", O_RDONLY) = 4</etc/b>\n'
         '1 open("/etc/c", O_RDONLY) = 5</tmp/root/etc/c>\n'
     )
-    found = events(text, root="/tmp/root")  # noqa: S108 -- a path in a text
+    found = events(text, root="/tmp/root")
     assert [(event.path, event.real) for event in found if isinstance(event, Access)] == [
         ("/srv/a", "/srv/a"),
         ("/etc/c", "/etc/c"),

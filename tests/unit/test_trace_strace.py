@@ -167,7 +167,7 @@ def test_one_file_for_each_process() -> None:
     ]
 
 
-def test_a_line_without_end_is_cut(tmp_path: object) -> None:
+def test_a_line_without_end_is_cut() -> None:
     """What is longer than any call is not kept; the next line is read again."""
     data = b'open("/' + b"a" * (3 * LINE_LIMIT) + b'", O_RDONLY) = 3\nchdir("/x") = 0\n'
     assert [call.name for call in parse(data)] == ["chdir"]

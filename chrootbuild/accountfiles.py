@@ -1,0 +1,118 @@
+"""``[accounts]``: the account files of a root as artifacts, made from those of the sysroot.
+
+On FreeBSD they hang together as in a Makefile: master.passwd is made from the
+sysroot's file, and passwd, pwd.db and spwd.db from master.passwd. A change of
+the source that leaves master.passwd as it is stops there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chrootbuild import accounts
+from chrootbuild.artifact import Artifact, Kind, Reason
+from chrootbuild.declared import file_of
+from chrootbuild.draft import DECLARED, Draft
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.spec import Accounts, Target
+
+__all__ = ["account_sources", "add_accounts"]
+
+_BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)
+
+
+def account_sources(target: Target, host: Host, system: str) -> accounts.Sources:
+    """Read the sysroot's account files for "linux" or "freebsd"; those with hashes only where they are wanted."""
+    spec = target.accounts
+    freebsd = spec is not None and (spec.format or system) == "freebsd"
+    hashes = spec is not None and bool(spec.passwords)
+
+    def read(path: str, wanted: bool = True) -> bytes | None:
+        if not wanted or not host.isfile(path):
+            return None
+        try:
+            return host.read(path)
+        except Unreadable:
+            return None  # without root: the hashes are not ours to read
+
+    master = read("/etc/master.passwd", freebsd)
+    return accounts.Sources(
+        read("/etc/passwd") or b"",
+        read("/etc/group") or b"",
+        master,
+        read("/etc/shadow", hashes and master is None),  # a Linux passwd may be made into a master.passwd
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Adds account files to a draft, under the one reason that there is for them."""
+
+    target: Target
+    draft: Draft
+    spec: Accounts
+    reason: Reason = Reason("accounts")  # noqa: RUF009 -- frozen
+
+    def made_from(self, *paths: str) -> tuple[str, ...]:
+        """Return the real paths of those that are there, and the target file."""
+        host = self.draft.host
+        here = [host.real(host.canonical(path)) for path in paths if host.isfile(path)]
+        return (*here, *file_of(self.target, self.spec.origin))
+
+    def text(
+        self, path: str, content: bytes, mode: int, made: tuple[str, ...], gid: int = 0, after: str = ""
+    ) -> str:
+        """Add a text file; return its canonical path."""
+        where = self.draft.place(path, self.reason)
+        above = (after,) if after else ()
+        self._add(Artifact(where, Kind.TEXT, mode, 0, gid, sources=made, content=content, after=above))
+        return where
+
+    def database(self, path: str, mode: int, recipe: accounts.Database, after: str) -> None:
+        """Add a database that is made from the artifact at ``after``."""
+        where = self.draft.place(path, self.reason)
+        self._add(Artifact(where, Kind.DATABASE, mode, recipe=recipe, after=(after,)))
+
+    def _add(self, artifact: Artifact) -> None:
+        self.draft.add(artifact, self.reason, rank=DECLARED, origin=self.spec.origin)
+
+
+def add_accounts(
+    target: Target,
+    draft: Draft,
+    sources: accounts.Sources,
+    names: accounts.Names,
+    little: Callable[[], bool] = lambda: True,
+) -> None:
+    """Add the account files; raises TargetError where they cannot be made.
+
+    ``little`` tells the byte order of the root's machine, which records of version 3 are written in.
+    """
+    spec = target.accounts
+    if spec is None:
+        return
+    rendered = accounts.render(spec, sources)
+    for warning in rendered.warnings:
+        draft.warn(warning)
+    write = _Writer(target, draft, spec)
+    write.text("/etc/group", rendered.group, 0o644, write.made_from("/etc/group", "/etc/passwd"))
+    if rendered.shadow is not None:
+        try:
+            gid = names.gid("shadow")
+        except accounts.UnknownNameError:
+            gid = 0
+        write.text("/etc/shadow", rendered.shadow, 0o640, write.made_from("/etc/passwd", "/etc/shadow"), gid)
+    if rendered.master is None:
+        write.text("/etc/passwd", rendered.passwd, 0o644, write.made_from("/etc/passwd"))
+        return
+    if sources.master is not None:
+        made = write.made_from("/etc/master.passwd")
+    else:
+        made = write.made_from("/etc/passwd", *(["/etc/shadow"] if sources.shadow is not None else []))
+    master = write.text("/etc/master.passwd", rendered.master, 0o600, made)
+    write.text("/etc/passwd", rendered.passwd, 0o644, (), after=master)
+    lorder = _LITTLE if spec.legacy and little() else _BIG
+    for path, mode, secure in (("/etc/pwd.db", 0o644, False), ("/etc/spwd.db", 0o600, True)):
+        recipe = accounts.Database(rendered.master, secure, spec.legacy, lorder)
+        write.database(path, mode, recipe, master)

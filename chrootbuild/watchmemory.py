@@ -1,0 +1,248 @@
+"""What watch remembers of a target between two refreshes, so that one changed file costs one copied file.
+
+As long as only the content of copied files changes, plan and record in memory are as good as
+new ones: the rules are those of plancache.py. The root itself is looked at again by the sweeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chrootbuild.artifact import Kind
+from chrootbuild.build import Job, begin, finish, forget_stage, stamp
+from chrootbuild.elf import Memo
+from chrootbuild.elf.reader import read
+from chrootbuild.fresh import KEEP, Change, Comparison, compare
+from chrootbuild.host import Signature, signature
+from chrootbuild.plancache import digest_of, same_but_content, same_names
+from chrootbuild.prepare import Prepared
+from chrootbuild.project import Project
+from chrootbuild.publish import Published
+from chrootbuild.record import Record, locked, record_signature
+from chrootbuild.root import Root, open_root
+from chrootbuild.spec import Target
+from chrootbuild.stage import clear_stage, open_stage
+from chrootbuild.stamp import drop_stamp
+from chrootbuild.trust import refuse_untrusted
+
+__all__ = ["Memory", "Remembering", "remember"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A target as it was when its last refresh ended: nothing is stale."""
+
+    prepared: Prepared
+    record: Signature  # of the file: another build changes it
+    notes: Mapping[str, Any]  # listed, missing, sources: as plancache has them
+    inputs: frozenset[str]
+    made_from: Mapping[str, tuple[str, ...]]  # a source: the paths in the root that are copies of it
+    names: frozenset[str]  # every path that the plan depends on, those that were absent too
+    directories: frozenset[str]  # where all of them are
+
+    def concerns(self, path: str) -> bool:
+        """Tell whether something that happened to a path may matter to this target."""
+        return path in self.names or os.path.dirname(path) in self.notes["listed"]
+
+
+def remember(project: Project, prepared: Prepared, record: Record) -> Memory | None:
+    """Return what can be remembered of a build, under its lock; None where the plan was not made anew."""
+    host, seen = prepared.host, record_signature(project, prepared.target.name)
+    if host is None or seen is None:
+        return None
+    missing = {f"{place}/{name}" for place, names in host.missing.items() for name in names}
+    target = prepared.target
+    names = frozenset((*host.seen, *host.owners, *missing, *target.read, *target.absent))
+    directories = {os.path.dirname(path) for path in names}
+    directories |= {path for path, entry in host.seen.items() if stat.S_ISDIR(entry[3])}
+    made_from: dict[str, tuple[str, ...]] = {}
+    for path, artifact in prepared.plan.artifacts.items():
+        if artifact.kind is Kind.FILE:
+            made_from[artifact.source] = (*made_from.get(artifact.source, ()), path)
+    notes = {
+        "listed": {path: digest_of("\0".join(sorted(listed))) for path, listed in host.listed.items()},
+        "missing": host.missing,
+        "sources": _sources(project, prepared),
+    }
+    return Memory(
+        _settled(replace(prepared, host=None), record),
+        seen,
+        notes,
+        frozenset(host.inputs),
+        made_from,
+        names,
+        frozenset(directories),
+    )
+
+
+def _settled(prepared: Prepared, record: Record) -> Prepared:
+    """Return the target with its new record, nothing stale."""
+    changes = {
+        path: Change(path, KEEP, "", change.artifact)
+        for path, change in prepared.comparison.changes.items()
+        if change.artifact is not None
+    }
+    comparison = Comparison(
+        changes, record.artifacts, prepared.comparison.children, prepared.comparison.skipped
+    )
+    return replace(prepared, record=record, comparison=comparison)
+
+
+def _sources(project: Project, prepared: Prepared) -> dict[str, list[Any]]:
+    """Return for each copied file its owner and a digest of what a linker goes by.
+
+    What is not as it was planned with any more is left out: that makes a new plan.
+    """
+    memo = Memo.load(f"{project.state}/{prepared.target.name}.memo")
+    found: dict[str, list[Any]] = {}
+    for artifact in prepared.plan.artifacts.values():
+        if artifact.kind is not Kind.FILE or artifact.source in found:
+            continue
+        with contextlib.suppress(OSError):
+            info = os.lstat(artifact.source)
+            facts = memo.get(artifact.source, info) if artifact.elf else None
+            if artifact.elf and facts is None:
+                fd = os.open(artifact.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    facts = read(fd, info.st_size)
+                    info = os.fstat(fd)
+                finally:
+                    os.close(fd)
+            if signature(info) == prepared.seen.get(artifact.source):
+                digest = "" if facts is None else digest_of(repr(facts))
+                found[artifact.source] = [info.st_uid, info.st_gid, digest]
+    return found
+
+
+# -- the next refresh ----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Remembering:
+    """The steps of a refresh (refresh.Steps) with a memory: by it where it holds, else anew."""
+
+    memory: Memory | None = None
+    changed: set[str] = field(default_factory=set)  # what happened to which paths
+    anew: bool = True  # make a new plan in any case
+    unstamped: bool = False  # the stamp is still to be written
+
+    def begin(self, project: Project, target: Target, wait: float) -> Job:
+        """Lock, plan and compare; raises as build.begin does."""
+        job = None
+        if self.memory is not None and not self.anew:
+            job = _begin_known(project, self.memory, self.changed, wait)
+        if job is None:
+            job = begin(project, target, wait=wait)
+        if not job.stale and not job.unplanted:
+            self._learn(job, job.prepared.record)
+        return job
+
+    def finish(self, job: Job) -> Published:
+        """Publish what was staged; raises Failure."""
+        self.unstamped = job.prepared.host is None  # quick: writing the stamp takes longer than all the rest
+        published = finish(job, quiet=True, stamped=not self.unstamped)
+        self._learn(job, published.record)
+        return published
+
+    def _learn(self, job: Job, record: Record | None) -> None:
+        """Take the state after a build as the new memory; the lock is still held."""
+        memory = self.memory
+        if job.prepared.host is not None:
+            self.memory = None if record is None else remember(job.project, job.prepared, record)
+            self.unstamped = False
+        elif memory is not None and record is not None:
+            seen = record_signature(job.project, job.name)
+            self.memory = (
+                None
+                if seen is None
+                else replace(memory, prepared=_settled(job.prepared, record), record=seen)
+            )
+        self.changed = set()
+        self.anew = self.memory is None
+
+    def write_stamp(self, project: Project) -> None:
+        """Write the stamp that quick refreshes left out, so that other builds are quick as well."""
+        self.unstamped = False
+        memory = self.memory
+        if memory is None or memory.prepared.record is None:
+            return
+        name = memory.prepared.target.name
+        with locked(project, name):
+            if record_signature(project, name) == memory.record:
+                stamp(project, memory.prepared, memory.prepared.record)
+
+
+def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait: float) -> Job | None:
+    """Lock and compare what changed alone; None where that is not enough. Raises TryAgain and Failure."""
+    prepared, target = memory.prepared, memory.prepared.target
+    with contextlib.ExitStack() as stack:
+        refuse_untrusted([project.state], what="the state folder")
+        stack.enter_context(locked(project, target.name, wait))
+        if record_signature(project, target.name) != memory.record:
+            return None
+        if os.path.lexists(f"{project.state}/{target.name}.journal"):
+            return None
+        now = _content_changes(memory, changed)
+        if now is None:
+            return None
+        with open_root(target.root) as root:
+            if prepared.record is None or os.fstat(root.fd).st_ino != prepared.record.inode:
+                return None
+            found = _compared(memory, now, root)
+            if found.comparison.stale:
+                forget_stage(target.root)
+                clear_stage(root)
+                drop_stamp(project, target.name)
+                os.close(open_stage(root).fd)
+        return Job(project, found, stack.pop_all())
+
+
+def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signature] | None:
+    """Return the sources of which the content changed, and the directories; None: a new plan is due."""
+    seen, owners = memory.prepared.seen, memory.prepared.owners
+    now: dict[str, Signature] = {}
+    places: set[str] = set()
+    try:
+        for path in changed:
+            entry = seen.get(path)
+            if entry is not None and not stat.S_ISDIR(entry[3]):
+                info = os.lstat(path)
+                if signature(info) == entry:
+                    continue
+                if path in memory.inputs or info.st_mode != entry[3]:
+                    return None
+                if not same_but_content(memory.notes, path, info):
+                    return None
+                now[path] = signature(info)
+            elif entry is not None or path in owners:
+                return None  # a directory that came, went or was moved
+            else:
+                places.add(os.path.dirname(path))
+        for place in places:
+            if place in seen and not same_names(memory.notes, place):
+                return None
+    except OSError:
+        return None
+    return now
+
+
+def _compared(memory: Memory, now: Mapping[str, Signature], root: Root) -> Prepared:
+    """Return the target with what its changed sources are copied to held against the root."""
+    prepared = memory.prepared
+    assert prepared.record is not None
+    paths = [path for source in now for path in memory.made_from.get(source, ())]
+    part = replace(prepared.plan, artifacts={path: prepared.plan.artifacts[path] for path in paths})
+    known = prepared.record.artifacts
+    record = replace(prepared.record, artifacts={path: known[path] for path in paths if path in known})
+    found = compare(part, record, root, now)
+    comparison = replace(
+        prepared.comparison,
+        changes={**prepared.comparison.changes, **found.changes},
+        known={**prepared.comparison.known, **found.known},
+    )
+    return replace(prepared, comparison=comparison, seen={**prepared.seen, **now})
