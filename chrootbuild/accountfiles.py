@@ -7,7 +7,6 @@ the source that leaves master.passwd as it is stops there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from chrootbuild import accounts
@@ -17,12 +16,12 @@ from chrootbuild.draft import DECLARED, Draft
 from chrootbuild.host import Host, Unreadable
 from chrootbuild.spec import Accounts, Target
 
-__all__ = ["account_sources", "add_accounts"]
+__all__ = ["add_accounts", "read_sources"]
 
 _BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)
 
 
-def account_sources(target: Target, host: Host, system: str) -> accounts.Sources:
+def read_sources(target: Target, host: Host, system: str) -> accounts.Sources:
     """Read the sysroot's account files for "linux" or "freebsd"; those with hashes only where they are wanted."""
     spec = target.accounts
     freebsd = spec is not None and (spec.format or system) == "freebsd"
@@ -83,7 +82,8 @@ def add_accounts(
     draft: Draft,
     sources: accounts.Sources,
     names: accounts.Names,
-    little: Callable[[], bool] = lambda: True,
+    *,
+    little: bool = True,
 ) -> None:
     """Add the account files; raises TargetError where they cannot be made.
 
@@ -112,7 +112,7 @@ def add_accounts(
         made = write.made_from("/etc/passwd", *(["/etc/shadow"] if sources.shadow is not None else []))
     master = write.text("/etc/master.passwd", rendered.master, 0o600, made)
     write.text("/etc/passwd", rendered.passwd, 0o644, (), after=master)
-    lorder = _LITTLE if spec.legacy and little() else _BIG
+    lorder = _LITTLE if spec.legacy and little else _BIG
     for path, mode, secure in (("/etc/pwd.db", 0o644, False), ("/etc/spwd.db", 0o600, True)):
         recipe = accounts.Database(rendered.master, secure, spec.legacy, lorder)
         write.database(path, mode, recipe, master)

@@ -49,14 +49,16 @@ def pair_databases(target: Target, draft: Draft, files: Files) -> None:
         path = artifact.path.removesuffix(".db")
         why = Reason("is made from it", artifact.path)
         if path not in draft.artifacts:
-            if not draft.host.isfile(path):
+            if not draft.host.isfile(path) or files.left.excluded(path):
                 continue
             files.data(path, why, target.origin)
         text = draft.artifacts.get(draft.where(path))
         if text is None or text.kind not in (Kind.FILE, Kind.TEXT):
             continue
         draft.note(text.path, why)
-        content = text.content if text.kind is Kind.TEXT else draft.host.read(draft.where(path))
+        content = text.content
+        if text.kind is Kind.FILE:
+            content = draft.host.read(text.path if draft.host.isfile(text.path) else path)
         made = Artifact(
             artifact.path,
             Kind.DATABASE,

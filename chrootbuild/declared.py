@@ -123,14 +123,24 @@ def add_timezone(item: Item, draft: Draft, files: Files) -> None:
         files.data(zone, reason, item.origin)
 
 
-def add_devices(target: Target, draft: Draft, names: Names, system: str) -> None:
-    """Add the nodes and links of ``devices``; one named itself says more than a set it is in."""
+def add_devices(target: Target, draft: Draft, names: Names, system: str, *, devfs: bool = False) -> None:
+    """Add the nodes and links of ``devices``; one named itself says more than a set it is in.
+
+    Where they come through FreeBSD's ``devfs`` there is only the directory to mount it on: which
+    of them are seen is a ruleset of the host's side.
+    """
     if not target.devices:
+        return
+    if devfs:
+        _devfs(target, draft)
         return
     from chrootbuild import devices
 
     for item in target.devices:
         reason = Reason(f"devices: {item.name}")
+        if system == "freebsd" and item.device is None and item.name in devices.DEVFS_ONLY:
+            draft.skip(join("/dev", item.name), "FreeBSD before 6 has no such device")
+            continue
         for node in devices.resolve(item, system):
             rank = NAMED if node.name == item.name else DESCRIBED
             with blame(item.origin):
@@ -147,6 +157,21 @@ def add_devices(target: Target, draft: Draft, names: Names, system: str) -> None
                     device=node.device,
                 )
             draft.add(artifact, reason, rank=rank, origin=item.origin)
+
+
+def _devfs(target: Target, draft: Draft) -> None:
+    for item in target.devices:
+        reason = Reason(f"devices: {item.name}")
+        with blame(item.origin):
+            where = draft.place("/dev", reason)
+        if draft.rank(where) < NAMED:
+            info = draft.host.stat("/dev")
+            mode = stat.S_IMODE(info.st_mode) if info is not None and stat.S_ISDIR(info.st_mode) else 0o555
+            draft.add(Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin)
+        else:
+            draft.note(where, reason)
+        if item.device is not None:
+            draft.warn(f"devices: the numbers of {item.name} count for nothing, FreeBSD's devfs has its own")
 
 
 def _id(number: Callable[[str, Origin | None], int], name: str, asked: str, origin: Origin) -> int:

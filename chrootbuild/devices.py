@@ -27,7 +27,7 @@ from chrootbuild.artifact import Device, Origin
 from chrootbuild.errors import TargetError
 from chrootbuild.spec import DeviceItem
 
-__all__ = ["Node", "device", "names", "resolve"]
+__all__ = ["DEVFS_ONLY", "Node", "device", "names", "resolve"]
 
 Standard = tuple[Device, int, str, str]  # device, mode, owner, group
 
@@ -134,6 +134,9 @@ _SETS: dict[str, dict[str, tuple[str, ...]]] = {
 
 # MAKEDEV jail puts these in the place of what it leaves out, for programs that only open them.
 _JAIL_LINKS = ("mem", "kmem", "console")
+
+# Names that the shipped includes give to every system, and MAKEDEV does not know.
+DEVFS_ONLY = frozenset({"full"})
 
 _NO_NODES = {
     "log": "it is the socket of the system's logger: [syslog] socket = true",

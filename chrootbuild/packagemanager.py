@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from chrootbuild.errors import TryAgain
 from chrootbuild.host import Host, Signature, Unreadable, signature
 
-__all__ = ["at_work", "state_of", "wait_until_idle"]
+__all__ = ["at_work", "databases", "state_of", "wait_until_idle"]
 
 _PAUSE = 0.1  # seconds between two looks
 
@@ -67,6 +67,12 @@ def at_work(sysroot: str = "/") -> str:
         if holder is not None:
             return f"{lock.program} (process {holder})" if holder > 0 else lock.program
     return ""
+
+
+def databases(sysroot: str = "/") -> list[str]:
+    """Return the real paths of the package managers' databases that are there."""
+    host = Host(sysroot)
+    return [host.real(found[0]) for path in _DATABASES if (found := host.find(path)) is not None]
 
 
 def state_of(sysroot: str = "/") -> tuple[Signature | None, ...]:

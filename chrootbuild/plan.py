@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chrootbuild import accounts
+from chrootbuild.accountfiles import add_accounts, read_sources
 from chrootbuild.artifact import Artifact, Kind, Plan, Reason
-from chrootbuild.declared import add_declared, add_devices, add_places, add_timezone, file_of, overrule
-from chrootbuild.draft import DECLARED, NAMED, Draft
-from chrootbuild.elf import Memo, Resolver, cache_conflicts, detect_system
+from chrootbuild.capabilityfiles import pair_databases
+from chrootbuild.declared import add_declared, add_devices, add_places, add_timezone, overrule
+from chrootbuild.draft import NAMED, Draft
+from chrootbuild.elf import Memo, Release, Resolver, cache_conflicts, detect_system, freebsd_release
 from chrootbuild.errors import TargetError
 from chrootbuild.gather import Gatherer, find_program
 from chrootbuild.gatherfiles import Files
@@ -16,7 +20,10 @@ from chrootbuild.leftout import LeftOut
 from chrootbuild.loaderfiles import cache_files, hints_file
 from chrootbuild.spec import Target
 
-__all__ = ["account_sources", "plan", "system_of"]
+__all__ = ["account_sources", "plan", "release_of", "system_of"]
+
+# What tells a sysroot's system where the target's own programs are scripts, or there are none.
+_BASE = ("/bin/sh", "/sbin/init", "/bin/ls", "/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
 
 
 def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
@@ -28,24 +35,29 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     draft = Draft(host, target.origin.file)
     try:
         system = system_of(target, host)
-        sources = account_sources(target, host)
+        release = release_of(target, host) if system == "freebsd" else Release(0, little=True)
+        if target.accounts is not None and not target.accounts.format:
+            target = replace(target, accounts=replace(target.accounts, format=system))
+        sources = read_sources(target, host, system)
         names = accounts.Names(sources, target.accounts)
         gatherer = Gatherer(target, draft, Resolver(host, memo, system), names)
         left = LeftOut(target.exclude, draft)
         files = Files(gatherer, left)
         overrule(target, draft)
         add_declared(target, draft, names)
-        _accounts(target, draft, sources, names)
-        add_devices(target, draft, names, system)
+        add_accounts(target, draft, sources, names, little=release.little)
+        add_devices(target, draft, names, system, devfs=system == "freebsd" and release.devfs)
         add_places(target, draft, system)
         gatherer.binaries()
         gatherer.libraries(left)
         files.bring(target.files)
         if target.timezone is not None:
             add_timezone(target.timezone, draft, files)
+        if system == "freebsd":
+            pair_databases(target, draft, files)
         planted = seeds(target, draft, left)
         gatherer.unused()
-        _loader(draft, gatherer, memo)
+        _loader(draft, gatherer, memo, little=release.little)
     except Unreadable as error:
         raise TargetError(f"{error.message} ({target.origin.file})", hint=error.hint) from None
     draft.imply_parents(*planted)
@@ -64,92 +76,33 @@ def system_of(target: Target, host: Host) -> str:
     """Return "linux" or "freebsd": what the target says, else what its programs are made for."""
     if target.os:
         return target.os
-    paths = []
-    for item in target.binaries:
-        path = item.value if "/" in item.value else find_program(host, item.value)
-        if path is not None and host.isfile(path):
-            paths.append(path)
-    return detect_system(host, paths)
-
-
-# -- accounts ------------------------------------------------------------------------------
+    return detect_system(host, _programs(target, host))
 
 
 def account_sources(target: Target, host: Host) -> accounts.Sources:
-    """Read the sysroot's account files; those with hashes only where they are wanted."""
-    spec = target.accounts
-    freebsd = spec is not None and spec.format == "freebsd"
-    hashes = spec is not None and bool(spec.passwords)
-
-    def read(path: str, wanted: bool = True) -> bytes | None:
-        if not wanted or not host.isfile(path):
-            return None
-        try:
-            return host.read(path)
-        except Unreadable:
-            return None  # without root: the hashes are not ours to read
-
-    return accounts.Sources(
-        read("/etc/passwd") or b"",
-        read("/etc/group") or b"",
-        read("/etc/master.passwd", freebsd),
-        read("/etc/shadow", hashes and not freebsd),
-    )
+    """Read the sysroot's account files as the plan does; those with hashes only where they are wanted."""
+    return read_sources(target, host, system_of(target, host))
 
 
-def _accounts(target: Target, draft: Draft, sources: accounts.Sources, names: accounts.Names) -> None:
-    spec = target.accounts
-    if spec is None:
-        return
-    rendered = accounts.render(spec, sources)
-    for warning in rendered.warnings:
-        draft.warn(warning)
-    reason = Reason("accounts")
+def release_of(target: Target, host: Host) -> Release:
+    """Return which FreeBSD the sysroot is of: its own programs tell it, else the target's."""
+    return freebsd_release(host, (*_BASE, *_programs(target, host)))
 
-    def made_from(*paths: str) -> tuple[str, ...]:
-        here = [draft.host.real(draft.host.canonical(path)) for path in paths if draft.host.isfile(path)]
-        return (*here, *file_of(target, spec.origin))
 
-    def text(
-        path: str, content: bytes, mode: int, made: tuple[str, ...], gid: int = 0, after: str = ""
-    ) -> str:
-        artifact = Artifact(
-            draft.place(path, reason),
-            Kind.TEXT,
-            mode,
-            0,
-            gid,
-            sources=made,
-            content=content,
-            after=(after,) if after else (),
-        )
-        draft.add(artifact, reason, rank=DECLARED, origin=spec.origin)
-        return artifact.path
-
-    text("/etc/group", rendered.group, 0o644, made_from("/etc/group", "/etc/passwd"))
-    if rendered.shadow is not None:
-        try:
-            gid = names.gid("shadow")
-        except accounts.UnknownNameError:
-            gid = 0
-        text("/etc/shadow", rendered.shadow, 0o640, made_from("/etc/passwd", "/etc/shadow"), gid)
-    if rendered.master is None:
-        text("/etc/passwd", rendered.passwd, 0o644, made_from("/etc/passwd"))
-        return
-    source = "/etc/passwd" if sources.master is None else "/etc/master.passwd"
-    master = text("/etc/master.passwd", rendered.master, 0o600, made_from(source))
-    text("/etc/passwd", rendered.passwd, 0o644, made_from(source), after=master)
-    for name, mode, secure in (("/etc/pwd.db", 0o644, False), ("/etc/spwd.db", 0o600, True)):
-        recipe = accounts.Database(rendered.master, secure, spec.legacy)
-        where = draft.place(name, reason)
-        database = Artifact(where, Kind.DATABASE, mode, recipe=recipe, after=(master,))
-        draft.add(database, reason, rank=DECLARED, origin=spec.origin)
+def _programs(target: Target, host: Host) -> list[str]:
+    """Return the files that tell the system: the target's programs and libraries, then the base's."""
+    found = []
+    for item in (*target.binaries, *target.libraries):
+        path = item.value if "/" in item.value else find_program(host, item.value)
+        if path is not None and host.isfile(path):
+            found.append(path)
+    return [*found, *_BASE]
 
 
 # -- the run-time linker's own files -------------------------------------------------------
 
 
-def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None) -> None:
+def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
     """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries need them to be found.
 
     Named in ``files`` the sysroot's own come instead.
@@ -157,8 +110,8 @@ def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None) -> None:
     sources = tuple(sorted({draft.host.real(draft.host.canonical(path)) for _, path in gatherer.cache}))
     made = [
         *cache_files(draft.host, memo, gatherer.cache),
-        *hints_file(gatherer.hints, compat32=False),
-        *hints_file(gatherer.hints32, compat32=True),
+        *hints_file(gatherer.hints, compat32=False, little=little),
+        *hints_file(gatherer.hints32, compat32=True, little=little),
     ]
     for warning in cache_conflicts(draft.host, gatherer.closures, memo) if gatherer.cache else ():
         draft.warn(warning)

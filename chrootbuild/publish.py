@@ -104,7 +104,7 @@ def _operations(
     """Return the steps with the inodes of what is staged; directories that are exchanged are copied."""
     mounts, kind = mounts_below(root)
     # On an overlay a directory of a lower layer cannot be renamed: EXDEV.
-    whole = kind != "overlay" and can_exchange(stage)
+    whole = kind != "overlay" and len(comparison.stale) > 1 and can_exchange(stage)
     operations = arrange(root, comparison, staged, whole=whole, mounts=mounts)
     refuse_obstacles(root, (path for op in operations for path in _going(op)))
     ready: list[Operation] = []

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding, as_text, failed
 from chrootbuild.fresh import inspect
 from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
-from chrootbuild.pending import Pending, drop_pending, note_pending, read_pending
+from chrootbuild.pending import drop_pending, note_pending, read_pending
 from chrootbuild.project import Project
 from chrootbuild.publish import Published
 from chrootbuild.record import Record, locked, read_record
@@ -78,21 +78,23 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
     """
     until = time.monotonic() + options.wait
     with _alone(project, target.name, until):
-        job, done = _built(project, target, options, steps or Anew(), until)
-        with job.lock:
+        built = _built(project, target, options, steps or Anew(), until)
+        done = built.text
+        with built.job.lock:
             pending = read_pending(project, target.name)
-            if pending is None:
+            if not done and pending is None:
                 drop_kept(project, target)
-                return done
+                return ""
             try:
-                _prove(job, options)
+                _prove(built.job, options)
             except _CheckError as failure:
-                raise _refused(job, failure, done, options) from None
+                raise _refused(built.job, failure, done, options) from None
             drop_kept(project, target)
         # Without the lock: the service's unit may build by itself before it starts.
         done += _restart(target, done)
-        drop_pending(project, target.name)
-        return done + _outdated(target, pending)
+        if pending is not None:
+            drop_pending(project, target.name)
+        return done + _outdated(target, {*built.gone, *(() if pending is None else pending.paths)})
 
 
 @contextlib.contextmanager
@@ -110,9 +112,14 @@ def _alone(project: Project, name: str, until: float) -> Iterator[None]:
 # -- building ------------------------------------------------------------------------------
 
 
-def _built(
-    project: Project, target: Target, options: Options, steps: Steps, until: float
-) -> tuple[Job, str]:
+@dataclass(frozen=True, slots=True)
+class _Built:
+    job: Job
+    text: str = ""  # what was done
+    gone: tuple[str, ...] = ()  # the paths that were replaced or removed
+
+
+def _built(project: Project, target: Target, options: Options, steps: Steps, until: float) -> _Built:
     """Plan, stage and publish while no package manager is at work; the lock is held."""
     while True:
         wait_until_idle(target.sysroot, until, name=target.name, stopped=options.stopped)
@@ -132,38 +139,40 @@ def _built(
                 raise
             continue
         try:
-            done = _published(job, options, steps, moved)
+            built = _published(job, options, steps, moved)
         except BaseException:
             job.lock.close()
             raise
-        if done is not None:
-            return job, done
+        if built is not None:
+            return built
         job.lock.close()
 
 
-def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> str | None:
+def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> _Built | None:
     """Stage what is stale and publish it; None where a package manager came in between."""
+    target, record, stale = job.prepared.target, job.prepared.record, job.stale
     if options.rollback:
         held_back(job)
-    if not job.stale and not job.unplanted:
-        return ""
+    if not stale and not job.unplanted:
+        return _Built(job)
     try:
-        for change in job.stale.values():
+        for change in stale.values():
             if change.artifact is not None:
-                stage_one(job.prepared.target.root, change.artifact)
+                stage_one(target.root, change.artifact)
     except Failure:
         if moved():
             return None
         raise
     if moved():
         return None
-    if options.rollback and options.checker is not None:
+    checked = options.checker is not None and bool(target.check.run or target.check.service)
+    if checked and options.rollback:
         keep(job, proven=read_pending(job.project, job.name) is None)
-    note_pending(job)
-    target, first = job.prepared.target, job.prepared.record is None
-    stale = job.stale
+    if checked or target.host.restart:
+        note_pending(job)
+    gone = tuple(path for path in stale if record is not None and path in record.artifacts)
     published = steps.finish(job)
-    return changes_text(target.name, target.root, stale, published, first)
+    return _Built(job, changes_text(target.name, target.root, stale, published, record is None), gone)
 
 
 # -- proof ---------------------------------------------------------------------------------
@@ -180,16 +189,19 @@ class _CheckError(Exception):
 def _prove(job: Job, options: Options) -> None:
     """Look at what was installed, and run the target's check; raises _CheckError and Failure."""
     target = job.prepared.target
-    root = read_root(target.root)
-    record = None if root is None else read_record(job.project, target.name, target.root)
-    if root is None or record is None:
-        raise Failure(
-            f"cannot check {target.name}: {target.root} is gone", hint=f"chrootbuild build {target.name}"
-        )
-    with root:
-        drift = tuple(_drift(record, root))
-    if drift:
-        raise _CheckError(drift)
+    if (
+        job.prepared.host is not None
+    ):  # else only what was published now was looked at: publish has signed it
+        root = read_root(target.root)
+        record = None if root is None else read_record(job.project, target.name, target.root)
+        if root is None or record is None:
+            raise Failure(
+                f"cannot check {target.name}: {target.root} is gone", hint=f"chrootbuild build {target.name}"
+            )
+        with root:
+            drift = tuple(_drift(record, root))
+        if drift:
+            raise _CheckError(drift)
     if options.checker is not None and (target.check.run or target.check.service):
         findings = options.checker(job.project, target)
         if failed(findings):
@@ -259,9 +271,9 @@ def _restart(target: Target, done: str) -> str:
     )
 
 
-def _outdated(target: Target, pending: Pending) -> str:
+def _outdated(target: Target, gone: Iterable[str]) -> str:
     """Name the processes that still run on files that were replaced or removed."""
-    found = running_outdated(target.root, pending.paths)
+    found = running_outdated(target.root, gone)
     if not found:
         return ""
     names = ", ".join(f"{name} (pid {pid})" for pid, name in found)

@@ -11,6 +11,7 @@ from chrootbuild.findings import Finding
 from chrootbuild.fresh import inspect
 from chrootbuild.record import Record
 from chrootbuild.root import Root, kind_of
+from chrootbuild.verifydatabase import damage
 
 __all__ = ["verify"]
 
@@ -28,6 +29,8 @@ def verify(record: Record, root: Root) -> Iterator[Finding]:
         try:
             info = root.lstat(path)
             difference = "" if info is None else inspect(root, path, entry, info, closely=True)
+            if difference and entry.kind == Kind.DATABASE and (which := damage(record, root, path)):
+                difference += f"; {which}"
         except Failure as failure:
             yield Finding("error", "unreadable", path, failure.message)
             continue

@@ -91,17 +91,19 @@ class Watcher:
     def __contains__(self, path: str) -> bool:
         return path in self._watches
 
-    def watch(self, directories: Iterable[str]) -> None:
-        """Watch these directories and no others; one that is not there is taken up by ``renew``.
+    def watch(self, directories: Iterable[str]) -> set[str]:
+        """Watch these directories and no others, and return those that are new among them.
 
-        Raises Failure where the system's limit is reached.
+        One that is not there is taken up by ``renew``. Raises Failure where the system's limit is reached.
         """
         wanted = set(directories)
         for path in self._watches.keys() - wanted:
             self._drop(path)
             del self._watches[path]
-        for path in sorted(wanted - self._watches.keys()):
+        new = wanted - self._watches.keys()
+        for path in sorted(new):
             self._watches[path] = self._add(path)
+        return new
 
     def renew(self, path: str) -> list[str]:
         """Watch a directory, and those below it, once more: another one may have taken its name.

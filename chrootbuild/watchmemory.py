@@ -203,14 +203,21 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
 
 
 def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signature] | None:
-    """Return the sources of which the content changed, and the directories; None: a new plan is due."""
+    """Return the sources of which the content alone changed; None: a new plan is due."""
     seen, owners = memory.prepared.seen, memory.prepared.owners
     now: dict[str, Signature] = {}
     places: set[str] = set()
     try:
         for path in changed:
-            entry = seen.get(path)
-            if entry is not None and not stat.S_ISDIR(entry[3]):
+            entry, owner = seen.get(path), owners.get(path)
+            if owner is not None or (entry is not None and stat.S_ISDIR(entry[3])):
+                info = os.lstat(path)
+                if owner is not None and (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != owner:
+                    return None
+                places.add(path)
+            elif entry is None:
+                places.add(os.path.dirname(path))
+            else:
                 info = os.lstat(path)
                 if signature(info) == entry:
                     continue
@@ -219,12 +226,8 @@ def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signat
                 if not same_but_content(memory.notes, path, info):
                     return None
                 now[path] = signature(info)
-            elif entry is not None or path in owners:
-                return None  # a directory that came, went or was moved
-            else:
-                places.add(os.path.dirname(path))
         for place in places:
-            if place in seen and not same_names(memory.notes, place):
+            if not same_names(memory.notes, place):
                 return None
     except OSError:
         return None

@@ -13,7 +13,7 @@ from chrootbuild.accounts import db185_format as db185
 from chrootbuild.accounts.db185_format import FULL_KEY, FULL_KEY_DATA, HEADER, OVERFLOW, PARTIAL_KEY
 from chrootbuild.errors import Failure
 
-__all__ = ["DamagedError", "Header", "parse", "read_header"]
+__all__ = ["DamagedError", "Header", "parse", "read_header", "salvage"]
 
 
 class DamagedError(Failure):
@@ -43,6 +43,11 @@ class Header:
     header_pages: int
     spares: tuple[int, ...]
     bitmaps: tuple[int, ...]
+
+    def bucket_of(self, key: bytes) -> int:
+        """Return the bucket that a key belongs to."""
+        bucket = db185.hash4(key) & self.high_mask
+        return bucket if bucket <= self.max_bucket else bucket & self.low_mask
 
 
 def read_header(data: bytes) -> Header:
@@ -87,9 +92,7 @@ def parse(data: bytes) -> list[tuple[bytes, bytes]]:
     # Bucket b is on page b or behind it: those beyond the end of the file are empty.
     for bucket in range(min(header.max_bucket + 1, reader.pages)):
         for key, value in reader.bucket(bucket):
-            belongs = db185.hash4(key) & header.high_mask
-            if belongs > header.max_bucket:
-                belongs &= header.low_mask
+            belongs = header.bucket_of(key)
             if belongs != bucket:
                 raise DamagedError(f"a key of bucket {belongs} is in bucket {bucket}")
             found.append((key, value))
@@ -98,6 +101,24 @@ def parse(data: bytes) -> list[tuple[bytes, bytes]]:
     # The library counts one key too few for each that it has replaced.
     if len(found) < header.nkeys:
         raise DamagedError(f"it has {len(found)} keys, and the header says {header.nkeys}")
+    return found
+
+
+def salvage(data: bytes) -> dict[bytes, bytes]:
+    """Return the pairs that the library would still find, bucket by bucket; raises DamagedError for the header.
+
+    A bucket that cannot be read loses all its pairs, and no other's.
+    """
+    header = read_header(data)
+    found: dict[bytes, bytes] = {}
+    for bucket in range(min(header.max_bucket + 1, -(-len(data) // header.bsize))):
+        try:
+            pairs = _Reader(data, header).bucket(bucket)
+        except DamagedError:
+            continue
+        for key, value in pairs:
+            if header.bucket_of(key) == bucket:
+                found.setdefault(key, value)
     return found
 
 

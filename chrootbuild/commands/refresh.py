@@ -23,11 +23,6 @@ PURPOSE = "bring a root up to date, for cron and package hooks"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    add_options(parser)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what refresh and watch have in common."""
     parser.add_argument(
         "--wait",
         type=seconds,
@@ -35,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for the lock and for the package manager, then exit 75 (default: 600)",
     )
+    add_checks(parser)
+
+
+def add_checks(parser: argparse.ArgumentParser) -> None:
+    """Declare what refresh and watch have in common."""
     parser.add_argument("--no-check", action="store_true", help="do not run [check] after an update")
     parser.add_argument(
         "--rollback", action="store_true", help="put the former files back where the check fails"
@@ -102,4 +102,4 @@ def options_of(args: argparse.Namespace) -> Options:
         raise UsageError(
             "cannot read the command line: --rollback needs the check", hint="leave --no-check out"
         )
-    return Options(args.wait, None if args.no_check else prove, args.rollback)
+    return Options(getattr(args, "wait", 0.0), None if args.no_check else prove, args.rollback)

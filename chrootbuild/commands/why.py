@@ -46,5 +46,6 @@ def _absent(plan: Plan, asked: str, path: str) -> Failure:
             return Failure(f"{message}: it is left out", details=(f"{left.path}  {left.reason}",))
     near = get_close_matches(asked, plan.reasons, 1)
     return Failure(
-        message, hint=f"did you mean {near[0]}?" if near else f"chrootbuild plan {plan.target} lists what is"
+        message,
+        hint=f"did you mean {near[0]}?" if near else f"chrootbuild plan {plan.target} --json lists what is",
     )

@@ -161,6 +161,10 @@ class Process:
     def edges(self, step: _Step) -> tuple[Edge, ...]:
         """Return what an object asks for, searched once for all programs."""
         target, inherited = step
+        part = self.rules.parts.get(target) if not inherited else None
+        if part is not None:  # the same searches are done
+            pairs = zip(part.targets, part.loads, strict=True)
+            return tuple([Edge(load.name, found, (load,)) for found, load in pairs])
         facts, search = target.facts, self.rules.search
         found = [make_edge(name, target, search(name, target, inherited)) for name in facts.needed]
         found.extend(self.ask(step, name, Via.FILTER, "is a filter for") for name in facts.filters)
@@ -202,12 +206,19 @@ class Process:
         """Note what it takes to find the same in a root."""
         for found in edge.found:
             if found.cached:
-                self.cache.append((edge.name, found.target.path))
+                self.cache.append((edge.name, self.without_dots(found.target.path)))
             self.loads.extend(load for load in found.brings if load not in self.loads)
             if found.hint:
                 self.hints.append(found.hint)
             if found.warning:
                 self.warnings.append(found.warning)
+
+    def without_dots(self, path: str) -> str:
+        """Return a path whose directory, such as $ORIGIN/../lib, is resolved."""
+        if "/../" not in path and "/./" not in path:
+            return path
+        directory, _, name = path.rpartition("/")
+        return f"{self.rules.objects.host.canonical(directory)}/{name}"
 
     def nothing(self, edge: Edge) -> None:
         """Note a name that nothing satisfies; raise what stops the linker."""

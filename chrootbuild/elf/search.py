@@ -86,7 +86,7 @@ class Rules:
         # What chrootbuild.elf.shared has put together so far.
         self.started: tuple[Object | None] | None = None
         self.parts: dict[Object, Part | None] = {}
-        self.wholes: dict[tuple[str, ...], Whole | None] = {}  # by NEEDED
+        self.wholes: dict[tuple[str, ...], Whole] = {}  # by NEEDED
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:

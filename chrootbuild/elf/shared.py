@@ -39,26 +39,37 @@ class Whole(NamedTuple):
 
 def closure(rules: Rules, main: Object) -> Closure:
     """Return the closure of a main object. Raises Failure for what stops the linker."""
-    if rules.shares and main.main and main.facts.plain:
-        found = _walk(rules, main)
-        if found is not None:
-            return found
-    return Process(rules, main).closure()
-
-
-def _walk(rules: Rules, main: Object) -> Closure | None:
-    """Put a closure together; None where there is more to it than this module knows."""
+    if not (rules.shares and main.main and main.facts.plain):
+        return Process(rules, main).closure()
     needed, path = main.facts.needed, main.path
-    if needed not in rules.wholes:
-        rules.wholes[needed] = _whole(rules, main)
-    whole = rules.wholes[needed]
+    whole = rules.wholes.get(needed) or _whole(rules, main)
     if whole is None or main.identity in whole.identities:
-        return None
-    mine = [Load(load.name, load.path, path, load.via, load.words) for load in whole.first]
+        return _worked_out(rules, main)
+    rules.wholes[needed] = whole
+    mine = [Load(load.name, load.path, path, load.via, load.words, load.optional) for load in whole.first]
     return Closure(path, "dynamic", (*mine, *whole.rest))
 
 
+def _worked_out(rules: Rules, main: Object) -> Closure:
+    """Load everything; keep the answer for others where it says no more than what is loaded."""
+    process = Process(rules, main)
+    found = process.closure()
+    needed = main.facts.needed
+    asked = sum(1 for load in found.loads if load.by == main.path)
+    if (
+        needed not in rules.wholes
+        and not (found.missing or found.warnings or found.cache)
+        and not any("$" in name for name in needed)
+        and all(load.by == main.path for load in found.loads[:asked])
+        and main not in process.names.values()  # it is no library of its own
+    ):
+        identities = frozenset(process.identities) - {main.identity}
+        rules.wholes[needed] = Whole(found.loads[:asked], found.loads[asked:], identities)
+    return found
+
+
 def _whole(rules: Rules, main: Object) -> Whole | None:
+    """Put a closure together; None where there is more to it than this module knows."""
     start = _start(rules, main)
     first = _make_part(rules, main) if start is not None else None
     if start is None or first is None:

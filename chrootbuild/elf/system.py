@@ -26,7 +26,7 @@ class Release(NamedTuple):
 
     @property
     def devfs(self) -> bool:
-        """Tell whether all devices come through devfs(5); what cannot be told is not that old."""
+        """Tell whether its devices come from the kernel alone; a release that is unknown is not that old."""
         return not 0 < self.version < _DEVFS
 
 

@@ -10,12 +10,13 @@ configuration. A fragment with any other line stays: it may forbid something.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from chrootbuild.host import Host, Unreadable
 from chrootbuild.trace.access import Deed
-from chrootbuild.trace.draft import Draft
+from chrootbuild.trace.draft import OPENED, Draft
 from chrootbuild.trace.rules import never
 from chrootbuild.trace.uses import Use
 
@@ -45,8 +46,10 @@ class Optional:
 
 def optional(draft: Draft, uses: list[Use]) -> Optional:
     """Return what of ``uses`` may be left out at first."""
-    through = _looked_through(draft)
+    through = _gone_through(draft, draft.found.looks)
     sizes = {directory: size for directory, size in through.items() if size >= _SWEPT}
+    opened = {path for use in uses if use.deeds.keys() & OPENED for path in (use.path, use.canonical)}
+    read = _gone_through(draft, dict.fromkeys(draft.found.listed, opened)) if opened else {}
     swept: dict[str, str] = {}
     for directory in sorted(through):
         top = swept.get(directory.rpartition("/")[0], directory if directory in sizes else "")
@@ -62,17 +65,17 @@ def optional(draft: Draft, uses: list[Use]) -> Optional:
     extra = {module for modules in loads.values() for module in modules} - named
     return Optional(
         swept,
-        frozenset(directory for directory, size in through.items() if size >= _READ),
+        frozenset(directory for directory, size in read.items() if size >= _READ),
         frozenset(path for path, modules in loads.items() if modules <= extra),
         frozenset(use.path for use in uses if use.path.rpartition("/")[2] in extra),
     )
 
 
-def _looked_through(draft: Draft) -> dict[str, int]:
-    """Return the directories that one program listed and then looked at nearly all files of."""
+def _gone_through(draft: Draft, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
+    """Return the directories that one program listed and nearly all files of which it looked at."""
     found: dict[str, int] = {}
     for program, listed in draft.found.listed.items():
-        looks = draft.found.looks[program]
+        looks = looked.get(program, frozenset())
         for directory in listed:
             if not draft.host.isdir(directory) or never(directory, directory=True):
                 continue
@@ -86,7 +89,7 @@ def _looked_through(draft: Draft) -> dict[str, int]:
     return found
 
 
-def _looked_at(host: Host, path: str, looks: set[str]) -> bool:
+def _looked_at(host: Host, path: str, looks: AbstractSet[str]) -> bool:
     """Tell whether a program looked at a path, or at the same file by another name."""
     if path in looks:
         return True

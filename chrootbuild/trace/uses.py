@@ -31,7 +31,8 @@ _THERE = {
     Deed.QUERY: frozenset({"EINPROGRESS", "ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH"}),
 }
 _MAKES = frozenset({Deed.MKDIR, Deed.MAKE, Deed.BIND, Deed.RENAME_TO})
-_WRITES_ABOVE = _MAKES | {Deed.REMOVE, Deed.RENAME_FROM}  # they change the directory
+# They change the directory, or would have made the file had it not been there.
+_WRITES_BELOW = _MAKES | {Deed.REMOVE, Deed.RENAME_FROM, Deed.WRITE, Deed.UPDATE}
 _CONTENT = frozenset({Deed.READ, Deed.UPDATE, Deed.EXEC, Deed.MAP})
 _WRITES = frozenset({Deed.WRITE, Deed.UPDATE, Deed.RENAME_TO})
 
@@ -157,7 +158,7 @@ def _use(host: Host, path: str) -> Use | None:
 
 def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> None:
     deed = event.deed
-    if event.creates or deed in _WRITES_ABOVE:
+    if event.creates or deed in _WRITES_BELOW:
         parent = path.rpartition("/")[0] or "/"
         if not event.errno and use is None and (event.creates or deed in _MAKES):
             found.made.add(path)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -192,11 +192,14 @@ class Rebuilding(RuleBasedStateMachine):
             path.unlink(missing_ok=True)
 
 
+_MANY = "CHROOTBUILD_MODEL_EXAMPLES" in os.environ
 Rebuilding.TestCase.settings = settings(
     max_examples=int(os.environ.get("CHROOTBUILD_MODEL_EXAMPLES", "10")),
     stateful_step_count=15,
     deadline=None,
-    derandomize="CHROOTBUILD_MODEL_EXAMPLES" not in os.environ,
+    derandomize=not _MANY,
+    # To shrink what fails takes minutes: for whoever looks for the reason.
+    phases=(Phase.generate, Phase.shrink) if _MANY else (Phase.generate,),
     database=None,
     suppress_health_check=list(HealthCheck),
 )

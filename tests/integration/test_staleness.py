@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -435,6 +436,8 @@ def inodes(root: Path) -> dict[str, int]:
 
 def test_another_recipe_compares_everything_anew_and_copies_nothing(shop: Workshop) -> None:
     before = inodes(shop.root)
+    assert shop.run("build", "x", recipe=98) == ""
+    assert json.loads((shop.folder / ".chrootbuild/x.record").read_text())["recipe"] == 98
     os.utime(shop.root / "etc/app.conf", (5, 5))
     assert shop.build(recipe=99) == {
         "/etc/app.conf": "replace  modification time differs from what was installed"

@@ -211,6 +211,23 @@ def test_accounts_beat_the_sysroots_file(top: Path) -> None:
     assert made.artifacts["/etc/group"].kind is Kind.TEXT
 
 
+def test_freebsds_accounts_are_four_files_one_made_from_the_other(top: Path) -> None:
+    master = "root:$1$h:0:0::0:0:root:/root:/bin/sh\nann:$1$h:1001:1001::0:0:Ann:/home/ann:/bin/sh\n"
+    write(top, {"/etc/master.passwd": master, "/etc/group": "wheel:*:0:root\nann:*:1001:\n"})
+    text = f'sysroot = "{top}"\nos = "freebsd"\n[accounts]\nmin_uid = 1000'
+    made = plan(target(top.parent, text), Host(str(top)))
+    assert shown(made) == {
+        "/etc/group": "text 0644 root: ann:*:1001:\n",
+        "/etc/master.passwd": "text 0600 root: ann:*:1001:1001::0:0:Ann:/home/ann:/bin/sh\n",
+        "/etc/passwd": "text 0644 root: ann:*:1001:1001:Ann:/home/ann:/bin/sh\n",
+        "/etc/pwd.db": "database 0644 root",
+        "/etc/spwd.db": "database 0600 root",
+    }
+    for path in ("/etc/passwd", "/etc/pwd.db", "/etc/spwd.db"):
+        assert made.artifacts[path].after == ("/etc/master.passwd",)
+    assert made.artifacts["/etc/master.passwd"].sources[0] == f"{top}/etc/master.passwd"
+
+
 # -- state -------------------------------------------------------------------------------------
 
 

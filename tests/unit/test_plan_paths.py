@@ -126,6 +126,18 @@ def test_declared_links_may_lead_to_one_another(top: Path) -> None:
     assert shown(made) == {"/a": "link -> z", "/z": "link -> y", "/y/b": "text 0644 root: hello"}
 
 
+def test_what_is_declared_through_links_beats_the_sysroots_links_too(top: Path) -> None:
+    write(top, {"/y/d": "-> /elsewhere", "/elsewhere/f": "x"})
+    text = '[links]\n"/a" = "z"\n"/z" = "y"\n[directories]\n"/a/d" = {}'
+    assert set(shown(planned(top, f'files = ["/y/d/f"]\n{text}'))) == {"/a", "/z", "/y/d", "/y/d/f"}
+
+
+def test_a_declared_link_beats_one_to_a_tree(top: Path) -> None:
+    write(top, {"/opt/app/conf": "-> /etc/app", "/etc/app/much": "x"})
+    made = planned(top, 'files = ["/opt/app/"]\n[links]\n"/opt/app/conf" = "none"')
+    assert set(shown(made)) == {"/opt/app", "/opt/app/conf"}
+
+
 def test_text_beats_a_hosts_link_and_what_it_leads_to(top: Path) -> None:
     write(top, {"/etc/resolv.conf": "-> /run/stub", "/run/stub": "host's"})
     made = planned(

@@ -188,8 +188,8 @@ WRONG: dict[str, tuple[str, str]] = {
         f"{X}:3: accounts.extra[1]: the line has 3 fields, and has to have 7",
         "write it as name:x:uid:gid:gecos:home:shell",
     ),
-    'accounts.extra = ["a:x:1:1:c:0:0::/:/bin/sh"]': (
-        f"{X}:1: accounts.extra[0]: the line has 10 fields, and has to have 7",
+    'os = "linux"\naccounts.extra = ["a:x:1:1:c:0:0::/:/bin/sh"]': (
+        f"{X}:2: accounts.extra[0]: the line has 10 fields, and has to have 7",
         'write it as name:x:uid:gid:gecos:home:shell, or set format = "freebsd"',
     ),
     'accounts.extra = ["a:x:one:1::/:/bin/sh"]': (

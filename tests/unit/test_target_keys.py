@@ -208,6 +208,12 @@ def test_accounts_for_freebsd_have_its_format(tmp_path: Path) -> None:
     assert found.accounts.format == "freebsd"
 
 
+def test_accounts_without_os_and_format_leave_both_to_the_plan(tmp_path: Path) -> None:
+    line = "www:*:80:80:daemon:0:0:World Wide Web:/nonexistent:/usr/sbin/nologin"
+    assert (found := target(tmp_path, f'[accounts]\nextra = ["{line}"]\n')).accounts
+    assert (found.os, found.accounts.format) == ("", "")
+
+
 def test_a_line_for_freebsd_may_have_ten_fields(tmp_path: Path) -> None:
     line = "www:*:80:80:daemon:0:0:World Wide Web:/nonexistent:/usr/sbin/nologin"
     found = target(tmp_path, f'[accounts]\nformat = "freebsd"\nextra = ["{line}", "a:*:1:1::/:/bin/sh"]\n')

@@ -49,6 +49,15 @@ def test_a_child_that_shows_up_before_its_fork_returns() -> None:
     assert paths(text) == ["/srv", "/srv/a"]
 
 
+def test_a_number_is_used_again() -> None:
+    """fork(2) after the first process of that number has ended, also where strace is told not to say so."""
+    text = (
+        '1 chdir("/one") = 0\n1 fork() = 2\n2 chdir("/two") = 0\n2 exit_group(0) = ?\n'
+        '1 fork() = 2\n2 open("a", O_RDONLY) = 3\n'
+    )
+    assert paths(text)[-1] == "/one/a"
+
+
 def test_a_child_numbered_by_another_pid_namespace() -> None:
     """clone(2) returns 2 inside; strace, outside, writes 4711."""
     text = '1 chdir("/srv") = 0\n1 clone(flags=SIGCHLD) = 2\n4711 open("a", O_RDONLY) = 3\n'

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from chrootbuild.errors import Failure
 from chrootbuild.trace import kdump, strace, truss
+from chrootbuild.trace.access import Access
 from chrootbuild.trace.calls import Call
 from chrootbuild.trace.detect import detect
 from chrootbuild.trace.follow import follow
@@ -132,6 +133,15 @@ def test_no_pattern_explodes(name: str) -> None:
         if isinstance(pattern.pattern, str):
             pattern.match(line)
             pattern.match(line, len(line) // 2)
+
+
+def test_forks_without_end_and_descriptors_without_end() -> None:
+    """What is kept of each process, and of how many, is bounded; those kept are right."""
+    opens = "".join(f'1 open("/d{fd}", O_RDONLY|O_DIRECTORY) = {fd}\n' for fd in range(3, 3000))
+    forks = "".join(f"1 fork() = {pid}\n{pid} exit_group(0) = ?\n" for pid in range(2, 20000))
+    last = list(follow(strace.parse(opens + forks + '1 openat(2999, "a", O_RDONLY) = 3\n')))[-1]
+    assert isinstance(last, Access)
+    assert last.path == "/d2999/a"
 
 
 def test_memory_is_bounded_by_what_is_open() -> None:

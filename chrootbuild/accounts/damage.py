@@ -1,0 +1,62 @@
+"""Names the records of a database that are not what the text beside it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from chrootbuild.accounts import capabilities, db185_reader, pwd_mkdb
+from chrootbuild.accounts.db185_reader import DamagedError
+from chrootbuild.accounts.passwd import shown
+from chrootbuild.accounts.pwd_mkdb import BY_NAME, CURRENT, LEGACY, VERSION_KEY, tag
+
+__all__ = ["damaged_records", "damaged_users"]
+
+_NAMED = 5  # names in a message
+
+
+def damaged_users(data: bytes, master: bytes, *, secure: bool) -> str:
+    """Say which accounts of a pwd.db (or ``secure``: spwd.db) differ from those of ``master``.
+
+    Accounts that ``master`` does not have count as well. Raises Failure where a line of ``master`` is wrong.
+    """
+
+    def expected(lorder: int, found: dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
+        legacy = any(key[:1] == tag(BY_NAME, LEGACY) for key in found)
+        return pwd_mkdb.pairs(master, secure=secure, legacy=legacy, lorder=lorder)
+
+    def name(key: bytes, value: bytes) -> bytes:
+        if key == VERSION_KEY:
+            return b"the version"
+        if key[:1] in (tag(BY_NAME, CURRENT), tag(BY_NAME, LEGACY)):
+            return key[1:]
+        return value.partition(b"\0")[0] if b"\0" in value else b"the NIS lines"
+
+    return _compare(data, expected, name)
+
+
+def damaged_records(data: bytes, text: bytes) -> str:
+    """Say which records of a login.conf.db or termcap.db differ from those of its text; raises Failure as cap_mkdb."""
+    return _compare(data, lambda _order, _found: capabilities.pairs(text), lambda key, _: key.partition(b"|")[0])
+
+
+def _compare(
+    data: bytes,
+    expected: Callable[[int, dict[bytes, bytes]], Iterable[tuple[bytes, bytes]]],
+    name: Callable[[bytes, bytes], bytes],
+) -> str:
+    try:
+        found = db185_reader.salvage(data)
+        lorder = db185_reader.read_header(data).lorder
+    except DamagedError as error:
+        return error.fact
+    right: dict[bytes, bytes] = {}
+    for key, value in expected(lorder, found):
+        right.setdefault(key, value)
+    # What should be there names a record better than what is: by what it is and in its order.
+    wrong = {name(key, value): None for key, value in right.items() if found.get(key) != value}
+    wrong |= {name(key, value): None for key, value in found.items() if key not in right}
+    if not wrong:
+        return "every record still reads as it should"
+    names = [shown(each) for each in wrong]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"damaged: {', '.join(names[:_NAMED])}{more}"

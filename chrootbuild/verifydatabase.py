@@ -1,0 +1,46 @@
+"""Which record of a drifted database is damaged: it is read back and held against the text it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from chrootbuild.accounts.damage import damaged_records, damaged_users
+from chrootbuild.draft import join, split
+from chrootbuild.errors import Failure
+from chrootbuild.record import Record
+from chrootbuild.root import Root
+
+__all__ = ["damage"]
+
+_LIMIT = 256 << 20  # bytes
+
+
+def damage(record: Record, root: Root, path: str) -> str:
+    """Say which records of the database at ``path`` are damaged; empty where it cannot be told.
+
+    It can where the text beside it is as it was installed.
+    """
+    directory, name = split(path)
+    users = name in ("pwd.db", "spwd.db")
+    origin = join(directory, "master.passwd" if users else name.removesuffix(".db"))
+    entry = record.artifacts.get(origin)
+    data, text = _read(root, path), _read(root, origin)
+    if data is None or text is None or entry is None or hashlib.sha256(text).hexdigest() != entry.detail:
+        return ""
+    try:
+        if users:
+            return damaged_users(data, text, secure=name == "spwd.db")
+        return damaged_records(data, text)
+    except Failure:
+        return ""
+
+
+def _read(root: Root, path: str) -> bytes | None:
+    """Return a regular file of the root; None where there is none, or it is too large."""
+    fd = root.open(path)
+    if fd is None:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        content = file.read(_LIMIT + 1)
+    return content if len(content) <= _LIMIT else None
