@@ -17,12 +17,13 @@ from chrootbuild.stage import name_of, privileged
 
 __all__ = ["Operation", "arrange"]
 
+_LAST = 4  # the rank of directories from which things are only removed
 _EXCHANGE_FROM = 2  # changes in one directory; a single rename is a moment by itself
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of a publish: directory, put, exchange, unlink or rmdir.
+    """One step of a publish: directory, put, exchange, pause, unlink or rmdir.
 
     ``name`` is what is staged and ``ino`` its inode: once that is not in the stage any more,
     the step was done. Of what is removed ``ino`` and ``ctime`` (ns) are what was seen: another
@@ -83,7 +84,12 @@ def arrange(
     directories = [op for op in directories if not (within and op.path.startswith(within))]
     ranks = {op.path: _rank(comparison, op) for op in (*puts, *exchanges)}
     moved = sorted([*puts, *exchanges], key=lambda op: (ranks[op.path], op.path))
-    steps = [*sorted(directories, key=lambda op: op.path), *moved, *_removes(root, comparison, removes)]
+    first = [op for op in moved if ranks[op.path] < _LAST]
+    last = [*(op for op in moved if ranks[op.path] == _LAST), *_removes(root, comparison, removes)]
+    if last and any(ranks[op.path] in (0, 3) for op in first):
+        # A program that is just being started was exec'd before the renames, and loads its libraries now.
+        first.append(Operation("pause", last[0].path))
+    steps = [*sorted(directories, key=lambda op: op.path), *first, *last]
     return steps if privileged() else _unlocked(comparison, steps)
 
 
@@ -91,7 +97,7 @@ def _rank(comparison: Comparison, op: Operation) -> int:
     """Return when a step is due: libraries and directories first, then links, data, programs."""
     if op.kind == "exchange":
         ranks = {_rank_of(comparison, path) for path, name in op.content if name not in ("", "/")}
-        return 0 if 0 in ranks else max(ranks, default=4)
+        return 0 if 0 in ranks else max(ranks, default=_LAST)
     return _rank_of(comparison, op.path)
 
 

@@ -88,17 +88,21 @@ def trial(
     logs: str = "",
     strace: str = "",
     privileges: bool = False,
+    arrange: Callable[[Box], None] | None = None,
 ) -> Trial:
     """Do prepare, run and service once in a box of their own; raises Failure as check does.
 
     With ``strace``, its real path, the programs of the root run under trace; ``privileges``: see
-    Box.inside. With ``logs`` what each printed is kept there as NAME.log.
+    Box.inside. With ``logs`` what each printed is kept there as NAME.log. ``arrange`` is called
+    with the open box before anything runs in it.
     """
     service = checks.service
     user = users(service.user) if service else ROOT
     ready = parse_ready(service.ready) if service else None
     parts: dict[str, Sequence[Finding]] = {}
     with confine(confinement) as box:
+        if arrange is not None:
+            arrange(box)
         env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
         for number, text in enumerate(checks.prepare, 1):
             parts[f"prepare-{number}"] = _prepare(box, text, f"prepare-{number}", env)

@@ -167,7 +167,9 @@ def _devfs(target: Target, draft: Draft) -> None:
         if draft.rank(where) < NAMED:
             info = draft.host.stat("/dev")
             mode = stat.S_IMODE(info.st_mode) if info is not None and stat.S_ISDIR(info.st_mode) else 0o555
-            draft.add(Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin)
+            draft.add(
+                Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin
+            )
         else:
             draft.note(where, reason)
         if item.device is not None:

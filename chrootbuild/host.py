@@ -293,11 +293,17 @@ class Host:
         place = self._directories.get(path)
         if place is None:
             if path == "/":
-                place = _Place("/", (), os.stat(self.sysroot))
+                place = _Place("/", (), self._top())
             else:
                 place = self._resolve(path)
             self._directories[path] = place
         return place
+
+    def _top(self) -> os.stat_result:
+        try:
+            return os.stat(self.sysroot)
+        except OSError as error:
+            raise Unreadable(self.sysroot, error.errno or errno.EIO, hint="it is the sysroot") from None
 
     def _resolve(self, path: str) -> _Place:
         if "\0" in path:

@@ -1,6 +1,7 @@
 """What a refresh has still to do after it has published: the check and the restart.
 
 NAME.pending in the project's state is written before the publish and removed after the restart.
+It holds what was in the root before: as long as the record says the same, nothing was published.
 """
 
 from __future__ import annotations
@@ -8,22 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from chrootbuild.build import Job
 from chrootbuild.errors import Failure
 from chrootbuild.project import Project
-from chrootbuild.record import BROKEN, read_state, record_signature, safe, write_atomically
+from chrootbuild.record import BROKEN, Installed, Record, read_record, read_state, safe, write_atomically
+from chrootbuild.spec import Target
 
-__all__ = ["Pending", "drop_pending", "note_pending", "read_pending"]
+__all__ = ["drop_pending", "note_pending", "read_pending"]
 
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The paths (in the root) that were replaced or removed and not yet followed by a restart."""
-
-    paths: tuple[str, ...]
-    record: tuple[int, ...] = ()  # the record's signature before the publish
+# By path in the root: what tells one installed thing from another; None: nothing was there.
+_Before = Mapping[str, list[object] | None]
 
 
 def _file(project: Project, name: str) -> str:
@@ -32,41 +29,50 @@ def _file(project: Project, name: str) -> str:
 
 def note_pending(job: Job) -> None:
     """Write down, before the publish, what is going to be changed; raises Failure."""
-    earlier = read_pending(job.project, job.name)
-    known = set(() if job.prepared.record is None else job.prepared.record.artifacts)
-    paths = sorted(
-        {*(() if earlier is None else earlier.paths), *(path for path in job.stale if path in known)}
-    )
-    record: tuple[int, ...] = record_signature(job.project, job.name) or (0,)  # (0,): nothing was ever published
-    if earlier is not None:
-        record = ()  # what it stands for was published, whatever becomes of this
-    text = json.dumps({"paths": paths, "record": record})
+    record = job.prepared.record
+    earlier = _read(job.project, job.name) or {}
+    now = {path: _of(record, path) for path in job.stale}
+    text = json.dumps({"before": {**now, **earlier}})
     write_atomically(_file(job.project, job.name), text.encode())
 
 
-def read_pending(project: Project, name: str) -> Pending | None:
-    """Return what a target has still to be given; None where nothing was published since it was noted."""
-    path = _file(project, name)
-    try:
-        data = json.loads(read_state(path))
-        found = Pending(tuple(filter(safe, data["paths"])), tuple(data["record"]))
-    except FileNotFoundError:
+def read_pending(project: Project, target: Target) -> tuple[str, ...] | None:
+    """Return the paths in the root that were replaced or removed and not followed by a restart.
+
+    None where nothing was published since that was noted, or where nothing was noted.
+    """
+    before = _read(project, target.name)
+    if before is None:
         return None
-    except BROKEN:
-        return Pending(())  # never half written; but a restart too many hurts less than one too few
-    if found.record and found.record == (record_signature(project, name) or (0,)):
-        drop_pending(project, name)
+    record = read_record(project, target.name, target.root)
+    if before and all(_of(record, path) == entry for path, entry in before.items()):
+        drop_pending(project, target.name)
         return None
-    return found
+    return tuple(path for path, entry in before.items() if entry is not None)
 
 
 def drop_pending(project: Project, name: str) -> None:
-    """Forget it: it was done, or undone."""
+    """Forget it: it was done, or undone. Raises Failure."""
     path = _file(project, name)
-    with contextlib.suppress(FileNotFoundError):
-        try:
+    try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise Failure(f"cannot remove {path}: {error.strerror}") from None
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {error.strerror}") from None
+
+
+def _read(project: Project, name: str) -> _Before | None:
+    try:
+        data = json.loads(read_state(_file(project, name)))
+        return {path: entry for path, entry in data["before"].items() if safe(path)}
+    except FileNotFoundError:
+        return None
+    except BROKEN:
+        return {}  # never half written by us; a restart too many hurts less than one too few
+
+
+def _of(record: Record | None, path: str) -> list[object] | None:
+    entry: Installed | None = None if record is None else record.artifacts.get(path)
+    if entry is None:
+        return None
+    return [entry.kind, entry.mode, entry.uid, entry.gid, entry.detail, entry.mtime_ns, entry.capability]

@@ -34,8 +34,8 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     """
     draft = Draft(host, target.origin.file)
     try:
-        system = system_of(target, host)
-        release = release_of(target, host) if system == "freebsd" else Release(0, little=True)
+        system = system_of(target, host, memo)
+        release = release_of(target, host, memo) if system == "freebsd" else Release(0, little=True)
         if target.accounts is not None and not target.accounts.format:
             target = replace(target, accounts=replace(target.accounts, format=system))
         sources = read_sources(target, host, system)
@@ -72,11 +72,19 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     )
 
 
-def system_of(target: Target, host: Host) -> str:
-    """Return "linux" or "freebsd": what the target says, else what its programs are made for."""
+def system_of(target: Target, host: Host, memo: Memo | None = None) -> str:
+    """Return "linux" or "freebsd": what the target says, else what its programs are made for.
+
+    Raises TargetError where there is no sysroot.
+    """
+    if not host.isdir("/"):
+        raise TargetError(
+            f"cannot read the sysroot {host.sysroot}: no such directory ({target.origin.file}: sysroot)",
+            hint="unpack or mount it there, or correct the path",
+        )
     if target.os:
         return target.os
-    return detect_system(host, _programs(target, host))
+    return detect_system(host, _programs(target, host), memo)
 
 
 def account_sources(target: Target, host: Host) -> accounts.Sources:
@@ -84,9 +92,9 @@ def account_sources(target: Target, host: Host) -> accounts.Sources:
     return read_sources(target, host, system_of(target, host))
 
 
-def release_of(target: Target, host: Host) -> Release:
+def release_of(target: Target, host: Host, memo: Memo | None = None) -> Release:
     """Return which FreeBSD the sysroot is of: its own programs tell it, else the target's."""
-    return freebsd_release(host, (*_BASE, *_programs(target, host)))
+    return freebsd_release(host, (*_BASE, *_programs(target, host)), memo)
 
 
 def _programs(target: Target, host: Host) -> list[str]:

@@ -79,7 +79,7 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
         "listed": {path: digest_of("\0".join(names)) for path, names in host.listed.items()},
         "missing": {path: sorted(names) for path, names in host.missing.items()},
         "inputs": sorted(host.inputs),
-        "sources": sources_of(plan, memo),
+        "sources": sources_of(plan, memo, host.seen),
         "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
         "warnings": plan.warnings,
     }
@@ -95,15 +95,36 @@ def drop_plan(project: Project, target: str) -> None:
         return
 
 
-def sources_of(plan: Plan, memo: Memo) -> dict[str, list[Any]]:
+def sources_of(plan: Plan, memo: Memo, seen: Mapping[str, Signature]) -> dict[str, list[Any]]:
     """Return for each copied file its owner, and a digest of what a linker goes by."""
     found = {}
     for artifact in plan.artifacts.values():
         if artifact.kind is Kind.FILE:
             info = os.lstat(artifact.source)
-            facts = memo.get(artifact.source, info) if artifact.elf else None
-            found[artifact.source] = [info.st_uid, info.st_gid, digest_of(repr(facts)) if facts else ""]
+            digest = _UNKNOWN if signature(info) != seen.get(artifact.source) else ""
+            if artifact.elf and not digest:
+                digest = _digest_of_facts(artifact.source, info, memo)
+            found[artifact.source] = [info.st_uid, info.st_gid, digest]
     return found
+
+
+_UNKNOWN = "?"  # equals no digest: a change of this file makes a new plan
+
+
+def _digest_of_facts(path: str, info: os.stat_result, memo: Memo) -> str:
+    """Return the digest of what an ELF file asks for; a memo does not vouch for what has just changed."""
+    facts = memo.get(path, info)
+    if facts is not None:
+        return digest_of(repr(facts))
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.pread(fd, 4, 0) != b"\x7fELF":
+            return _UNKNOWN  # a script
+        from chrootbuild.elf.reader import read
+
+        return digest_of(repr(read(fd, info.st_size)))
+    finally:
+        os.close(fd)
 
 
 def digest_of(text: str) -> str:

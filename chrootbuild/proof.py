@@ -10,6 +10,7 @@ from chrootbuild.artifact import Kind, Plan
 from chrootbuild.check import Users, check
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding, failed
+from chrootbuild.foreign import refuse_foreign
 from chrootbuild.host import Host
 from chrootbuild.plan import account_sources
 from chrootbuild.prepare import make_plan
@@ -39,6 +40,7 @@ def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding,
         raise Failure(
             f"cannot check {target.name}: {target.root} was not built", hint=f"chrootbuild build {target.name}"
         )
+    refuse_foreign(target, "check")
     with root:
         # Extra files are no reason: a daemon may have left them. What drifted is not run.
         drifted = tuple(itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20))

@@ -43,7 +43,7 @@ from chrootbuild.steps import apply, staged_as
 
 __all__ = ["Published", "publish", "recover"]
 
-_KINDS = ("directory", "put", "exchange", "unlink", "rmdir", "seed")
+_KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 
 
@@ -215,14 +215,16 @@ def _complete(
 ) -> Published:
     root.release()
     began = ended = 0.0
+    paused = False  # what comes behind only removes
     stays = []
     for op in operations:
         if op.kind in ("put", "exchange") and not began:
             began = time.perf_counter()
         if not apply(root, stage, op):
             stays.append(op.path)
-        if op.kind in ("put", "exchange"):
+        if op.kind in ("put", "exchange") and not paused:
             ended = time.perf_counter()
+        paused = paused or op.kind == "pause"
     root.release()
     _make_durable(project, root)
     within = tuple(f"{op.path}/" for op in operations if op.kind == "exchange")

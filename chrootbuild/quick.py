@@ -34,6 +34,10 @@ def nothing_to_do(argv: list[str]) -> bool:
     return fresh_targets(directory, state, out, names) is not None
 
 
+# What was found stale in this process: it is not looked at a second time, but built.
+STALE: set[tuple[str, str]] = set()
+
+
 def candidates(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
     """Return the targets that a build of ``names`` is about, read from no target file; None when unsure.
 
@@ -57,8 +61,12 @@ def candidates(directory: str, state: str, out: str, names: Sequence[str]) -> li
 def fresh_targets(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
     """Return the targets that a build of ``names`` is about, if all of them are fresh; else None."""
     wanted = candidates(directory, state, out, names)
-    if wanted is None or any(is_fresh(state, name) is None for name in wanted):
+    if wanted is None:
         return None
+    for name in wanted:
+        if is_fresh(state, name) is None:
+            STALE.add((state, name))
+            return None
     return wanted
 
 

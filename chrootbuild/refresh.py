@@ -7,6 +7,7 @@ PROJECT state NAME.pending: a refresh that is killed, or whose check fails, is t
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from chrootbuild.build import Job, begin, finish, stage_one
+from chrootbuild.build import Job, begin, finish, forget_stage, stage_one
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding, as_text, failed
 from chrootbuild.fresh import inspect
@@ -29,6 +30,7 @@ from chrootbuild.rollback import drop_kept, held_back, hold, keep, roll_back
 from chrootbuild.root import Root, read_root
 from chrootbuild.running import running_outdated
 from chrootbuild.spec import Target
+from chrootbuild.stage import clear_stage
 
 __all__ = ["Options", "Steps", "refresh"]
 
@@ -81,7 +83,7 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
         built = _built(project, target, options, steps or Anew(), until)
         done = built.text
         with built.job.lock:
-            pending = read_pending(project, target.name)
+            pending = read_pending(project, target)
             if not done and pending is None:
                 drop_kept(project, target)
                 return ""
@@ -94,7 +96,7 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
         done += _restart(target, done)
         if pending is not None:
             drop_pending(project, target.name)
-        return done + _outdated(target, {*built.gone, *(() if pending is None else pending.paths)})
+        return done + _outdated(project, target, {*built.gone, *(pending or ())})
 
 
 @contextlib.contextmanager
@@ -141,11 +143,21 @@ def _built(project: Project, target: Target, options: Options, steps: Steps, unt
         try:
             built = _published(job, options, steps, moved)
         except BaseException:
-            job.lock.close()
+            _abandon(job)
             raise
         if built is not None:
             return built
         job.lock.close()
+
+
+def _abandon(job: Job) -> None:
+    """Remove what was staged, unless a publish was begun with it, and unlock."""
+    with job.lock:
+        root = read_root(job.prepared.target.root)
+        if root is not None and not os.path.lexists(f"{job.project.state}/{job.name}.journal"):
+            forget_stage(job.prepared.target.root)
+            with root:
+                clear_stage(root)
 
 
 def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> _Built | None:
@@ -167,7 +179,7 @@ def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], boo
         return None
     checked = options.checker is not None and bool(target.check.run or target.check.service)
     if checked and options.rollback:
-        keep(job, proven=read_pending(job.project, job.name) is None)
+        keep(job, proven=read_pending(job.project, target) is None)
     if checked or target.host.restart:
         note_pending(job)
     gone = tuple(path for path in stale if record is not None and path in record.artifacts)
@@ -271,9 +283,14 @@ def _restart(target: Target, done: str) -> str:
     )
 
 
-def _outdated(target: Target, gone: Iterable[str]) -> str:
+def _outdated(project: Project, target: Target, gone: Iterable[str]) -> str:
     """Name the processes that still run on files that were replaced or removed."""
-    found = running_outdated(target.root, gone)
+
+    def in_place() -> Iterator[int]:
+        record = read_record(project, target.name, target.root)
+        yield from () if record is None else (entry.root[0] for entry in record.artifacts.values())
+
+    found = running_outdated(target.root, gone, in_place)
     if not found:
         return ""
     names = ", ".join(f"{name} (pid {pid})" for pid, name in found)

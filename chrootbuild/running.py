@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from chrootbuild.report import printable
 
@@ -57,17 +57,28 @@ def _maps(pid: int) -> set[str]:
 _NO_FILES = ("/memfd:", "/dev/", "/SYSV", "/[")
 
 
-def running_outdated(root: str, paths: Iterable[str]) -> list[tuple[int, str]]:
+def running_outdated(
+    root: str, paths: Iterable[str], in_place: Callable[[], Iterable[int]]
+) -> list[tuple[int, str]]:
     """Return the processes of a root that have a file mapped that was replaced or removed.
 
     ``paths`` are those in the root that were; any program or library that is gone counts as well.
-    A process in a mount namespace of its own shows paths in the root: proc_pid_maps(5).
+    ``in_place`` returns the inodes of what is installed: a file that was linked into a new
+    directory lost its old name, and is the same file. A process in a mount namespace of its own
+    shows paths in the root: proc_pid_maps(5).
     """
-    place, known = os.path.realpath(root), set(paths)
+    known = set(paths)
+    place = os.path.realpath(root)
+    found = {(pid, name): _deleted(pid) for pid, name in processes_in(root)}
+    if not any(found.values()):
+        return []
+    there = set(map(str, in_place()))
     return [
-        (pid, name)
-        for pid, name in processes_in(root)
-        if any(_is_outdated(place, known, path, rights) for path, rights in _deleted(pid))
+        process
+        for process, files in found.items()
+        if any(
+            inode not in there and _is_outdated(place, known, path, rights) for path, rights, inode in files
+        )
     ]
 
 
@@ -77,11 +88,11 @@ def _is_outdated(root: str, known: set[str], path: str, rights: str) -> bool:
     return "x" in rights or ".chrootbuild/" in path or path.removeprefix(root) in known
 
 
-def _deleted(pid: int) -> list[tuple[str, str]]:
-    """Return (path, permissions) of what a process has mapped and what has no name any more."""
+def _deleted(pid: int) -> list[tuple[str, str, str]]:
+    """Return (path, permissions, inode) of what a process has mapped and what has no name any more."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").split(maxsplit=5) for line in file if line.endswith(" (deleted)\n")]
     except OSError:
         return []
-    return [(fields[5].removesuffix(" (deleted)"), fields[1]) for fields in lines if len(fields) > 5]
+    return [(line[5].removesuffix(" (deleted)"), line[1], line[4]) for line in lines if len(line) > 5]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from chrootbuild import syscalls
 from chrootbuild.arrange import Operation
@@ -19,6 +20,7 @@ from chrootbuild.stage import Stage, privileged
 
 __all__ = ["apply", "staged_as"]
 
+_PAUSE = 0.2  # seconds, from execve(2) to the last library that is opened
 _BUSY = "something in the root changes it; stop it and build again"
 
 
@@ -37,6 +39,8 @@ def apply(root: Root, stage: Stage, op: Operation) -> bool:
             _exchange(root, stage, op)
         case "seed":
             _plant(root, stage, op)
+        case "pause":
+            time.sleep(_PAUSE)
         case "unlink":
             info = root.lstat(op.path)
             if info is not None and (info.st_ino, info.st_ctime_ns) == (op.ino, op.ctime):

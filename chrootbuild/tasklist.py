@@ -19,7 +19,7 @@ from chrootbuild.fresh import Change
 from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
-from chrootbuild.quick import MANUAL, candidates
+from chrootbuild.quick import MANUAL, STALE, candidates
 from chrootbuild.record import write_atomically
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, write_stamp
@@ -203,7 +203,7 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
     found: list[Task] = []
     jobs: list[Job] = []
     for name in wanted:
-        if is_fresh(project.state, name) is not None:
+        if (project.state, name) not in STALE and is_fresh(project.state, name) is not None:
             found.append(Task(name, None, has_subtask=True))
             continue
         try:
@@ -223,7 +223,8 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
 def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
     """Yield the stale tasks of one target, and the group that publishes them."""
     paths = invocation.paths(target.name)
-    if is_fresh(project.state, target.name) == target.root and paths is None:
+    stale = (project.state, target.name) in STALE
+    if paths is None and not stale and is_fresh(project.state, target.name) == target.root:
         yield Task(target.name, None, doc=target.summary, has_subtask=True)
         return
     try:

@@ -48,7 +48,6 @@ class _Watched:
     target: Target
     steps: Remembering = field(default_factory=Remembering)
     due: bool = True
-    failure: str = ""  # what was said last, so that it is said once
     again: float = 0.0  # not before this time of time.monotonic()
     failed: bool = False
 
@@ -64,7 +63,9 @@ class _State:
     items: queue.SimpleQueue[str]
     watched: dict[str, _Watched] = field(default_factory=dict)
     read: frozenset[str] = frozenset()  # of all target files
-    said: dict[str, str] = field(default_factory=dict)  # failures of targets that were never good
+    # What was said last, by target, so that it is said once: of its refresh, and of its file.
+    said: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
     reread: bool = False
     signals: list[int] = field(default_factory=list)
     first: float = 0.0  # when the oldest event of those that wait came
@@ -90,7 +91,8 @@ def watch(project: Project, names: Sequence[str], options: Options, quiet: float
     with _signals(state), Watcher(items.put, lambda: items.put(_LOST)) as watcher:
         _read(state)
         state.sweep = time.monotonic() + _SWEEP
-        _work(state, watcher)
+        for _ in range(2):  # the second looks at what changed while the first was not watching yet
+            _work(state, watcher)
         notify("READY=1", f"STATUS={_status(state, watcher)}")
         _say_status(state, watcher)
         while not state.stopping:
@@ -251,13 +253,14 @@ def _read(state: _State) -> None:
     try:
         targets = read_targets(state.project)
     except Failure as failure:
-        _tell(state, "", failure)
+        _tell(state.wrong, "", failure)
         return
+    state.wrong.pop("", None)
     wanted = state.names or [name for name, target in targets.targets.items() if not target.manual]
     for name, problem in targets.failures.items():
         if (
             (not state.names or name in state.names)
-            and _tell(state, name, problem)
+            and _tell(state.wrong, name, problem)
             and name in state.watched
         ):
             _say(f"{name}: the last good form of its target file stays in use")
@@ -265,7 +268,7 @@ def _read(state: _State) -> None:
         target = targets.targets.get(name)
         if target is None:
             continue
-        state.said.pop(name, None)
+        state.wrong.pop(name, None)
         watched = state.watched.get(name)
         if watched is None:
             state.watched[name] = _Watched(target)
@@ -290,15 +293,15 @@ def _work(state: _State, watcher: Watcher) -> None:
             done = refresh(state.project, watched.target, state.options, watched.steps)
         except TryAgain as busy:
             watched.again = time.monotonic() + _AGAIN
-            _tell(state, name, busy)
+            _tell(state.said, name, busy)
             continue
         except Failure as failure:
             watched.due, watched.again = False, 0.0
             watched.failed = watched.steps.anew = True
-            _tell(state, name, failure)
+            _tell(state.said, name, failure)
             continue
-        watched.due, watched.again, watched.failure = False, 0.0, ""
-        watched.failed = False
+        watched.due, watched.again, watched.failed = False, 0.0, False
+        state.said.pop(name, None)
         if done:
             _say(done.removesuffix("\n"))
             state.summary = f"{name} {time.strftime('%H:%M:%S')}"
@@ -334,17 +337,13 @@ def _write_stamp(project: Project, watched: _Watched) -> None:
 # -- what people see -----------------------------------------------------------------------
 
 
-def _tell(state: _State, name: str, failure: Failure) -> bool:
-    """Print what went wrong, once; that somebody is at work is worth one line."""
-    watched = state.watched.get(name)
-    if watched is not None and watched.failure != str(failure):
-        watched.failure = str(failure)
-    elif watched is None and state.said.get(name) != str(failure):
-        state.said[name] = str(failure)
-    else:
+def _tell(said: dict[str, str], key: str, failure: Failure) -> bool:
+    """Print what went wrong, if it is not what was said of it last; that somebody is at work is worth one line."""
+    if said.get(key) == str(failure):
         return False
+    said[key] = str(failure)
     if isinstance(failure, TryAgain):
-        _say(f"{name} waits: {failure.message.partition(': ')[2]}")
+        _say(f"{key} waits: {failure.message.partition(': ')[2]}")
     else:
         _end_line()
         complain(failure)
@@ -357,7 +356,7 @@ def _status(state: _State, watcher: Watcher) -> str:
         for watched in state.watched.values()
         if watched.steps.memory is not None
     )
-    waiting = [name for name, watched in state.watched.items() if watched.failure]
+    waiting = sorted({*state.said, *state.wrong} - {""})
     text = f"watching {len(state.watched)} targets, {count} artifacts, {watcher.directories} directories"
     text = text.replace(" 1 targets", " 1 target")
     text += f"; last refresh: {state.summary}" if state.summary else ""

@@ -10,6 +10,9 @@ import time
 __all__ = ["notify", "ping_seconds", "reloading"]
 
 
+_SECONDS = 0.1
+
+
 def notify(*lines: str) -> bool:
     """Send lines such as "READY=1" to NOTIFY_SOCKET; False where nobody asked for it, or it cannot be reached.
 
@@ -21,6 +24,7 @@ def notify(*lines: str) -> bool:
     if address.startswith("@"):
         address = f"\0{address[1:]}"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(_SECONDS)  # the other end may have stopped reading: that is no reason to stop here
         sender.connect(address)
         sender.sendall("\n".join(lines).encode("utf-8", "surrogateescape"))
         return True

@@ -25,6 +25,7 @@ def _package(name: str) -> bool:
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "root": (lambda: os.getuid() == 0, "needs to run as root"),
     "cc": (lambda: shutil.which("cc") is not None, "needs a C compiler"),
+    "npm": (lambda: shutil.which("npm") is not None, "needs npm"),
     "strace": (lambda: shutil.which("strace") is not None, "needs strace"),
     "namespaces": (_namespaces, "needs mount, pid and network namespaces"),
 }

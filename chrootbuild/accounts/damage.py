@@ -36,7 +36,9 @@ def damaged_users(data: bytes, master: bytes, *, secure: bool) -> str:
 
 def damaged_records(data: bytes, text: bytes) -> str:
     """Say which records of a login.conf.db or termcap.db differ from those of its text; raises Failure as cap_mkdb."""
-    return _compare(data, lambda _order, _found: capabilities.pairs(text), lambda key, _: key.partition(b"|")[0])
+    return _compare(
+        data, lambda _order, _found: capabilities.pairs(text), lambda key, _: key.partition(b"|")[0]
+    )
 
 
 def _compare(

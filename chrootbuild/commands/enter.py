@@ -9,6 +9,7 @@ from chrootbuild.artifact import Kind
 from chrootbuild.commands import Context
 from chrootbuild.enter import enter
 from chrootbuild.errors import Failure
+from chrootbuild.foreign import refuse_foreign
 from chrootbuild.prepare import make_plan
 from chrootbuild.target import read_target
 from chrootbuild.temporary import with_temporary
@@ -29,6 +30,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
         raise Failure(
             f"cannot enter {target.root}: it is not there", hint=f"chrootbuild build {target.name}"
         )
+    refuse_foreign(target, "enter")
     mounts = tuple(item.value for item in target.mounts)
     devices = {}
     if os.geteuid() != 0 and target.devices:

@@ -108,7 +108,7 @@ class FreeBSD(Rules):
         if "$" not in text:
             return (text,)
         values = {
-            "ORIGIN": by.origin,
+            "ORIGIN": by.real.rpartition("/")[0] or "/",  # of a library, too: rtld takes its realpath(3)
             "OSNAME": "FreeBSD",
             "PLATFORM": _PLATFORMS.get(self.machine, ""),
             "LIB": "lib32" if self.compat32 else "lib",

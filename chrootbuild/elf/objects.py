@@ -16,7 +16,7 @@ __all__ = ["Object", "Objects"]
 class Object:
     """A file under the path by which it is opened. Compared by identity: there is one for each path."""
 
-    __slots__ = ("facts", "identity", "main", "origin", "path", "real")
+    __slots__ = ("facts", "identity", "main", "path", "real")
 
     def __init__(self, path: str, real: str, info: os.stat_result, facts: Facts, *, main: bool) -> None:
         self.path = path
@@ -24,8 +24,11 @@ class Object:
         self.facts = facts
         self.identity = (info.st_dev, info.st_ino)
         self.main = main
-        # The kernel resolves the program's path; the linker does not resolve a library's.
-        self.origin = (real if main else path).rpartition("/")[0] or "/"
+
+    @property
+    def origin(self) -> str:
+        """Return $ORIGIN: the kernel resolves the program's path, the linker does not resolve a library's."""
+        return (self.real if self.main else self.path).rpartition("/")[0] or "/"
 
 
 class Objects:

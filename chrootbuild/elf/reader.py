@@ -11,14 +11,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from elftools.elf.enums import ENUM_D_TAG, ENUM_P_TYPE_BASE
-from elftools.elf.structs import ELFStructs
 
-from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Dlopen, Facts
+from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Facts
+from chrootbuild.elf.layout import Flavour, flavour
+from chrootbuild.elf.notes import FDO_DLOPEN, dlopens, split_notes
 
 __all__ = ["read"]
 
@@ -28,7 +27,7 @@ _DYNAMIC = 1 << 20  # bytes of a dynamic section
 _STRINGS = 64 << 20  # bytes of a string table
 _STRING = 64 << 10  # bytes of one string
 _HEADERS = 4096  # program headers
-_NOTES = 1 << 20  # bytes of a note segment
+_NOTES = 4 << 20  # bytes of all notes
 _SYMBOLS = 1 << 20  # symbols that are looked through
 _SAME = 8  # places of one name in a string table
 _TEXTS_MOST = 1024  # strings that a dynamic section names
@@ -60,64 +59,11 @@ _AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB  # <elf.h>
 _TEXTS = frozenset((_NEEDED, _FILTER, _AUXILIARY, _SONAME, _RPATH, _RUNPATH, _AUDIT, _DEPAUDIT))
 
 _SHT_NOTE, _SHF_ALLOC, _SHDR_64 = 7, 2, 64
-_FDO_DLOPEN = 0x407C0C0A  # uapi-group, "ELF dlopen metadata"
 _CANCELS = (b"pthread_cancel", b"pthread_exit")
 
 
 class _BrokenError(Exception):
     """The file contradicts itself; the text says in what."""
-
-
-class _Record(NamedTuple):
-    """One of pyelftools' flat records as a struct, and where each field is in its tuple."""
-
-    layout: struct.Struct
-    at: dict[str, int]
-
-
-class _Flavour(NamedTuple):
-    """The records of one class and byte order."""
-
-    bits: int
-    little: bool
-    mark: str  # "<" or ">"
-    ehdr: _Record
-    phdr: _Record
-    dyn: _Record
-    sym: _Record
-    shdr: _Record
-
-
-def _record(mark: str, record: Any) -> _Record:
-    form = mark
-    at: dict[str, int] = {}
-    for field in record.subcons:
-        inner = getattr(field, "subcon", field)
-        packer = getattr(inner, "packer", None)
-        if packer is not None and not hasattr(field, "resizer"):
-            at[field.name] = len(at)
-            form += packer.format[-1:]
-        elif type(field).__name__ != "Value":  # a computed field takes no room
-            form += f"{field.sizeof()}x"
-    return _Record(struct.Struct(form), at)
-
-
-@cache
-def _flavour(bits: int, little: bool) -> _Flavour:
-    structs = ELFStructs(little_endian=little, elfclass=bits)
-    structs.create_basic_structs()
-    structs.create_advanced_structs()
-    mark = "<" if little else ">"
-    return _Flavour(
-        bits,
-        little,
-        mark,
-        _record(mark, structs.Elf_Ehdr),
-        _record(mark, structs.Elf_Phdr),
-        _record(mark, structs.Elf_Dyn),
-        _record(mark, structs.Elf_Sym),
-        _record(mark, structs.Elf_Shdr),
-    )
 
 
 def read(fd: int, size: int) -> Facts:
@@ -134,10 +80,10 @@ def read(fd: int, size: int) -> Facts:
         return Facts(error="file too short")
     if head[4] not in (1, 2) or head[5] not in (1, 2):
         return Facts(error="invalid ELF class or data encoding")
-    flavour = _flavour(64 if head[4] == 2 else 32, head[5] == 1)
-    if len(head) < flavour.ehdr.layout.size:
-        return Facts(error="file too short", bits=flavour.bits, little=flavour.little)
-    reader = _Reader(fd, size, head, flavour)
+    kind = flavour(64 if head[4] == 2 else 32, head[5] == 1)
+    if len(head) < kind.ehdr.layout.size:
+        return Facts(error="file too short", bits=kind.bits, little=kind.little)
+    reader = _Reader(fd, size, head, kind)
     try:
         reader.headers()
         reader.dynamic_section()
@@ -160,7 +106,7 @@ def _pread(fd: int, length: int, offset: int) -> bytes:
 class _Reader:
     """One file while it is read; what is known of it so far is in ``found``."""
 
-    def __init__(self, fd: int, size: int, head: bytes, flavour: _Flavour) -> None:
+    def __init__(self, fd: int, size: int, head: bytes, flavour: Flavour) -> None:
         self.fd = fd
         self.size = size
         self.head = head
@@ -168,6 +114,7 @@ class _Reader:
         self.header = flavour.ehdr.layout.unpack_from(head)
         self.loads: list[tuple[int, int, int]] = []  # vaddr, offset, file size
         self.dynamic: tuple[int, int] | None = None  # offset, file size
+        self.noted = 0  # bytes of notes
         self.found: dict[str, Any] = {}
 
     def facts(self) -> Facts:
@@ -206,26 +153,31 @@ class _Reader:
                     return offset + deep, min(size - deep, self.size - offset - deep)
         return None
 
-    def headers(self) -> None:
-        """Go through the program headers."""
-        at, record = self.flavour.ehdr.at, self.flavour.phdr
-        header = self.header
-        if self.head[6] != 1 or header[at["e_version"]] != 1:
+    def program_headers(self) -> bytes:
+        """Return the table of program headers; raises for what no linker takes."""
+        at, record, header = self.flavour.ehdr.at, self.flavour.phdr, self.header
+        if self.head[6] != 1:
+            raise _BrokenError("ELF file version ident does not match current one")
+        if header[at["e_version"]] != 1:
             raise _BrokenError("ELF file version does not match current one")
         if header[at["e_type"]] not in (ET_EXEC, ET_DYN):
             raise _BrokenError("only ET_DYN and ET_EXEC can be loaded")
         count, step = header[at["e_phnum"]], header[at["e_phentsize"]]
         if not count:
-            return
+            return b""
         if step != record.layout.size:
             raise _BrokenError("ELF file's phentsize not the expected size")
         if count > _HEADERS:
             raise _BrokenError(f"it has {count} program headers")
-        table = self.part(header[at["e_phoff"]], count * step, "program header table")
+        return self.part(header[at["e_phoff"]], count * step, "program header table")
+
+    def headers(self) -> None:
+        """Go through the program headers."""
+        record = self.flavour.phdr
         kind, start = record.at["p_type"], record.at["p_offset"]
         vaddr, length = record.at["p_vaddr"], record.at["p_filesz"]
         notes = []
-        for entry in record.layout.iter_unpack(table):
+        for entry in record.layout.iter_unpack(self.program_headers()):
             tag = entry[kind]
             if tag == _PT_LOAD:
                 self.loads.append((entry[vaddr], entry[start], entry[length]))
@@ -366,17 +318,18 @@ class _Reader:
 
     def notes(self, offset: int, length: int, align: int) -> None:
         """Take the FreeBSD version and the dlopen notes out of a part of the file."""
-        if length > _NOTES:
+        self.noted += length
+        if self.noted > _NOTES:
             return
         data = self.part(offset, length, "note segment")
         if b"FreeBSD\0" not in data and b"FDO\0" not in data:
             return
         mark = self.flavour.mark
-        for owner, kind, content in _notes(data, mark, 8 if align == 8 else 4):
+        for owner, kind, content in split_notes(data, mark, 8 if align == 8 else 4):
             if owner == b"FreeBSD\0" and kind == 1 and len(content) == 4:
                 self.found["freebsd"] = struct.unpack(mark + "L", content)[0]
-            elif owner == b"FDO\0" and kind == _FDO_DLOPEN:
-                self.found["dlopens"] = self.found.get("dlopens", ()) + _dlopens(content)
+            elif owner == b"FDO\0" and kind == FDO_DLOPEN:
+                self.found["dlopens"] = self.found.get("dlopens", ()) + dlopens(content)
 
 
 def _string(strings: bytes, offset: int) -> str:
@@ -384,43 +337,3 @@ def _string(strings: bytes, offset: int) -> str:
     if offset >= len(strings) or end < 0:
         raise _BrokenError("a string of its dynamic section lies outside the string table")
     return os.fsdecode(strings[offset:end])
-
-
-def _notes(data: bytes, mark: str, align: int) -> Iterator[tuple[bytes, int, bytes]]:
-    layout = struct.Struct(mark + "3L")
-    at = 0
-    while at + 12 <= len(data):
-        name, size, kind = layout.unpack_from(data, at)
-        start = at + 12
-        content = start + -(-name // align) * align if align == 4 else -(-(start + name) // align) * align
-        if content + size > len(data):
-            return
-        yield data[start : start + name], kind, data[content : content + size]
-        at = -(-(content + size) // align) * align
-
-
-def _dlopens(content: bytes) -> tuple[Dlopen, ...]:
-    """Read the JSON of a dlopen note; what does not follow the specification is left out."""
-    import json  # such notes are rare
-
-    try:
-        entries = json.loads(content.rstrip(b"\0").decode())
-    except (ValueError, RecursionError):
-        return ()
-    found = []
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("soname"), list):
-            continue
-        names = tuple(name for name in entry["soname"] if isinstance(name, str) and _is_name(name))
-        priority = entry.get("priority", "recommended")
-        if names and priority in ("required", "recommended", "suggested"):
-            feature = str(entry.get("feature", "")).encode(errors="replace").decode()
-            found.append(Dlopen(names, priority, feature))
-    return tuple(found)
-
-
-def _is_name(name: str) -> bool:
-    """Tell whether a string of JSON can be a file's name: no half of a surrogate pair."""
-    return (
-        bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
-    )

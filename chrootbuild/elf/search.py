@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "make_edge"]
 
 
+_MOST = 1024  # directories of one search list: a hostile file must not keep us busy
+
+
 class Element(NamedTuple):
     """A directory of an object's own search list, tokens replaced."""
 
@@ -123,6 +126,9 @@ class Rules:
                 words = f"{by.path} searches {directory or '.'!r} below the current directory ({via})"
                 self.remarks[by] = (*self.remarks.get(by, ()), words)
                 continue
+            if len(found) >= _MOST:
+                self.remarks[by] = (f"{by.path} has more than {_MOST} directories in its {via}",)
+                break
             directory = directory.rstrip("/") or "/"
             where = Where(directory, via, f"{via} {directory}", by.main and origin, some)
             found.setdefault(directory, where)

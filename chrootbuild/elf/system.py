@@ -46,12 +46,12 @@ def is_musl(facts: Facts) -> bool:
     return any(name == "libc.so" or name.startswith("libc.musl-") for name in facts.needed)
 
 
-def detect_system(host: Host, paths: Sequence[str]) -> str:
+def detect_system(host: Host, paths: Sequence[str], memo: Memo | None = None) -> str:
     """Return "freebsd" where one of the ELF files at ``paths`` is FreeBSD's, else "linux".
 
     Files that are absent or no ELF are passed over; EI_OSABI alone is no proof of Linux.
     """
-    objects = Objects(host, Memo())
+    objects = Objects(host, Memo() if memo is None else memo)
     for path in paths:
         try:
             found = objects.get(path)
@@ -62,14 +62,14 @@ def detect_system(host: Host, paths: Sequence[str]) -> str:
     return "linux"
 
 
-def freebsd_release(host: Host, paths: Sequence[str]) -> Release:
+def freebsd_release(host: Host, paths: Sequence[str], memo: Memo | None = None) -> Release:
     """Return which FreeBSD a sysroot is of, by the first of ``paths`` that has FreeBSD's note.
 
     Files that are absent or no ELF are passed over. The note is written by the
     linker's start files (sys/param.h has the number); programs for arm64 and
     those of other compilers may lack it.
     """
-    objects = Objects(host, Memo())
+    objects = Objects(host, Memo() if memo is None else memo)
     little = True
     for path in paths:
         try:

@@ -47,6 +47,8 @@ FILES = {
     "/usr/share/misc/termcap": "vt100|dec-vt100:\\\n\t:co#80:li#24:\nxterm|X terminal:\\\n\t:tc=vt100:\n",
     "/etc/termcap": "-> ../usr/share/misc/termcap",
     "/usr/share/locale/C.UTF-8/LC_CTYPE": "RuneMagi\n",
+    "/usr/share/i18n/esdb/UTF/UTF-8.esdb": "UTF-8\n",
+    "/usr/share/i18n/csmapper/mapper.dir": "646\n",
     "/dev/": "",
     "/tmp/": "",
     "/var/run/": "",
@@ -70,6 +72,7 @@ def make_base(top: Path, machine: str = "amd64", *, version: int = 1400097) -> C
     tree = CrossTree(
         top, interpreter=INTERPRETER, target=TARGETS[machine], note=note(version) if version else ""
     )
+    top.parent.mkdir(parents=True, exist_ok=True)
     tree.lib(INTERPRETER, soname="ld-elf.so.1")
     tree.link("/usr/libexec/ld-elf.so.1", "../../libexec/ld-elf.so.1")
     tree.lib("/lib/libc.so.7")
@@ -82,8 +85,10 @@ def make_base(top: Path, machine: str = "amd64", *, version: int = 1400097) -> C
     tree.lib("/usr/local/lib/libgnuregex.so.2", "libc.so.7")
     tree.lib("/usr/lib/pam_unix.so.6", "libcrypt.so.5", "libc.so.7")
     tree.link("/usr/lib/pam_unix.so", "pam_unix.so.6")
+    tree.lib("/usr/lib/i18n/libUTF8.so.5", "libc.so.7")
     tree.program("/bin/sh", "libedit.so.8", "libc.so.7")
     tree.program("/bin/ls", "libc.so.7")
+    tree.program("/bin/cat", "libc.so.7")
     tree.program("/bin/date", "libc.so.7")
     needs = ("libgnuregex.so.2", "libmd.so.6", "libcrypt.so.5", "libz.so.6", "libgssapi.so.10", "libc.so.7")
     tree.program("/usr/local/bin/cvs", *needs)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import chrootbuild
 from chrootbuild.build import begin, finish, stage_one
 from chrootbuild.clean import clean
+from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project, find_project
@@ -109,6 +110,16 @@ class Sandbox:
     def clean(self) -> None:
         clean(self.project, self.target())
 
+    def try_to(self, *calls: Callable[[], object]) -> list[Failure]:
+        """Make each call and return the Failures; anything else that is raised is an error of ours."""
+        failures = []
+        for call in calls:
+            try:
+                call()
+            except Failure as failure:
+                failures.append(failure)
+        return failures
+
     def run(
         self, *argv: str, before: tuple[str, ...] = (), env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -142,18 +153,8 @@ def make_sandbox(top: Path, target: str = TARGET) -> Sandbox:
     ):
         (box.sysroot / name).write_text(f"{name} 1\n")
     (box.sysroot / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
-    names = (
-        "file",
-        "dir/a.conf",
-        "dir/b.conf",
-        "dir/one",
-        "dir/two",
-        "dir/x",
-        "dir/hosts",
-        "dir/passwd",
-        "dir/app/one",
-    )
-    for name in names:
+    names = ("a.conf", "b.conf", "one", "two", "x", "hosts", "passwd", "app/one")
+    for name in ("file", *(f"dir/{name}" for name in names)):
         (box.victim / name).write_text(f"victim {name}\n")
         (box.victim / name).chmod(0o640)
     box.write_target(target)

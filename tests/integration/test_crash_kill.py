@@ -54,14 +54,10 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         here = top / str(number)
         here.mkdir()
         for name in ("one", "two"):
-            _cc(
-                here / f"lib{name}.so.1.{number}",
-                f"int {name}(void) {{ return {number}; }}",
-                "-shared",
-                "-fPIC",
-                f"-Wl,-soname,lib{name}.so.1",
-            )
-            (here / f"lib{name}.so.1").symlink_to(f"lib{name}.so.1.{number}")
+            library = here / f"lib{name}.so.1.{number}"
+            source = f"int {name}(void) {{ return {number}; }}"
+            _cc(library, source, "-shared", "-fPIC", f"-Wl,-soname,lib{name}.so.1")
+            (here / f"lib{name}.so.1").symlink_to(library.name)
         libraries = [str(here / f"lib{name}.so.1") for name in ("one", "two")]
         _cc(here / "prog", PROGRAM, f"-DVERSION={number}", *libraries, "-Wl,--dynamic-linker=/usr/lib/ld.so")
         for source, name in ((os.path.realpath(libc), "libc.so.6"), (loader, "ld.so")):

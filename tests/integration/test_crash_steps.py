@@ -18,7 +18,12 @@ from tests.trees import tree
 pytestmark = [pytest.mark.root, pytest.mark.strace, pytest.mark.slow]
 
 # Enough for a soname bump: a directory that is exchanged, links, orphans, directories that come and go.
-TARGET = 'os = "linux"\nfiles = ["/etc/app/", "/usr/share/app/", "/etc/passwd"]\n[links]\n"/usr/bin/editor" = "{link}"\n'
+TARGET = """\
+os = "linux"
+files = ["/etc/app/", "/usr/share/app/", "/etc/passwd"]
+[links]
+"/usr/bin/editor" = "{link}"
+"""
 KILLED = (
     "rename",
     "renameat",

@@ -144,6 +144,15 @@ def test_tokens_braces_or_not_anywhere(tree: CrossTree) -> None:
     }
 
 
+def test_origin_of_a_library_is_its_real_directory(tree: CrossTree) -> None:
+    tree.lib("/opt/real/liba.so.1", "libb.so.1", flags=[*NEW, "$ORIGIN/deep"])
+    tree.lib("/opt/real/deep/libb.so.1")
+    tree.lib("/usr/lib/deep/libb.so.1")
+    tree.link("/usr/lib/liba.so.1", "/opt/real/liba.so.1")
+    tree.program("/bin/p", "liba.so.1")
+    assert tree.ours("/bin/p")["libb.so.1"] == "/opt/real/deep/libb.so.1"
+
+
 def test_a_name_with_a_slash_is_used_as_it_stands_after_tokens(tree: CrossTree) -> None:
     tree.lib("/opt/x/liba.so.1", soname="a")
     tree.program("/opt/x/p", "$ORIGIN/liba.so.1")
@@ -264,6 +273,14 @@ def test_a_constrained_mapping_holds_for_who_asks_and_then_for_all(tree: CrossTr
     first = resolver.program("/bin/p")
     assert {load.path for load in first.loads if "lib/" in load.path} == {"/usr/lib/libnew.so.2"}
     assert resolver.program("/usr/sbin/q").loads[-1].path == "/usr/lib/libold.so.1"
+
+
+def test_a_constrained_mapping_that_was_used_holds_for_all_objects_of_the_program(tree: CrossTree) -> None:
+    tree.lib("/opt/new/liba.so.1", "libb.so.1", flags=[*NEW, "/opt/old"])
+    tree.lib("/opt/new/libb.so.1")
+    tree.write("/etc/libmap.conf", "[p]\n/opt/old /opt/new\n")
+    tree.program("/bin/p", "liba.so.1", flags=[*NEW, "/opt/old"])
+    assert tree.ours("/bin/p") == {"liba.so.1": "/opt/new/liba.so.1", "libb.so.1": "/opt/new/libb.so.1"}
 
 
 def test_libmap_maps_directories_and_names_with_a_slash(tree: CrossTree) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.elf import Load, Missing, Via
+from chrootbuild.elf import Load, Missing, Via, render_cache
 from chrootbuild.errors import Failure
 from tests.integration.elf_maker import INTERPRETER, TRIPLET, Tree, run
 
@@ -176,6 +176,23 @@ def test_the_rpath_of_the_nearest_loader_comes_first(tree: Tree) -> None:
     assert tree.both("/bin/p")["libb.so.1"] == "/opt/y/libb.so.1"
 
 
+def test_a_library_with_an_rpath_inherits_that_of_its_loaders_as_well(tree: Tree) -> None:
+    tree.lib("/opt/x/liba.so.1", "libb.so.1", flags=[*OLD, "/opt/y"])
+    tree.lib("/opt/x/libb.so.1")
+    tree.program("/bin/p", "liba.so.1", flags=[*OLD, "/opt/x"])
+    assert tree.both("/bin/p")["libb.so.1"] == "/opt/x/libb.so.1"
+
+
+def test_an_empty_runpath_turns_the_rpaths_off_like_any_other(tree: Tree) -> None:
+    path = tree.lib("/opt/x/liba.so.1", "libb.so.1", flags=[*NEW, "/zzz"])
+    real = tree.root / path.lstrip("/")
+    real.write_bytes(real.read_bytes().replace(b"\0/zzz\0", b"\0\0zzz\0"))
+    tree.lib("/opt/x/libb.so.1")
+    tree.program("/bin/p", "liba.so.1", flags=[*OLD, "/opt/x"])
+    assert tree.both("/bin/p") == {"liba.so.1": "/opt/x/liba.so.1", "libb.so.1": "not found"}
+    assert tree.closure("/bin/p").warnings == ()
+
+
 def test_a_runpath_is_not_inherited(tree: Tree) -> None:
     tree.lib("/opt/x/liba.so.1", "libb.so.1")
     tree.lib("/opt/x/libb.so.1")
@@ -307,8 +324,6 @@ def test_a_program_that_needs_a_path_below_its_origin_warns_that_proc_is_needed(
 
 
 def test_what_the_programs_origin_finds_has_to_be_in_the_cache_of_a_root_without_proc(tree: Tree) -> None:
-    from chrootbuild.elf import render_cache
-
     tree.lib("/opt/x/lib/liba.so.1", "libb.so.1")
     tree.lib("/opt/x/lib/libb.so.1")
     tree.program("/opt/x/bin/p", "liba.so.1", flags=[*OLD, "$ORIGIN/../lib"])
@@ -362,6 +377,15 @@ def test_glibc_hwcaps_in_the_extension_of_the_cache(tree: Tree) -> None:
     }
     assert tree.real("/bin/p")["liba.so.1"] in mine
     assert {path for _, path in tree.closure("/bin/p").cache} == set(mine)
+
+
+def test_a_baseline_that_the_cache_lacks_is_looked_for_beside_the_better_copy(tree: Tree) -> None:
+    level = tree.lib("/opt/lib/glibc-hwcaps/x86-64-v2/liba.so.1")
+    tree.lib("/opt/lib/liba.so.1")
+    tree.write("/etc/ld.so.cache", render_cache(tree.resolver().host, [("liba.so.1", level)]))
+    tree.program("/bin/p", "liba.so.1")
+    assert kinds(tree, "/bin/p") == {level: Via.CACHE, "/opt/lib/liba.so.1": Via.HWCAPS_BASE}
+    assert tree.real("/bin/p")["liba.so.1"] in kinds(tree, "/bin/p")
 
 
 def test_what_only_the_copy_for_another_cpu_needs_comes_too(tree: Tree) -> None:
@@ -485,6 +509,7 @@ def test_a_library_for_another_machine_on_the_way_is_skipped(tree: Tree) -> None
         (lambda data: data[:30], "file too short"),
         (lambda data: data[:5] + b"\x02" + data[6:], "ELF file data encoding"),
         (lambda data: data[:7] + b"\x09" + data[8:], "ELF file OS ABI invalid"),
+        (lambda data: data[:6] + b"\x07" + data[7:], "ELF file version ident does not match current one"),
         (lambda data: data[:20] + b"\x07" + data[21:], "ELF file version does not match current one"),
         (lambda data: data[:16] + b"\x01" + data[17:], "only ET_DYN and ET_EXEC can be loaded"),
         (lambda data: data[:54] + b"\x20" + data[55:], "ELF file's phentsize not the expected size"),

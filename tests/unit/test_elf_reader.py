@@ -178,6 +178,16 @@ def test_names_in_a_note_that_no_file_can_have(tmp_path: Path) -> None:
     assert found.dlopens == (Dlopen(("liba.so",), "recommended", "?{0}"),)
 
 
+def test_a_search_list_without_an_end_is_cut_with_a_warning(tmp_path: Path) -> None:
+    paths = ":".join(f"/{number}" for number in range(5000))
+    program = Elf(interpreter="/ld.so", strings=[(DT_NEEDED, "liba.so"), (DT_RUNPATH, paths)])
+    (tmp_path / "p").write_bytes(program.build())
+    (tmp_path / "ld.so").write_bytes(Elf().build())
+    closure = Resolver(Host(str(tmp_path))).program("/p")
+    assert closure.warnings == ("/p has more than 1024 directories in its RUNPATH",)
+    assert len(closure.missing[0].searched) < 1100
+
+
 # -- fuzz ------------------------------------------------------------------------------------
 
 SOUND = Elf(

@@ -10,7 +10,16 @@ import pytest
 
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import Project
-from chrootbuild.record import Installed, Record, locked, read_record, safe, to_json, write_atomically, write_record
+from chrootbuild.record import (
+    Installed,
+    Record,
+    locked,
+    read_record,
+    safe,
+    to_json,
+    write_atomically,
+    write_record,
+)
 
 
 @pytest.fixture
@@ -19,7 +28,9 @@ def project(tmp_path: Path) -> Project:
 
 
 FILE = Installed("file", 0o644, 1, 2, "0" * 64, "", -5, "00ff", "/etc/x", (1, 2, 3, 4), (5, 6, 7, 8))
-RECORD = Record("/srv/x", {"/etc/x": FILE, "/\udcff\n": Installed("link", 0, 0, 0, "\udcfe")}, ("/var/lib/x",), 1, 77)
+RECORD = Record(
+    "/srv/x", {"/etc/x": FILE, "/\udcff\n": Installed("link", 0, 0, 0, "\udcfe")}, ("/var/lib/x",), 1, 77
+)
 
 
 def test_what_is_written_is_read(project: Project) -> None:
@@ -50,7 +61,12 @@ def test_every_field_of_an_entry_is_checked(project: Project, index: int, value:
     record = read_record(project, "t", "/srv/x")
     if record is not None:
         entry = record.artifacts["/etc/x"]
-        assert [type(getattr(entry, name)) for name in ("kind", "mode", "detail", "path")] == [str, int, str, str]
+        assert [type(getattr(entry, name)) for name in ("kind", "mode", "detail", "path")] == [
+            str,
+            int,
+            str,
+            str,
+        ]
         assert all(0 <= number < 1 << 64 for number in (*entry.source, *entry.root))
 
 
@@ -59,7 +75,9 @@ def test_safe(path: str) -> None:
     assert safe(path)
 
 
-@pytest.mark.parametrize("path", ["", "/", "a", "//a", "/a/", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/a\0"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "a", "//a", "/a/", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/a\0"]
+)
 def test_unsafe(path: str) -> None:
     assert not safe(path)
 
@@ -87,7 +105,11 @@ def test_a_write_that_fails_leaves_the_old_file(project: Project, tmp_path: Path
 
 
 def test_a_second_build_hears_who_is_at_work(project: Project) -> None:
-    with locked(project, "t"), pytest.raises(TryAgain, match=f"process {os.getpid()} ") as raised, locked(project, "t"):
+    with (
+        locked(project, "t"),
+        pytest.raises(TryAgain, match=f"process {os.getpid()} ") as raised,
+        locked(project, "t"),
+    ):
         pass
     assert raised.value.code == 75
     with locked(project, "t"), locked(project, "other"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.artifact import Artifact, Kind
+from chrootbuild.host import Host
 from chrootbuild.trace.known import Known
 from chrootbuild.trace.propose import propose
 from tests.unit.trace_sysroot import ELF, events, sysroot
@@ -127,6 +128,9 @@ def test_owners_of_what_is_listed(tmp_path: Path) -> None:
         ("accounts.users", "www-data"),
         ("accounts.groups", "foodrop"),
     ]
+    os.chown(tmp_path / "srv/x/f", 0, 0)
+    found = propose(events(trace), Host(str(tmp_path)), Known(uid=105))
+    assert [entry for entry in found.entries if entry.key.startswith("accounts")] == []
 
 
 def test_accounts_the_root_has_already(tmp_path: Path) -> None:

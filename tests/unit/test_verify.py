@@ -99,7 +99,10 @@ DRIFT: dict[str, tuple[Callable[[Path], object], list[tuple[str, str]]]] = {
     ),
     "extra-file": (lambda top: (top / "etc/app/new\n").write_text(""), [("extra", "/etc/app/new\n")]),
     "extra-at-the-top": (lambda top: (top / "x").write_text(""), [("extra", "/x")]),
-    "extra-tree-is-named-once": (lambda top: (top / "usr/new/deep/er").mkdir(parents=True), [("extra", "/usr/new")]),
+    "extra-tree-is-named-once": (
+        lambda top: (top / "usr/new/deep/er").mkdir(parents=True),
+        [("extra", "/usr/new")],
+    ),
     "extra-beside-a-seed": (lambda top: (top / "var/other").mkdir(), [("extra", "/var/other")]),
     "in-an-open-directory": (lambda top: (top / "var/open/more").mkdir(), []),
     "in-a-seed": (lambda top: (top / "var/seed/y").write_text("the daemon's"), []),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,8 +64,3 @@ def values(proposals: Proposals, key: str) -> list[str]:
 def refusals(proposals: Proposals) -> dict[str, str]:
     """Return what was refused, and why."""
     return {refusal.path: refusal.why for refusal in proposals.refused}
-
-
-def is_root() -> bool:
-    """Tell whether files can be given to other users here."""
-    return os.getuid() == 0

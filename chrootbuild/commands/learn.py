@@ -1,0 +1,109 @@
+"""chrootbuild learn: find what a root lacks by tracing its service."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from chrootbuild.commands import Context
+from chrootbuild.errors import UsageError
+from chrootbuild.findings import as_text, failed
+from chrootbuild.learn import Lesson, Tell, learn, learn_from
+from chrootbuild.report import printable
+
+PURPOSE = "find what is missing by tracing"
+_SHOWN = 25  # entries of one key; the learned file has all
+_REFUSED = 40
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("name", metavar="NAME", help="the target; its [check] is what is traced")
+    parser.add_argument(
+        "--from", dest="trace", metavar="FILE", help="a text of strace, kdump or truss; runs nothing"
+    )
+    parser.add_argument(
+        "--minimize", action="store_true", help="drop what was learned and the check does not use"
+    )
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    """Learn, and print what was added, what was refused, and whether the root serves; exit 1 if not."""
+    if args.trace and args.minimize:
+        raise UsageError(
+            "cannot read the command line: --from runs nothing, --minimize has to",
+            hint="do one, then the other",
+        )
+    if args.trace:
+        context.say("\n".join(_lines(args.name, learn_from(context.project, args.name, args.trace))))
+        return 0
+    with _progress(args.name) as tell:
+        if args.minimize:
+            from chrootbuild.learn_minimize import minimize
+
+            lesson = minimize(context.project, args.name, tell)
+        else:
+            lesson = learn(context.project, args.name, tell)
+    context.say("\n".join(_lines(args.name, lesson)))
+    if failed(lesson.findings):
+        context.say(as_text(args.name, lesson.findings))
+        context.say(_advice(args.name, lesson))
+        return 1
+    notes = tuple(finding for finding in lesson.findings if finding.severity != "note")
+    context.say(as_text(args.name, notes) if notes else f"{args.name}  serves")
+    return 0
+
+
+def _lines(name: str, lesson: Lesson) -> list[str]:
+    """Return what was learned, one fact a line."""
+    rows: list[tuple[str, str, str]] = []
+    counts: dict[str, int] = {}
+    for entry in lesson.added:
+        counts[entry.key] = counts.get(entry.key, 0) + 1
+        if counts[entry.key] <= _SHOWN:
+            rows.append((f"add {entry.key}", entry.value, entry.reason))
+    rows += [
+        (f"add {key}", f"{count - _SHOWN} more", f"see {lesson.file}")
+        for key, count in counts.items()
+        if count > _SHOWN
+    ]
+    rows += [(f"drop {key}", value, "the check does not use it") for key, value in lesson.dropped]
+    rows += [("refuse", one.path, one.why) for one in lesson.refused[:_REFUSED]]
+    if len(lesson.refused) > _REFUSED:
+        rows.append(("refuse", f"{len(lesson.refused) - _REFUSED} more", ""))
+    first = max((len(row[0]) for row in rows), default=0)
+    second = min(max((len(printable(row[1])) for row in rows), default=0), 60)
+    done = (lesson.added and "added") or (lesson.dropped and "dropped") or "nothing to add"
+    count = len(lesson.added) or len(lesson.dropped) or ""
+    head = f"{name}  {lesson.file}: {count} {done}".replace(":  ", ": ")
+    return [
+        head,
+        *(
+            f"  {action:{first}}  {printable(value):{second}}  {printable(reason)}".rstrip()
+            for action, value, reason in rows
+        ),
+    ]
+
+
+def _advice(name: str, lesson: Lesson) -> str:
+    if any(finding.rule == "prepare" for finding in lesson.findings):
+        return "hint: correct [check] prepare: it has to work on the host's files and on the root's"
+    return (
+        f"hint: nothing more is seen to be missing; chrootbuild check {name} --logs DIR keeps what was printed,"
+        " and chrootbuild enter shows the root"
+    )
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Tell]:
+    """Give a way to say what is going on: one line, on a terminal, gone at the end."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(f"{name}: reading") as status:
+        yield lambda text: status.update(f"{printable(name)}: {text}")

@@ -1,0 +1,69 @@
+"""How the records of an ELF file are laid out: pyelftools' structures, as :class:`struct.Struct`.
+
+pyelftools makes its ``ELFStructs`` for a class and a byte order; here that is
+done once for each, and each flat record becomes one struct, so that a whole
+table is decoded at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from typing import Any, NamedTuple
+
+from elftools.elf.structs import ELFStructs
+
+__all__ = ["Flavour", "Record", "flavour"]
+
+
+class Record(NamedTuple):
+    """A flat record as a struct, and where each field is in its tuple."""
+
+    layout: struct.Struct
+    at: dict[str, int]
+
+
+class Flavour(NamedTuple):
+    """The records of one class and byte order."""
+
+    bits: int
+    little: bool
+    mark: str  # "<" or ">"
+    ehdr: Record
+    phdr: Record
+    dyn: Record
+    sym: Record
+    shdr: Record
+
+
+def _record(mark: str, record: Any) -> Record:
+    form = mark
+    at: dict[str, int] = {}
+    for field in record.subcons:
+        inner = getattr(field, "subcon", field)
+        packer = getattr(inner, "packer", None)
+        if packer is not None and not hasattr(field, "resizer"):
+            at[field.name] = len(at)
+            form += packer.format[-1:]
+        elif type(field).__name__ != "Value":  # a computed field takes no room
+            form += f"{field.sizeof()}x"
+    return Record(struct.Struct(form), at)
+
+
+@cache
+def flavour(bits: int, little: bool) -> Flavour:
+    """Return the records of a class, 32 or 64, and a byte order; made once."""
+    structs = ELFStructs(little_endian=little, elfclass=bits)
+    structs.create_basic_structs()
+    structs.create_advanced_structs()
+    mark = "<" if little else ">"
+    return Flavour(
+        bits,
+        little,
+        mark,
+        _record(mark, structs.Elf_Ehdr),
+        _record(mark, structs.Elf_Phdr),
+        _record(mark, structs.Elf_Dyn),
+        _record(mark, structs.Elf_Sym),
+        _record(mark, structs.Elf_Shdr),
+    )

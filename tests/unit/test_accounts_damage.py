@@ -1,0 +1,86 @@
+"""Which accounts of a damaged pwd.db are told: read back bucket by bucket, held against master.passwd."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from chrootbuild.accounts import Database, cap_mkdb
+from chrootbuild.accounts.damage import damaged_records, damaged_users
+from chrootbuild.accounts.db185_reader import salvage
+from tests.unit.accounts_samples import MASTER
+
+RIGHT = "every record still reads as it should"
+
+
+def made(master: bytes = MASTER, *, secure: bool = False, legacy: bool = False, lorder: int = 4321) -> bytes:
+    return Database(master, secure, legacy, lorder).render()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_sound_file_has_nothing_to_tell(secure: bool, legacy: bool) -> None:
+    assert damaged_users(made(secure=secure, legacy=legacy, lorder=1234), MASTER, secure=secure) == RIGHT
+
+
+def test_unused_bytes_are_no_damage() -> None:
+    data = bytearray(made())
+    data[300] ^= 1  # behind the header, in its page
+    assert damaged_users(bytes(data), MASTER, secure=False) == RIGHT
+
+
+@pytest.mark.parametrize("name", [b"root", b"toor", b"alice", b"nobody"])
+def test_the_account_whose_bytes_changed_is_named(name: bytes) -> None:
+    data = made()
+    start = data.index(name + b"\0*\0") + len(name) + 3  # its uid, in one of three records
+    changed = data[:start] + b"\0\0\1\0" + data[start + 4 :]
+    assert damaged_users(changed, MASTER, secure=False) == f"damaged: {name.decode()}"
+
+
+def test_an_account_that_master_passwd_does_not_have_is_named() -> None:
+    more = MASTER + b"mallory:*:0:0::0:0::/:/bin/sh\n"
+    assert damaged_users(made(more), MASTER, secure=False) == "damaged: mallory"
+
+
+def test_a_hash_in_pwd_db_is_damage() -> None:
+    assert damaged_users(made(secure=True), MASTER, secure=False) == "damaged: root, alice, bob, +"
+
+
+def test_many_are_counted() -> None:
+    master = b"".join(b"user%d:*:%d:%d::0:0::/:/bin/sh\n" % (i, i, i) for i in range(1, 21))
+    other = master.replace(b"/bin/sh", b"/bin/xx")
+    said = damaged_users(made(other), master, secure=False)
+    assert said == "damaged: user1, user2, user3, user4, user5 and 15 more"
+
+
+def test_a_bucket_that_cannot_be_read_loses_its_own_pairs_alone() -> None:
+    data = made()
+    whole = salvage(data)
+    page = 4096  # of the first bucket
+    count, first = struct.unpack_from(">HH", data, page)
+    broken = data[: page + 2] + struct.pack(">H", 0xFFFF) + data[page + 4 :]
+    assert count
+    assert first != 0xFFFF
+    left = salvage(broken)
+    assert left.items() < whole.items()
+    assert len(left) == len(whole) - count // 2
+    assert damaged_users(broken, MASTER, secure=False).startswith("damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        (b"", "it has 0 bytes, and the header alone has 260"),
+        (b"x" * 4096, "it does not start like a Berkeley DB 1.85 hash file"),
+    ],
+)
+def test_what_is_no_database_is_said(data: bytes, fact: str) -> None:
+    assert damaged_users(data, MASTER, secure=False) == fact
+
+
+def test_a_record_of_a_capability_database_is_named() -> None:
+    text = b"default::umask=022:\nstaff|Staff::umask=027:\n"
+    data = cap_mkdb(text)
+    assert damaged_records(data, text) == RIGHT
+    assert damaged_records(data.replace(b"umask=027", b"umask=007"), text) == "damaged: staff"
