@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure, TargetError
@@ -11,8 +11,8 @@ from chrootbuild.prepare import make_plan
 from chrootbuild.project import Project
 from chrootbuild.record import write_atomically
 from chrootbuild.target import read_target
-from chrootbuild.trace.known import Proposal, Refusal
-from chrootbuild.trace.learned import entries, merge
+from chrootbuild.trace.known import Proposal
+from chrootbuild.trace.learned import entries, merge, without
 from chrootbuild.trust import refuse_untrusted
 
 __all__ = ["LearnedFile"]
@@ -71,8 +71,8 @@ class LearnedFile:
             )
             raise Failure(fact, hint="the folder targets/ has to be writable") from None
 
-    def add(self, proposals: Sequence[Proposal]) -> tuple[list[Proposal], list[Refusal]]:
-        """Add what is new; return it, and what no plan can be made with.
+    def add(self, proposals: Sequence[Proposal]) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
+        """Add what is new; return it, and what no plan can be made with, and why.
 
         Raises TargetError and Failure where the target cannot be planned as it is. Then, and when
         it is interrupted, the file is as before.
@@ -82,19 +82,24 @@ class LearnedFile:
         new = [one for one in proposals if (one.key, one.value) not in known]
         if not new:
             return [], []
-        refused: list[Refusal] = []
+        unfit: list[tuple[Proposal, str]] = []
         try:
-            kept = self._fitting(before, [], new, refused)
-            if refused:
+            kept = self._fitting(before, [], new, unfit)
+            if unfit:
                 self.write(merge(before, kept, self.shown) if kept else before)
                 self._plan()
         except BaseException:
             self.write(before)
             raise
-        return kept, refused
+        return kept, unfit
+
+    def drop(self, gone: Collection[tuple[str, str]]) -> None:
+        """Take out entries, each by key and value; a file that says nothing any more goes. Raises Failure."""
+        text = without(self.read(), lambda entry: (entry.key, entry.name) in gone, self.shown)
+        self.write(text if entries(text) else "")
 
     def _fitting(
-        self, before: str, kept: list[Proposal], more: list[Proposal], refused: list[Refusal]
+        self, before: str, kept: list[Proposal], more: list[Proposal], unfit: list[tuple[Proposal, str]]
     ) -> list[Proposal]:
         """Return ``kept`` and of ``more`` what a plan can be made with: halved until what is wrong stands alone."""
         self.write(merge(before, [*kept, *more], self.shown))
@@ -102,12 +107,11 @@ class LearnedFile:
             self._plan()
         except TargetError as error:
             if len(more) == 1:
-                why = f"it cannot be in the root: {error.message}"
-                refused.append(Refusal(more[0].value, why, more[0].program, more[0].call))
+                unfit.append((more[0], f"it cannot be in the root: {error.message}"))
                 return kept
             half = len(more) // 2
-            kept = self._fitting(before, kept, more[:half], refused)
-            return self._fitting(before, kept, more[half:], refused)
+            kept = self._fitting(before, kept, more[:half], unfit)
+            return self._fitting(before, kept, more[half:], unfit)
         return [*kept, *more]
 
     def _plan(self) -> None:

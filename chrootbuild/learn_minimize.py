@@ -11,12 +11,13 @@ from chrootbuild.check import trial
 from chrootbuild.errors import Failure
 from chrootbuild.findings import failed
 from chrootbuild.host import Host
-from chrootbuild.learn import Lesson, Scene, Tell, alone, build, events_of, prove, tracer
+from chrootbuild.learn import Lesson, Tell
 from chrootbuild.learn_file import LearnedFile
+from chrootbuild.learn_scene import Scene, alone, build, events_of, prove, tracer
 from chrootbuild.project import Project
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Access
-from chrootbuild.trace.learned import Entry, entries, without
+from chrootbuild.trace.learned import Entry, entries
 from chrootbuild.trace.propose import touched
 from chrootbuild.trace.rules import is_policy
 
@@ -109,8 +110,7 @@ def _drop(file: LearnedFile, dropped: list[Entry], more: list[Entry], tell: Tell
     if not more:
         return dropped
     before = file.read()
-    gone = {(entry.key, entry.name) for entry in more}
-    file.write(_text(without(before, lambda entry: (entry.key, entry.name) in gone, file.shown)))
+    file.drop({(entry.key, entry.name) for entry in more})
     tell(f"checking without {len(dropped) + len(more)}")
     if not failed(prove(file.project, build(file.project, file.name))):
         return [*dropped, *more]
@@ -119,8 +119,3 @@ def _drop(file: LearnedFile, dropped: list[Entry], more: list[Entry], tell: Tell
         return dropped
     half = len(more) // 2
     return _drop(file, _drop(file, dropped, more[:half], tell), more[half:], tell)
-
-
-def _text(text: str) -> str:
-    """Return "" for a file that says nothing any more."""
-    return text if entries(text) else ""

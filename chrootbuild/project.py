@@ -6,10 +6,9 @@ import os
 from dataclasses import dataclass
 
 from chrootbuild.errors import UsageError
+from chrootbuild.quick import SYSTEM, places
 
 __all__ = ["SYSTEM", "Project", "find_project"]
-
-SYSTEM = "/etc/chrootbuild"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +16,9 @@ class Project:
     """A folder with ``targets/``; all paths are real and absolute."""
 
     directory: str
-    state: str  # record, lock, memo
+    state: str  # record, plan, memo of the roots in this OUT
     out: str  # roots without a ``root`` key are OUT/NAME
-    out_given: str = ""  # as the command line or the environment says; empty: the default
+    locks: str = ""  # where the locks are, whatever OUT is; empty: with the state
 
     @property
     def targets(self) -> str:
@@ -41,8 +40,5 @@ def find_project(directory: str | None = None, out: str | None = None) -> Projec
             f"cannot find a project in {where}: it has no folder targets/",
             hint="cd to the project, name it with -C DIR, or write a first target: chrootbuild new NAME PROGRAM",
         )
-    system = where == SYSTEM
-    state = "/var/lib/chrootbuild" if system else where + "/.chrootbuild"
-    given = out or os.environ.get("CHROOTBUILD_OUT") or ""
-    chosen = given or ("/srv/chroot" if system else "build")
-    return Project(where, state, os.path.normpath(os.path.join(where, chosen)), given)
+    chosen, state, locks = places(where, out or os.environ.get("CHROOTBUILD_OUT") or "")
+    return Project(where, state, chosen, locks)

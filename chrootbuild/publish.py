@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from chrootbuild.steps import apply, staged_as
 __all__ = ["Published", "publish", "recover"]
 
 _KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
+_FEW = 8  # steps
 _STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 
 
@@ -90,7 +92,7 @@ def publish(
         **_of_record(project, target, record, base),
     }
     try:
-        syscalls.syncfs(stage.fd)
+        _write_out(stage, operations)
         write_atomically(_journal(project, target), json.dumps(journal).encode())
         _sync_directory(project.state)
     except OSError as error:
@@ -124,11 +126,16 @@ def _going(op: Operation) -> list[str]:
 
 
 def _undo(stage: Stage, operations: list[Operation]) -> None:
-    """Move what went into copies back to where it was staged."""
-    for op in operations:
-        for path, name in op.content:
-            if name not in ("", "/"):
-                os.rename(op.name + path[len(op.path) :], name, src_dir_fd=stage.fd, dst_dir_fd=stage.fd)
+    """Move what went into copies back to where it was staged; raises Failure."""
+    try:
+        for op in operations:
+            for path, name in op.content:
+                if name not in ("", "/"):
+                    os.rename(op.name + path[len(op.path) :], name, src_dir_fd=stage.fd, dst_dir_fd=stage.fd)
+    except OSError as error:
+        raise Failure(
+            f"cannot stage in {stage.path}: {error.strerror}", hint="nothing was changed"
+        ) from None
 
 
 def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
@@ -137,6 +144,31 @@ def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
         info = staged_as(stage, op.name) if op.name else None
         ready.append(op if info is None else replace(op, ino=info.st_ino))
     return ready
+
+
+def _write_out(stage: Stage, operations: list[Operation]) -> None:
+    """Have the disk hold what was staged: a few files by themselves, many with all of their filesystem.
+
+    What else is being written there, a package manager's upgrade perhaps, is not waited for
+    then. Raises OSError.
+    """
+    if len(operations) > _FEW or any(op.kind in ("directory", "exchange", "seed") for op in operations):
+        syscalls.syncfs(stage.fd)
+        return
+    for op in operations:
+        info = staged_as(stage, op.name) if op.kind == "put" else None
+        if info is None or not stat.S_ISREG(info.st_mode):
+            continue
+        try:
+            fd = os.open(op.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
+        except PermissionError:  # without root a file may forbid it to its owner
+            syscalls.syncfs(stage.fd)
+            return
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    os.fsync(stage.fd)
 
 
 def _of_record(project: Project, target: str, record: Record, base: Record | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MANUAL", "candidates", "fresh_targets", "nothing_to_do"]
+__all__ = ["MANUAL", "SYSTEM", "candidates", "fresh_targets", "nothing_to_do", "places"]
 
+SYSTEM = "/etc/chrootbuild"  # the project of a machine that has no other
 MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 
 
@@ -28,22 +29,35 @@ def nothing_to_do(argv: list[str]) -> bool:
             return False
     names = words[1:]
     if not directory:
-        directory = "." if os.path.isdir("targets") else "/etc/chrootbuild"
+        directory = "." if os.path.isdir("targets") else SYSTEM
     directory = os.path.realpath(directory)
-    state = "/var/lib/chrootbuild" if directory == "/etc/chrootbuild" else directory + "/.chrootbuild"
-    return fresh_targets(directory, state, out, names) is not None
+    return fresh_targets(directory, places(directory, out)[1], names) is not None
+
+
+def places(directory: str, out: str) -> tuple[str, str, str]:
+    """Return a project's OUT, its state folder, and the folder of its locks, all of them real paths.
+
+    Each OUT has a state of its own: its roots are others. What is locked is the target.
+    """
+    base = "/var/lib/chrootbuild" if directory == SYSTEM else directory + "/.chrootbuild"
+    default = "/srv/chroot" if directory == SYSTEM else directory + "/build"
+    where = os.path.normpath(os.path.join(directory, out or default))
+    if where == default:
+        return where, base, base
+    name = "".join(char if char.isalnum() else f"%{ord(char):02X}" for char in where)
+    return where, f"{base}/out-{name[-200:]}", base
 
 
 # What was found stale in this process: it is not looked at a second time, but built.
 STALE: set[tuple[str, str]] = set()
 
 
-def candidates(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
+def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
     """Return the targets that a build of ``names`` is about, read from no target file; None when unsure.
 
     Without names those are left out that are built only when named.
     """
-    if any(name.startswith("-") or ":" in name or "*" in name for name in names) or out != _out_of(state):
+    if any(name.startswith("-") or ":" in name or "*" in name for name in names):
         return None
     try:
         all_names = [
@@ -58,9 +72,9 @@ def candidates(directory: str, state: str, out: str, names: Sequence[str]) -> li
     return list(names) or [name for name in sorted(all_names) if is_fresh(state, name + MANUAL) is None]
 
 
-def fresh_targets(directory: str, state: str, out: str, names: Sequence[str]) -> list[str] | None:
+def fresh_targets(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
     """Return the targets that a build of ``names`` is about, if all of them are fresh; else None."""
-    wanted = candidates(directory, state, out, names)
+    wanted = candidates(directory, state, names)
     if wanted is None:
         return None
     for name in wanted:
@@ -69,11 +83,3 @@ def fresh_targets(directory: str, state: str, out: str, names: Sequence[str]) ->
             return None
     return wanted
 
-
-def _out_of(state: str) -> str:
-    """Return the OUT that the stamps were written with."""
-    try:
-        with open(f"{state}/out", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return "\0"

@@ -227,9 +227,11 @@ def write_atomically(path: str, content: bytes, mode: int = 0o600) -> None:
 @contextlib.contextmanager
 def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of a target's root; raises TryAgain, saying who has it, after ``wait`` seconds."""
-    path = f"{project.state}/{target}.lock"
+    locks = project.locks or project.state
+    path = f"{locks}/{target}.lock"
     try:
         os.makedirs(project.state, mode=0o755, exist_ok=True)
+        os.makedirs(locks, mode=0o755, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)

@@ -123,9 +123,11 @@ def _link(root: Root, store: Stage, path: str) -> None:
 def drop_kept(project: Project, target: Target) -> None:
     """Remove what was kept; raises Failure."""
     path = _file(project, target.name)
-    if not os.path.lexists(path):
-        return
-    os.unlink(path)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {error.strerror}") from None
     root = read_root(target.root)
     if root is not None:
         with root:

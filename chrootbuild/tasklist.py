@@ -20,7 +20,6 @@ from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
 from chrootbuild.quick import MANUAL, STALE, candidates
-from chrootbuild.record import write_atomically
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, write_stamp
 from chrootbuild.tasks import Invocation, path_of, task_name
@@ -165,22 +164,11 @@ def tasks(
 
 
 def settle(project: Project, targets: Targets) -> None:
-    """Write down what a null build has to know: OUT, and which targets are built only when named."""
+    """Write down what a null build has to know: which targets are built only when named."""
     for name, target in targets.targets.items():
         if target.manual and is_fresh(project.state, name + MANUAL) is None:
             files = {path: signature(os.lstat(path)) for path in target.read}
             write_stamp(project, name + MANUAL, "", files, {})
-    out = f"{project.state}/out"
-    if not os.path.isdir(project.state):
-        return
-    chosen = project.out_given
-    try:
-        with open(out, encoding="utf-8", errors="surrogateescape") as file:
-            if file.read() == chosen:
-                return
-    except OSError:
-        pass
-    write_atomically(out, os.fsencode(chosen))
 
 
 def _target(word: str) -> str:
@@ -197,7 +185,7 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
     No target file is read for it. What goes wrong is left to the way that does, which
     can say it well and go on with the other targets.
     """
-    wanted = candidates(project.directory, project.state, project.out_given, names)
+    wanted = candidates(project.directory, project.state, names)
     if wanted is None:
         return None
     found: list[Task] = []

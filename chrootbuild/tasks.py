@@ -197,7 +197,7 @@ def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> I
     invocation = Invocation.of_argv(argv, commands)
     try:
         project = find_project(".", out)
-        fresh = fresh_targets(project.directory, project.state, project.out_given, list(invocation.names))
+        fresh = fresh_targets(project.directory, project.state, list(invocation.names))
         if fresh is not None and invocation.command == "run":
             yield from (Task(name, None, has_subtask=True) for name in fresh)
             return

@@ -16,6 +16,7 @@ from chrootbuild.report import printable
 PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
+_NAMED = "name it"  # in the reason of a refusal that a target file can overrule
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +76,9 @@ def _lines(name: str, lesson: Lesson) -> list[str]:
         rows.append(("refuse", f"{len(lesson.refused) - _REFUSED} more", ""))
     first = max((len(row[0]) for row in rows), default=0)
     second = min(max((len(printable(row[1])) for row in rows), default=0), 60)
-    done = (lesson.added and "added") or (lesson.dropped and "dropped") or "nothing to add"
-    count = len(lesson.added) or len(lesson.dropped) or ""
-    head = f"{name}  {lesson.file}: {count} {done}".replace(":  ", ": ")
+    done = f"{len(lesson.dropped)} dropped" if lesson.dropped else f"{len(lesson.added)} added"
     return [
-        head,
+        f"{name}  {lesson.file}: {done if lesson.added or lesson.dropped else 'nothing changed'}",
         *(
             f"  {action:{first}}  {printable(value):{second}}  {printable(reason)}".rstrip()
             for action, value, reason in rows
@@ -88,6 +87,8 @@ def _lines(name: str, lesson: Lesson) -> list[str]:
 
 
 def _advice(name: str, lesson: Lesson) -> str:
+    if any(_NAMED in one.why for one in lesson.refused):
+        return f"hint: what was refused and the service needs all the same is yours to name in targets/{name}.toml"
     if any(finding.rule == "prepare" for finding in lesson.findings):
         return "hint: correct [check] prepare: it has to work on the host's files and on the root's"
     return (

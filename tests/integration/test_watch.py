@@ -211,9 +211,7 @@ def test_a_directory_that_is_removed_and_made_again(shop: Workshop) -> None:
     eventually("it goes", lambda: not (shop.root / "srv/www/deep").exists())
     for content in ("again\n", "and again\n"):
         write(shop.top, {"/srv/www/deep/b": content})
-        eventually(
-            "it is back, and watched", lambda text=content: _read(shop.root / "srv/www/deep/b") == text
-        )
+        _eventually_holds(shop.root / "srv/www/deep/b", content)
 
 
 @pytest.mark.usefixtures("watch")

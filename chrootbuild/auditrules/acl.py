@@ -1,0 +1,62 @@
+"""Access control lists and capabilities of a path, read without following it: acl(5), capabilities(7)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+
+__all__ = ["NO_ACL", "Acl", "attributes", "mask_of", "parse"]
+
+# The value of system.posix_acl_access: u32 version 2, then entries; linux/posix_acl_xattr.h.
+_ENTRY = struct.Struct("<HHI")  # tag, permissions, id
+_USER, _GROUP_OBJ, _GROUP = 0x02, 0x04, 0x08
+_NAME = "system.posix_acl_access"
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """The users and groups that an ACL names; ``group`` is the owning group's, None without an ACL."""
+
+    users: tuple[tuple[int, int], ...] = ()  # (uid, permissions)
+    groups: tuple[tuple[int, int], ...] = ()  # (gid, permissions)
+    group: int | None = None
+
+
+NO_ACL = Acl()
+
+
+def parse(value: bytes) -> Acl:
+    """Return what a value of system.posix_acl_access says; what is cut off says nothing."""
+    users, groups, group = [], [], 0
+    for tag, permissions, number in _ENTRY.iter_unpack(
+        value[4 : 4 + max(0, len(value) - 4) // _ENTRY.size * _ENTRY.size]
+    ):
+        if tag == _USER:
+            users.append((number, permissions))
+        elif tag == _GROUP:
+            groups.append((number, permissions))
+        elif tag == _GROUP_OBJ:
+            group = permissions
+    return Acl(tuple(users), tuple(groups), group)
+
+
+def mask_of(acl: Acl, mode: int) -> int:
+    """Return what a mode leaves of the permissions that groups and named users have."""
+    return 7 if acl.group is None else mode >> 3 & 7
+
+
+def attributes(directory: int, name: str) -> tuple[Acl, bool]:
+    """Return the ACL of a name in an open directory, and whether it has capabilities."""
+    if not hasattr(os, "listxattr"):
+        return NO_ACL, False
+    # The descriptor's directory whatever its path is by now, and the name not followed.
+    path = f"/proc/self/fd/{directory}/{name}"
+    try:
+        found = os.listxattr(path, follow_symlinks=False)
+        if not found:
+            return NO_ACL, False
+        acl = parse(os.getxattr(path, _NAME, follow_symlinks=False)) if _NAME in found else NO_ACL
+    except OSError:
+        return NO_ACL, False
+    return acl, "security.capability" in found

@@ -1,0 +1,152 @@
+"""Rules about the root as a whole: links that leave, owners nobody knows, drift, and where the root stands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from chrootbuild.auditrules.facts import WRITE, Facts, Linked, Summary, can, others
+from chrootbuild.auditrules.rule import Rule
+from chrootbuild.auditrules.writable import in_program_place
+from chrootbuild.errors import Failure
+from chrootbuild.findings import Finding
+from chrootbuild.stage import stage_place
+from chrootbuild.trust import refuse_untrusted
+from chrootbuild.verify import verify
+
+__all__ = [
+    "DRIFT",
+    "EXTRA",
+    "LINK",
+    "OWNER",
+    "PLACE",
+    "UNREADABLE",
+    "drift",
+    "hard_links",
+    "owners",
+    "place",
+    "unreadable",
+]
+
+LINK = Rule(
+    "hard-link",
+    "error where the daemon's user can write it; else warning",
+    "The file has a name outside the root as well: what is changed here changes there.",
+    "make it a copy: cp -p FILE FILE.new && mv FILE.new FILE",
+)
+OWNER = Rule(
+    "no-account",
+    "warning",
+    "Files of a number that no account has fall to whoever gets that number next.",
+    "chown it to a user of the root's or the host's; or add the account in [accounts]",
+)
+DRIFT = Rule(
+    "drift",
+    "error",
+    "It is not what was installed: somebody changed it.",
+    "look at it (chrootbuild verify NAME), then chrootbuild build NAME repairs it",
+)
+EXTRA = Rule(
+    "extra",
+    "warning",
+    "It was not installed, and is not in a directory that is declared.",
+    "remove it, or declare where the daemon writes: [directories], seed",
+)
+PLACE = Rule(
+    "untrusted-place",
+    "error",
+    "Who can write a directory above the root, the target file or the state decides what the next build does as root.",
+    "move it, or take the right away",
+)
+UNREADABLE = Rule(
+    "unreadable",
+    "note",
+    "What cannot be read cannot be judged.",
+    "run audit as root",
+)
+
+
+def hard_links(facts: Facts, summary: Summary) -> Iterator[Finding]:
+    """Judge files with more names than were met; the names that a build keeps in its staging are ours."""
+    leaving = {
+        inode: linked for inode, linked in summary.links.items() if linked.met < linked.entry.info.st_nlink
+    }
+    if not leaving:
+        return
+    _count_staged(facts, leaving)
+    for linked in leaving.values():
+        entry, more = linked.entry, linked.entry.info.st_nlink - linked.met
+        if more <= 0:
+            continue
+        names = "1 more name of this file is" if more == 1 else f"{more} more names of this file are"
+        fact = f"{names} outside the root"
+        if entry.is_file and any(
+            can(person, entry, WRITE) for person in facts.people if person in entry.reach
+        ):
+            yield LINK.error(entry.path, f"{fact}, and the daemon's user can write it")
+        else:
+            yield LINK.warning(entry.path, fact)
+
+
+def _count_staged(facts: Facts, leaving: dict[int, Linked]) -> None:
+    try:
+        top = stage_place(facts.root)[0]
+    except (OSError, Failure):
+        return
+    for folder, _, names in os.walk(top):
+        for name in names:
+            try:
+                info = os.lstat(os.path.join(folder, name))
+            except OSError:
+                continue
+            if info.st_dev == facts.root.dev and info.st_ino in leaving:
+                leaving[info.st_ino].met += 1
+
+
+def owners(facts: Facts, summary: Summary) -> Iterator[Finding]:
+    """Judge each number once, at the first path that has it."""
+    for kind, table, known, trusted in (
+        ("uid", summary.uids, facts.knows_user, facts.trusted),
+        ("gid", summary.gids, facts.knows_group, facts.trusted_groups),
+    ):
+        for number, counter in sorted(table.items()):
+            if number not in trusted and not known(number):
+                fact = f"{kind} {number} has no account, neither in the root nor in the sysroot"
+                yield OWNER.warning(str(counter[0]), fact + others(counter))
+
+
+def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
+    """Say what verify finds, a path each; what is mounted hides what was installed."""
+    if facts.record is None:
+        yield DRIFT.note("", "there is no record of what was installed: nothing is compared")
+        return
+    hidden = tuple(mount.path for mount in facts.mounts)
+    for finding in verify(facts.record, facts.root):
+        if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):
+            continue
+        closed = finding.message == "cannot be read" and os.geteuid() != 0
+        if closed or finding.rule == "unreadable":
+            yield UNREADABLE.note(finding.path, finding.message)
+        elif finding.rule != "extra":
+            yield DRIFT.error(finding.path, finding.message)
+        elif not in_program_place(finding.path):  # there foreign-program speaks of it
+            yield EXTRA.warning(finding.path, finding.message)
+
+
+def place(facts: Facts, _summary: Summary) -> Iterator[Finding]:
+    """Judge each path that decides what the root will be, and all above it; only root has anything to lose."""
+    said = set()
+    for path in facts.places:
+        try:
+            refuse_untrusted([path], what="what the root is built from")
+        except Failure as failure:
+            if failure.message not in said:
+                said.add(failure.message)
+                yield PLACE.error("", failure.message, *failure.details, failure.hint)
+
+
+def unreadable(_facts: Facts, summary: Summary) -> Iterator[Finding]:
+    """Say in one note which files were not looked into."""
+    if summary.unreadable:
+        fact = "its content cannot be read, and was not judged"
+        yield UNREADABLE.note(str(summary.unreadable[0]), fact + others(summary.unreadable))

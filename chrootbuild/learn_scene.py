@@ -1,0 +1,153 @@
+"""A target as learn looks at it: planned, built, verified, checked, and traces of it read."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chrootbuild.artifact import Kind, Plan
+from chrootbuild.build import begin, finish, stage_one
+from chrootbuild.check import Users, check
+from chrootbuild.confine import Confinement
+from chrootbuild.elf import Memo, Resolver
+from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.findings import Finding
+from chrootbuild.foreign import refuse_foreign
+from chrootbuild.host import Host
+from chrootbuild.learn_links import own_links, through
+from chrootbuild.plan import system_of
+from chrootbuild.prepare import make_plan
+from chrootbuild.project import Project
+from chrootbuild.proof import users_of
+from chrootbuild.record import locked, read_record
+from chrootbuild.root import read_root
+from chrootbuild.spec import Target
+from chrootbuild.target import read_target
+from chrootbuild.trace.access import Event
+from chrootbuild.trace.closures import known
+from chrootbuild.trace.detect import detect, parse
+from chrootbuild.trace.follow import follow
+from chrootbuild.trace.known import Known
+from chrootbuild.verify import verify
+
+__all__ = ["Scene", "alone", "build", "events_of", "prove", "scene_of", "tracer"]
+
+_HEAD = 1 << 16  # bytes that tell who wrote a trace
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A target as it is now: what it is planned to have, and the sysroot."""
+
+    target: Target
+    plan: Plan
+    host: Host
+    users: Users
+    known: Known
+
+    def events(self, trace: str) -> Iterator[Event]:
+        """Yield what a trace text shows, also beyond the target's own links; raises Failure where it is none."""
+        return through(events_of(trace), own_links(self.plan, self.host))
+
+    @property
+    def confinement(self) -> Confinement:
+        """What a box of its root is made of."""
+        nodes = {
+            path: artifact.device
+            for path, artifact in self.plan.artifacts.items()
+            if artifact.kind is Kind.NODE and artifact.device is not None
+        }
+        return Confinement(self.target.root, tuple(item.value for item in self.target.mounts), nodes)
+
+
+def tracer(target: Target) -> str:
+    """Return the real path of strace(1); raises Failure where a target cannot be traced."""
+    if not target.check.run and target.check.service is None:
+        raise Failure(
+            f"cannot learn {target.name}: [check] has no run and no service",
+            hint="say in [check.service] how it is started and what proves that it serves;"
+            f" a trace of your own does without: chrootbuild learn {target.name} --from FILE",
+        )
+    refuse_foreign(target, "learn")
+    strace = shutil.which("strace")
+    if strace is None:
+        raise Failure(
+            f"cannot learn {target.name}: strace is not installed",
+            hint=f"apt-get install strace; or take a trace elsewhere: chrootbuild learn {target.name} --from FILE",
+        )
+    return strace
+
+
+@contextlib.contextmanager
+def alone(project: Project, name: str) -> Iterator[None]:
+    """Let one learn of a target go on at a time; raises TryAgain."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(project, f"{name}.learn"))
+        except TryAgain as busy:
+            who = busy.message.partition(": ")[2].removesuffix(" on it")
+            raise TryAgain(f"cannot learn {name}: {who} on it", hint="wait until it is done") from None
+        yield
+
+
+def scene_of(project: Project, name: str) -> Scene:
+    """Plan a target as its files are now; raises TargetError."""
+    target = read_target(project, name)
+    plan, host = make_plan(project, target)
+    return _scene(project, target, plan, host)
+
+
+def build(project: Project, name: str) -> Scene:
+    """Build a target as its files are now, and say nothing; raises TargetError, TryAgain and Failure."""
+    target = read_target(project, name)
+    job = begin(project, target)
+    with job.lock:
+        for change in job.stale.values():
+            if change.artifact is not None:
+                stage_one(target.root, change.artifact)
+        if job.stale or job.unplanted:
+            finish(job, quiet=True)
+    plan, host = job.prepared.plan, job.prepared.host
+    if host is None:
+        return scene_of(project, name)
+    return _scene(project, target, plan, host)
+
+
+def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
+    users = users_of(target, host)
+    service = target.check.service
+    memo = Memo.load(f"{project.state}/{target.name}.memo")
+    resolver = Resolver(host, memo, system_of(target, host))
+    return Scene(target, plan, host, users, known(plan, resolver, users(service.user).uid if service else 0))
+
+
+def events_of(path: str) -> Iterator[Event]:
+    """Yield what the processes of a trace text did; raises Failure where it is none."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+            if not head and path.startswith("/proc/"):
+                return  # of a program that could not be started
+            kind = detect(head, path)
+            file.seek(0)
+            yield from follow(parse(file, kind))
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {error.strerror}", hint="name the text of a trace") from None
+
+
+def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:
+    """Verify a root that was just built, and run its check; raises Failure as check does."""
+    target = scene.target
+    record, root = read_record(project, target.name, target.root), read_root(target.root)
+    if record is None or root is None:
+        raise Failure(f"cannot check {target.name}: {target.root} is gone", hint="learn again")
+    with root:
+        drifted = tuple(
+            itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20)
+        )
+    if drifted:
+        return drifted
+    return check(target, target.root, users=scene.users, devices=scene.confinement.devices)

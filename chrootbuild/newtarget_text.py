@@ -1,0 +1,119 @@
+"""The text of a first target file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chrootbuild.newtarget_config import Config
+from chrootbuild.newtarget_unit import Unit
+
+__all__ = ["Findings", "foreground", "render"]
+
+# "daemon on", "daemonize yes", "--background=true": what would send a service into the background.
+_BACKGROUND = re.compile(r"(?i)\b(daemon(?:ize)?|background)(\s+|=)(on|yes|true)\b")
+_SHOWN = 10  # paths that were left out
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known about a program."""
+
+    program: str
+    package: str
+    unit: Unit | None
+    config: Config
+    users: tuple[str, ...]
+    directories: Mapping[str, Mapping[str, str]]
+    ready: str = ""  # as [check.service] has it
+    port_from: str = ""  # where the port is known from
+
+
+def render(found: Findings) -> str:
+    """Return the target file."""
+    return "\n".join(_lines(found)) + "\n"
+
+
+def _lines(found: Findings) -> Iterator[str]:
+    unit = found.unit
+    origin = f", from the package {found.package}" if found.package else ""
+    yield f"# Made from what is installed{': ' + unit.path if unit else ''}. `chrootbuild learn` adds what is missing."
+    yield f"summary  = {_value(os.path.basename(found.program) + origin)}"
+    yield f"binaries = {_value(_programs(found))}"
+    if found.config.entries:
+        yield "files    = ["
+        yield from (f"  {_value(entry)}," for entry in found.config.entries)
+        yield "]"
+    if found.config.closed:
+        yield "# Not for everybody to read, and so left out of a tree; name them if the service needs them:"
+        yield from (f"#   {_value(path)}," for path in found.config.closed[:_SHOWN])
+    if found.users:
+        yield ""
+        yield "[accounts]"
+        yield f"users = {_value(list(found.users))}"
+    if found.directories:
+        yield ""
+        yield "[directories]"
+        for path, about in found.directories.items():
+            table = ", ".join(f"{key} = {_value(value)}" for key, value in about.items())
+            yield f"{_value(path)} = " + (f"{{ {table} }}" if table else "{}")
+    if unit:
+        yield ""
+        yield "[host]"
+        yield f"restart = {_value(f'systemctl restart {unit.name}')}"
+    yield ""
+    yield from _check(found)
+
+
+def _programs(found: Findings) -> list[str]:
+    """Return the program, and what the unit starts where that is another: a script around it."""
+    started = found.unit.start[0] if found.unit else found.program
+    return list(dict.fromkeys((found.program, started)))
+
+
+def _check(found: Findings) -> Iterator[str]:
+    unit = found.unit
+    if unit is None and not found.ready:
+        yield "[check]"
+        yield f"run = [[{_value(found.program)}, {_value('--version')}]]"
+        return
+    argv = foreground(unit.start) if unit else (found.program,)
+    yield "[check.service]"
+    yield f"start = {_value(list(argv))}"
+    if unit and unit.forks and argv == unit.start:
+        yield "# It goes into the background, says its unit: check and learn follow it there."
+    if unit and unit.user:
+        yield f"user  = {_value(f'{unit.user}:{unit.group}' if unit.group else unit.user)}"
+    if unit and unit.env:
+        table = ", ".join(f"{key} = {_value(value)}" for key, value in unit.env.items())
+        yield f"env   = {{ {table} }}"
+    if found.ready:
+        yield f"ready = {_value(found.ready)}  # from {found.port_from}"
+    if found.ready.startswith("tcp:"):
+        _, _, where = found.ready.partition(":")
+        address, _, port = where.rpartition(":")
+        yield "# The port answers. A client of the service proves more, and lets learn see more."
+        plain = address.strip("[]")
+        yield f"probe = {_value([f'exec 3<>/dev/tcp/{plain}/{port}'])}"
+
+
+def _value(value: str | list[str]) -> str:
+    """Return a TOML value: JSON's strings are TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def foreground(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command line that says "off" where it said that the service goes into the background."""
+    off = {"on": "off", "yes": "no", "true": "false"}
+
+    def stay(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[2]}{off[match[3].lower()]}"
+
+    words = [_BACKGROUND.sub(stay, word) for word in argv]
+    for index, word in enumerate(words[:-1]):
+        if re.fullmatch(r"(?i)--?(daemon(ize)?|background)", word) and words[index + 1].lower() in off:
+            words[index + 1] = off[words[index + 1].lower()]
+    return tuple(words)
