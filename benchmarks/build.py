@@ -47,7 +47,9 @@ def makefile(top: Path, files: list[Path], out: Path) -> None:
     """Write the same graph for make: a copy for each file."""
     pairs = [(file, out / file.relative_to("/")) for file in files]
     rules = [f"{copy}: {file}\n\t@mkdir -p {copy.parent} && cp -p {file} {copy}" for file, copy in pairs]
-    text = f"MAKEFLAGS += -rR\n.SUFFIXES:\nall: {' '.join(str(copy) for _, copy in pairs)}\n" + "\n".join(rules)
+    text = f"MAKEFLAGS += -rR\n.SUFFIXES:\nall: {' '.join(str(copy) for _, copy in pairs)}\n" + "\n".join(
+        rules
+    )
     (top / "Makefile").write_text(text + "\n")
 
 
@@ -180,15 +182,17 @@ def first(work: Path, runs: int) -> None:
         nothing_built()
         (work / "jail").mkdir()
         slow = once(Case("jk_cp", ["jk_cp", "-j", str(work / "jail"), *names]))
-        print(f"\njk_cp, once: {slow[0]:.1f} s, {slow[0] / timed['chrootbuild build'].median:.1f} times chrootbuild.")
+        print(
+            f"\njk_cp, once: {slow[0]:.1f} s, {slow[0] / timed['chrootbuild build'].median:.1f} times chrootbuild."
+        )
 
 
 def _cp(listed: Path, copy: Path) -> str:
     """Return a script that copies a list of files with cp -a, directory by directory."""
     return (
         f"cd / && xargs -n1 dirname <{listed} | sort -u | sed 's,^,{copy},' | xargs mkdir -p && "
-        f"awk '{{ d=$0; sub(/\\/[^\\/]*$/, \"\", d); f[d]=f[d] \" \" $0 }} "
-        f"END {{ for (d in f) print \"cp -a -t {copy}\" d f[d] }}' {listed} | sh && sync -f {copy}"
+        f'awk \'{{ d=$0; sub(/\\/[^\\/]*$/, "", d); f[d]=f[d] " " $0 }} '
+        f'END {{ for (d in f) print "cp -a -t {copy}" d f[d] }}\' {listed} | sh && sync -f {copy}'
     )
 
 

@@ -54,7 +54,12 @@ def once(case: Case) -> tuple[float, float, int]:
     env = {**os.environ, **case.env}
     start = time.perf_counter()
     process = subprocess.Popen(
-        case.argv, cwd=case.cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        case.argv,
+        cwd=case.cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
     said = process.stderr.read()
@@ -62,7 +67,9 @@ def once(case: Case) -> tuple[float, float, int]:
     clock = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        sys.exit(f"error: {case.name} ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
+        sys.exit(
+            f"error: {case.name} ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}"
+        )
     return clock, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
@@ -96,7 +103,11 @@ def table(timed: Mapping[str, Timed], against: str) -> str:
 def machine() -> str:
     """Return the machine's facts as one line."""
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     release = platform.freedesktop_os_release().get("PRETTY_NAME", "")

@@ -17,7 +17,7 @@ from chrootbuild.host import Signature, signature
 from chrootbuild.plancache import cached_plan
 from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project
-from chrootbuild.publish import Published, publish, recover
+from chrootbuild.publish import Published, is_pending, publish, recover
 from chrootbuild.record import Installed, Record, locked, write_record
 from chrootbuild.report import changes_text
 from chrootbuild.root import Root, open_root, read_root
@@ -27,7 +27,17 @@ from chrootbuild.stage import Stage, clear_stage, note, noted, open_stage, stage
 from chrootbuild.stamp import drop_stamp, write_stamp
 from chrootbuild.trust import refuse_untrusted
 
-__all__ = ["Job", "begin", "begin_cached", "finish", "forget_stage", "stage_one", "stamp", "together"]
+__all__ = [
+    "Job",
+    "abandon",
+    "begin",
+    "begin_cached",
+    "finish",
+    "forget_stage",
+    "stage_one",
+    "stamp",
+    "together",
+]
 
 _NOTHING: Signature = (0, 0, 0, 0)
 
@@ -197,6 +207,21 @@ def _tell(text: str) -> None:
         raise Failure(
             f"cannot write to standard output: {error.strerror}", hint="the build is done"
         ) from None
+
+
+def abandon(job: Job) -> None:
+    """Remove what a job staged and did not publish: on a full disk it would keep it full.
+
+    A publish that was broken off is left for the next build. Raises Failure.
+    """
+    if is_pending(job.project, job.name):
+        return
+    target = job.prepared.target
+    forget_stage(target.root)
+    root = read_root(target.root)
+    if root is not None:
+        with root:
+            clear_stage(root)
 
 
 def _only(comparison: Comparison, paths: set[str]) -> Comparison:

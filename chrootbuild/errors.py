@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always an error of ours
     """Something that could not be done; ``str()`` gives the text that is printed.
 
     ``message`` reads "cannot VERB OBJECT: fact". ``details`` are lines shown

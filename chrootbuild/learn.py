@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from chrootbuild.check import trial
 from chrootbuild.confine import Confinement
+from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.learn_file import LearnedFile
 from chrootbuild.learn_lay import lay
@@ -91,8 +92,7 @@ class _Course:
         """Return what was learned so far."""
         found = tuple(findings)
         if failed(found) and self.on_the_host:
-            fact = f"on a copy of the host it fails as well, so that files may not be the reason: {self.on_the_host}"
-            found = (*found, Finding("note", "on-the-host", "", fact))
+            found = (*found, Finding("note", "on-the-host", "", self.on_the_host))
         taken = {path for _, path in self.added}
         return Lesson(
             self.file.shown,
@@ -130,8 +130,8 @@ def learn(project: Project, name: str, tell: Tell = _quiet) -> Lesson:
             findings = prove(project, _built(course))
             if not failed(findings):
                 return course.lesson(findings)
-        findings = _on_the_host(course, strace)
-        return course.lesson(findings or _in_the_root(course, strace))
+        _on_the_host(course, strace)
+        return course.lesson(_in_the_root(course, strace))
 
 
 def learn_from(project: Project, name: str, path: str) -> Lesson:
@@ -150,27 +150,33 @@ def learn_from(project: Project, name: str, path: str) -> Lesson:
 # -- one run -------------------------------------------------------------------------------
 
 
-def _on_the_host(course: _Course, strace: str) -> tuple[Finding, ...]:
+def _on_the_host(course: _Course, strace: str) -> None:
     """Trace the check on a throw-away overlay of the sysroot, and add what it used.
 
-    Returns findings where there is no use in going on: what is to prepare it failed.
+    It may not be possible: without root not every sysroot can be copied so.
     """
     project, name = course.file.project, course.file.name
     scene = scene_of(project, name)
     course.tell("tracing the check on a copy of the host")
-    run = trial(
-        Confinement(scene.target.sysroot, system=True),
-        scene.target.check,
-        scene.users,
-        strace=strace,
-        privileges=bool(scene.target.setuid),
-        arrange=lambda box: lay(box, scene.target, scene.plan, scene.host, scene.users),
-    )
     try:
-        if _hopeless(run.findings):
-            return run.findings
-        errors = (finding.message for finding in run.findings if finding.severity == "error")
-        course.on_the_host = next(errors, "").partition("\n")[0]
+        run = trial(
+            Confinement(scene.target.sysroot, system=True),
+            scene.target.check,
+            scene.users,
+            strace=strace,
+            privileges=bool(scene.target.setuid),
+            arrange=lambda box: lay(box, scene.target, scene.plan, scene.host, scene.users),
+        )
+    except TargetError:
+        raise
+    except Failure as failure:
+        course.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
+        return
+    errors = [finding.message for finding in run.findings if finding.severity == "error"]
+    if errors:
+        fact = "it fails on a copy of the host as well, so that files may not be the reason"
+        course.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
+    try:
         events = itertools.chain.from_iterable(
             scene.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
         )
@@ -180,7 +186,6 @@ def _on_the_host(course: _Course, strace: str) -> tuple[Finding, ...]:
             file.close()
     course.take(proposals)
     course.add(proposals.entries)
-    return ()
 
 
 def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:

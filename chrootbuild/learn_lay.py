@@ -32,7 +32,10 @@ _NO_HOMES = ("/nonexistent", "/proc", "/dev")
 
 def lay(box: Box, target: Target, plan: Plan, host: Host, users: Users) -> None:
     """Put what is the target's own into a box made of its sysroot; raises Failure."""
-    for artifact in (*_at_start(host, users), *own(target, plan, host)):
+    for artifact in _at_start(host, users):
+        with contextlib.suppress(OSError):  # what is not the service's own may fail
+            _put(box, artifact)
+    for artifact in own(target, plan, host):
         try:
             _put(box, artifact)
         except OSError as error:

@@ -190,7 +190,8 @@ def _signature(entry: list[int]) -> Signature:
 
 
 def _artifact(row: list[Any]) -> Artifact:
-    path, kind, mode, uid, gid, source, sources, link, content, device, after, capabilities, elf, implied, is_open = row
+    path, kind, mode, uid, gid, source, sources, link, content, device, after, *flags = row
+    capabilities, elf, implied, is_open = flags
     return Artifact(
         path,
         _KINDS[kind],
@@ -231,7 +232,12 @@ def _still_seen(data: Mapping[str, Any]) -> dict[str, Signature] | None:
     look = os.lstat
     for path, (ino, ctime, size, mode) in data["seen"].items():
         info = look(path)
-        if info.st_ctime_ns == ctime and info.st_ino == ino and info.st_size == size and info.st_mode == mode:
+        if (
+            info.st_ctime_ns == ctime
+            and info.st_ino == ino
+            and info.st_size == size
+            and info.st_mode == mode
+        ):
             seen[path] = (ino, ctime, size, mode)
             continue
         if path in inputs or info.st_mode != mode:

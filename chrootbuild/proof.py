@@ -38,14 +38,19 @@ def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding,
     record = read_record(project, target.name, target.root)
     if root is None or record is None:
         raise Failure(
-            f"cannot check {target.name}: {target.root} was not built", hint=f"chrootbuild build {target.name}"
+            f"cannot check {target.name}: {target.root} was not built",
+            hint=f"chrootbuild build {target.name}",
         )
     refuse_foreign(target, "check")
     with root:
         # Extra files are no reason: a daemon may have left them. What drifted is not run.
-        drifted = tuple(itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20))
+        drifted = tuple(
+            itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20)
+        )
     if drifted:
-        hint = Finding("note", "drift", "", f"nothing was run; repair it first: chrootbuild build {target.name}")
+        hint = Finding(
+            "note", "drift", "", f"nothing was run; repair it first: chrootbuild build {target.name}"
+        )
         return (*drifted, hint)
     plan, host = make_plan(project, target)
     nodes = {

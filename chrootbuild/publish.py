@@ -42,7 +42,7 @@ from chrootbuild.sign import signed
 from chrootbuild.stage import Stage, clear_stage, open_stage
 from chrootbuild.steps import apply, staged_as
 
-__all__ = ["Published", "publish", "recover"]
+__all__ = ["Published", "is_pending", "publish", "recover"]
 
 _KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _FEW = 8  # steps
@@ -60,6 +60,11 @@ class Published:
 
 def _journal(project: Project, target: str) -> str:
     return f"{project.state}/{target}.journal"
+
+
+def is_pending(project: Project, target: str) -> bool:
+    """Tell whether a publish was broken off and waits for ``recover``."""
+    return os.path.lexists(_journal(project, target))
 
 
 def publish(

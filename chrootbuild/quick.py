@@ -82,4 +82,3 @@ def fresh_targets(directory: str, state: str, names: Sequence[str]) -> list[str]
             STALE.add((state, name))
             return None
     return wanted
-

@@ -118,7 +118,9 @@ def _check(groups: list[_Group], numbers: array[int]) -> bool:
                 if kind == b"d":  # a directory of the root: its times are the daemon's
                     for name in names:
                         info = look(name, dir_fd=fd, follow_symlinks=False)
-                        if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != tuple(numbers[at : at + 4]):
+                        if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != tuple(
+                            numbers[at : at + 4]
+                        ):
                             return False
                         at += 4
                     continue
@@ -159,7 +161,9 @@ def write_stamp(
             groups.setdefault((kind, parent or b"/"), []).append((name or b".", signature))
     text, numbers = [_header(root)], array("Q")
     for (kind, directory), group in sorted(groups.items()):
-        text.append(b"\0".join([kind, directory, str(len(group)).encode(), *(name for name, _ in group), b""]))
+        text.append(
+            b"\0".join([kind, directory, str(len(group)).encode(), *(name for name, _ in group), b""])
+        )
         for _, entry in group:
             numbers.extend(entry)
     head = b"".join(text)

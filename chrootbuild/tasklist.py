@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from chrootbuild.artifact import Artifact, Plan
-from chrootbuild.build import Job, begin, begin_cached, finish, stage_one, together
+from chrootbuild.build import Job, abandon, begin, begin_cached, finish, stage_one, together
 from chrootbuild.clean import clean
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.fresh import Change
@@ -155,7 +157,9 @@ def tasks(
                     raise
                 busy.append(failure)
                 # What was named has to be there; it has nothing to do.
-                words = {word for word in invocation.names if _target(word) == target.name and "*" not in word}
+                words = {
+                    word for word in invocation.names if _target(word) == target.name and "*" not in word
+                }
                 yield from (Task(word, None) for word in sorted({*words, target.name}))
         else:
             yield from _show(project, target, invocation)
@@ -204,7 +208,7 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
             return None
         jobs.append(job)
         found += _build(job)
-    _KEPT.extend(jobs)
+    _keep(*jobs)
     return found
 
 
@@ -222,7 +226,7 @@ def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[T
     except Failure as failure:
         yield _failing(target.name, failure)
         return
-    _KEPT.append(job)  # the lock is held until the process ends
+    _keep(job)
     yield from _build(job) if paths is None else _build_paths(job, paths)
 
 
@@ -277,6 +281,20 @@ def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
 
 
 _KEPT: list[Job] = []
+
+
+def _keep(*jobs: Job) -> None:
+    """Hold the locks of jobs until the process ends; what they staged and did not publish goes then."""
+    if not _KEPT:
+        atexit.register(_tidy, os.getpid())
+    _KEPT.extend(jobs)
+
+
+def _tidy(pid: int) -> None:
+    if os.getpid() == pid:  # not in a worker of doit's
+        for job in _KEPT:
+            with contextlib.suppress(Failure, OSError):
+                abandon(job)
 
 
 def _stage(target: Target, change: Change, *, hidden: bool = False) -> Task:

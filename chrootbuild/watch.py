@@ -156,7 +156,8 @@ def _pause(state: _State) -> float:
     moments = [state.sweep]
     if state.first:
         moments.append(_moment(state))
-    moments += [watched.again for watched in state.watched.values() if watched.again]
+    else:
+        moments += [watched.again for watched in state.watched.values() if watched.due]
     if any(watched.steps.unstamped for watched in state.watched.values()):
         moments.append(state.last + _STAMP + 0.01)
     if ping := ping_seconds():

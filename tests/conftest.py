@@ -34,7 +34,9 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
 def pytest_runtest_setup(item: pytest.Item) -> None:
     must = os.environ.get("CHROOTBUILD_MUST_RUN", "").split(",")
     missing = [
-        (name, reason) for name, (have, reason) in _NEEDS.items() if item.get_closest_marker(name) and not have()
+        (name, reason)
+        for name, (have, reason) in _NEEDS.items()
+        if item.get_closest_marker(name) and not have()
     ]
     for mark in item.iter_markers("package"):
         missing += [("package", f"needs the package {name}") for name in mark.args if not _package(name)]

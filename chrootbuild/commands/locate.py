@@ -19,7 +19,12 @@ from chrootbuild.target import read_target
 
 PURPOSE = "find a file of the sysroot and the package that owns it"
 # Where things are that no package lists: made by hand, or by another installer.
-_PLACES = ("/usr/local", "/opt", "/etc", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/bin", "/usr/sbin", "/usr/share")
+_PLACES = (
+    "/usr/local",
+    "/opt",
+    "/etc",
+    *(f"/usr/{name}" for name in ("lib", "lib64", "libexec", "bin", "sbin", "share")),
+)
 _MANY = 40
 
 
@@ -60,7 +65,11 @@ def _whole(host: Host, path: str) -> list[Owned]:
     path = os.path.normpath("/" + path.lstrip("/"))
     if host.lstat(path) is None:
         return []
-    return [Owned(path, owner_of(host, path) or owner_of(host, host.canonical(path) if host.exists(path) else path))]
+    return [
+        Owned(
+            path, owner_of(host, path) or owner_of(host, host.canonical(path) if host.exists(path) else path)
+        )
+    ]
 
 
 def _by_name(host: Host, name: str) -> list[Owned]:

@@ -116,8 +116,15 @@ int main(int argc, char **argv)
         else if (!strcmp(word, "crash")) { raise(SIGSEGV); }
         else if (!strcmp(word, "exit")) { exit(atoi(argv[++i])); }
         else if (!strcmp(word, "umask")) { printf("%03o\n", umask(0)); fflush(stdout); }
-        else if (!strcmp(word, "sigpipe")) { printf("%s\n", signal(SIGPIPE, SIG_DFL) == SIG_DFL ? "default" : "ignored"); fflush(stdout); }
-        else if (!strcmp(word, "fds")) { for (int k = 0; k < 1024; k++) if (fcntl(k, F_GETFD) >= 0) printf("%d ", k); puts(""); fflush(stdout); }
+        else if (!strcmp(word, "sigpipe")) {
+            printf("%s\n", signal(SIGPIPE, SIG_DFL) == SIG_DFL ? "default" : "ignored");
+            fflush(stdout);
+        }
+        else if (!strcmp(word, "fds")) {
+            for (int k = 0; k < 1024; k++) if (fcntl(k, F_GETFD) >= 0) printf("%d ", k);
+            puts("");
+            fflush(stdout);
+        }
         else if (!strcmp(word, "uid")) { if (setuid(atoi(argv[++i]))) fail("setuid"); }
         else if (!strcmp(word, "mknod")) { tell("mknod", mknod("/tmp/node", S_IFBLK | 0600, makedev(254, 0))); }
         else if (!strcmp(word, "mount")) { tell("mount", mount("none", "/tmp", "tmpfs", 0, "")); }

@@ -271,7 +271,9 @@ def test_an_unknown_target_is_an_error_with_a_hint(project: Project, words: tupl
 
 @pytest.mark.parametrize("words", [(), ("info",), ("clean",)])
 def test_an_unknown_path_is_an_error_with_a_hint(project: Project, words: tuple[str, ...]) -> None:
-    said = 'cannot find a task named "x:/nope": /nope is not in the plan\nhint: chrootbuild plan x --json lists'
+    said = (
+        'cannot find a task named "x:/nope": /nope is not in the plan\nhint: chrootbuild plan x --json lists'
+    )
     assert said in project.doit(*words, "x:/nope", code=3)
 
 

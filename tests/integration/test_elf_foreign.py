@@ -44,9 +44,7 @@ def test_a_tree_of_another_machine(tmp_path: Path, target: str) -> None:
         f"/opt/x/lib/{triplet}/libb.so.1",
     ]
     data = render_cache(Host(str(tree.root)), closure.cache)
-    assert cache.parse(data) == (
-        cache.Entry("libb.so.1", f"/opt/x/lib/{triplet}/libb.so.1", flag),
-    )
+    assert cache.parse(data) == (cache.Entry("libb.so.1", f"/opt/x/lib/{triplet}/libb.so.1", flag),)
     assert data[28] == (3 if target.startswith(("powerpc64-", "mips")) else 2)
 
 
