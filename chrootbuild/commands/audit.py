@@ -8,43 +8,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from chrootbuild.audit import audit
-from chrootbuild.commands import Context, complain
-from chrootbuild.errors import Failure
+from chrootbuild.commands import Context
+from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.findings import Finding, as_json, as_text, failed
-from chrootbuild.target import read_targets, select
+from chrootbuild.spec import Target
 
 PURPOSE = "show what is dangerous in a root"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    parser.add_argument("--json", action="store_true", help="one object a line and target")
+    add_arguments(parser)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print the findings; exit 1 where one is an error."""
-    targets = read_targets(context.project)
-    code = 0
-    if not args.names:
-        for failure in targets.failures.values():
-            complain(failure)
-            code = max(code, failure.code)
-    for target in select(targets, args.names):
-        try:
-            findings = audit(context.project, target)
-        except Failure as failure:
-            complain(failure)
-            code = max(code, failure.code)
-            continue
-        if args.json:
-            context.say(json.dumps(as_json(target.name, findings)))
-        elif findings:
-            context.say(as_text(target.name, _remedies_once(findings)))
-        else:
-            context.say(f"{target.name}  nothing found")
-        code = max(code, 1 if failed(findings) else 0)
-    return code
+    return each_target(context, args.names, lambda target: _audit(context, target, args.json))
+
+
+def _audit(context: Context, target: Target, as_data: bool) -> int:
+    findings = audit(context.project, target)
+    if as_data:
+        context.say(json.dumps(as_json(target.name, findings)))
+    elif findings:
+        context.say(as_text(target.name, _remedies_once(findings)))
+    else:
+        context.say(f"{target.name}  nothing found")
+    return 1 if failed(findings) else 0
 
 
 def _remedies_once(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from chrootbuild.artifact import Kind
-from chrootbuild.commands import Context, complain
-from chrootbuild.errors import Failure
+from chrootbuild.commands import Context
+from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.report import all_chains, printable, table
 from chrootbuild.running import running_on
-from chrootbuild.target import read_targets, select
+from chrootbuild.spec import Target
 
 PURPOSE = "show what a build would do, and why"
 _SHOWN = 10  # of what was left out; --json has all
@@ -22,32 +22,23 @@ _SHOWN = 10  # of what was left out; --json has all
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    parser.add_argument("--json", action="store_true", help="everything, one object a line and target")
+    add_arguments(parser)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print the plan held against record and root."""
-    targets = read_targets(context.project)
-    code = 0
-    if not args.names:
-        for failure in targets.failures.values():
-            complain(failure)
-            code = max(code, failure.code)
-    for target in select(targets, args.names):
-        try:
-            prepared = prepare(context.project, target)
-        except Failure as failure:
-            complain(failure)
-            code = max(code, failure.code)
-            continue
-        if args.json:
-            context.say(json.dumps(as_json(prepared)))
-            for warning in prepared.plan.warnings:
-                sys.stderr.write(f"warning: {target.name}: {printable(warning)}\n")
-        else:
-            context.say(as_text(prepared))
-    return code
+    return each_target(context, args.names, lambda target: _plan(context, target, args.json))
+
+
+def _plan(context: Context, target: Target, as_data: bool) -> int:
+    prepared = prepare(context.project, target)
+    if not as_data:
+        context.say(as_text(prepared))
+        return 0
+    context.say(json.dumps(as_json(prepared)))
+    for warning in prepared.plan.warnings:
+        sys.stderr.write(f"warning: {target.name}: {printable(warning)}\n")
+    return 0
 
 
 def as_json(prepared: Prepared) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from chrootbuild.commands import Context, complain
+from chrootbuild.commands import Context
+from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.errors import Failure
 from chrootbuild.findings import as_json, as_text
 from chrootbuild.record import read_record
 from chrootbuild.root import read_root
 from chrootbuild.spec import Target
-from chrootbuild.target import read_targets, select
 from chrootbuild.verify import verify
 
 PURPOSE = "compare a root with what was installed, byte for byte"
@@ -19,25 +19,12 @@ PURPOSE = "compare a root with what was installed, byte for byte"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    parser.add_argument("--json", action="store_true", help="one object a line and target")
+    add_arguments(parser)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print what differs; exit 1 where something does."""
-    targets = read_targets(context.project)
-    code = 0
-    if not args.names:
-        for failure in targets.failures.values():
-            complain(failure)
-            code = max(code, failure.code)
-    for target in select(targets, args.names):
-        try:
-            code = max(code, _verify(context, target, args.json))
-        except Failure as failure:
-            complain(failure)
-            code = max(code, failure.code)
-    return code
+    return each_target(context, args.names, lambda target: _verify(context, target, args.json))
 
 
 def _verify(context: Context, target: Target, as_data: bool) -> int:

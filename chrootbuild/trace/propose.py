@@ -6,6 +6,7 @@ asked for and did not find (:func:`missing`) and what it used (:func:`touched`).
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
@@ -84,7 +85,8 @@ def missing(
     if any(entry.key == "mounts" for entry in proposals.entries):
         return proposals
     by = asked[0]
-    reason = f"{by.program.rpartition('/')[2] or 'the program'} asks for {by.path}"
+    path = re.sub(r"\A/proc/\d+", "/proc/PID", by.path)  # another number in every run
+    reason = f"{by.program.rpartition('/')[2] or 'the program'} asks for {path}"
     mount = Proposal("mounts", "/proc", reason, by.program, by.call)
     return replace(proposals, entries=_sorted((*proposals.entries, mount)))
 

@@ -823,7 +823,7 @@ def test_mounts(tmp_path: Path, top: Path, command: str, wanted: Found | None) -
     script = f'cd "$1" && {{ {command}; }} && shift && exec "$@"'
     argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(place.root), *chrootbuild_command(place)]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    found = [(f["severity"], f["rule"], f["path"]) for f in json.loads(done.stdout)["findings"]]
+    found = [(f["severity"], f["rule"], f["path"]) for f in findings_of(done)]
     if wanted is None:
         assert [path for _, _, path in found] == ["/var/app"]
     else:
@@ -853,6 +853,13 @@ def test_a_mount_that_only_a_process_of_the_root_sees(
             assert found == wanted
         finally:
             process.kill()
+
+
+def findings_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
+    """Return what a run printed, which nothing on standard error may spoil."""
+    assert done.stderr == ""
+    findings: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+    return findings
 
 
 def chrootbuild_command(place: Workshop) -> list[str]:
@@ -891,9 +898,8 @@ def test_without_root_what_cannot_be_read_is_a_note(
     put(place.root, "opt/app/secret", mode=0o600)
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *chrootbuild_command(place)]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    assert done.stderr == ""
     assert done.returncode == 0
-    found = {(f["severity"], f["rule"], f["path"]) for f in json.loads(done.stdout)["findings"]}
+    found = {(f["severity"], f["rule"], f["path"]) for f in findings_of(done)}
     assert found == {
         ("note", "drift", ""),
         ("note", "unreadable", "/opt/app/secret"),
@@ -917,7 +923,7 @@ def test_without_root_drift_that_cannot_be_looked_at_is_a_note(
     (place.folder / ".chrootbuild/x.record").chmod(0o644)
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *chrootbuild_command(place)]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    found = {(f["severity"], f["rule"], f["path"]) for f in json.loads(done.stdout)["findings"]}
+    found = {(f["severity"], f["rule"], f["path"]) for f in findings_of(done)}
     assert found == {("note", "unreadable", "/etc/app.conf"), ("note", "unreadable", "/var/app")}
 
 
@@ -938,4 +944,4 @@ def test_without_root_a_root_of_ones_own_is_clean(
         [*as_nobody, *command[:-3], "build", "x"], check=True, capture_output=True, env=environment()
     )
     done = subprocess.run([*as_nobody, *command], capture_output=True, text=True, env=environment())
-    assert (done.stderr, json.loads(done.stdout)["findings"]) == ("", [])
+    assert findings_of(done) == []

@@ -40,17 +40,17 @@ mknod -m 666 dev/null c 1 3
 mknod -m 666 dev/urandom c 1 9
 touch dev/console
 echo "the log" > dev/log
-mkdir dev/shm dev/pts run/work
+mkdir dev/shm dev/pts run/lab
 mount -t proc none proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro none sys
 mount -t cgroup2 none sys/fs/cgroup
-mount --bind "$1" run/work
+mount --bind "$1" run/lab
 pivot_root . old
 umount -l /old
 ! [ -e /old/etc ]
-exec env -i container=test SYSTEMD_UNIT_PATH=/run/work/units PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+exec env -i container=test SYSTEMD_UNIT_PATH=/run/lab/units PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=test.target --show-status=no --default-standard-output=null </dev/null
 """
 
@@ -77,7 +77,7 @@ cd /out
   echo "pwd=$PWD"
   echo "env=$A"
   B=own; echo "dollar=${B}"
-  busybox test -e /run/work/units && echo outside=seen || echo outside=unseen
+  busybox test -e /run/lab/units && echo outside=seen || echo outside=unseen
   echo "log=$(busybox cat /dev/log)"
   busybox grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):' /proc/self/status
   echo "escape=$(/bin/escape)"
@@ -160,7 +160,7 @@ def boot(where: Path, group: Path, unit: str) -> dict[str, str]:
 
 def unit_of(where: Path, more: str = "") -> str:
     text = (
-        f'root = "/run/work/root"\nos = "linux"\nsysroot = "{make_sysroot(where / "sysroot")}"\n'
+        f'root = "/run/lab/root"\nos = "linux"\nsysroot = "{make_sysroot(where / "sysroot")}"\n'
         f'mounts = ["/proc"]\n[syslog]\nsocket = true\n'
         f"[check.service]\nstart = ['/bin/busybox', 'sh', '-c', '''{REPORT}''']\n"
         f'env = {{ A = "100% it\'s $A" }}\n{more}'

@@ -18,7 +18,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.learn import Lesson, learn
 from chrootbuild.project import find_project
 from tests.integration.confine_lab import Leftovers, leftovers, make_root, running
-from tests.integration.workshop import Workshop
+from tests.integration.workshop import Workshop, bring_host_programs
 
 pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.strace, pytest.mark.namespaces]
 
@@ -100,6 +100,39 @@ def test_comments_of_people_stay_when_more_is_learned(shop: Workshop) -> None:
     service(shop, "need", "/etc/greeting", "need", "/etc/other", *SERVER)
     assert "1 added" in shop.run("learn", "x")
     assert '"/etc/greeting",  # says hello\n    "/etc/other",  # does opens it\n' in learned(shop)
+
+
+def test_an_entry_that_somebody_removed_stays_away_while_the_check_passes(shop: Workshop) -> None:
+    service(shop, "need", "/etc/greeting", "write", "/var/lib/x/data", *SERVER)
+    shop.run("learn", "x")
+    (shop.folder / "targets/x.learned.toml").write_text(learned(shop).replace('"/etc/greeting",', ""))
+    (shop.top / "etc/greeting").chmod(0o644)
+    assert "1 added" in shop.run("learn", "x")  # needed: back again
+    service(shop, "need", "/var/lib/x", *SERVER)
+    (shop.folder / "targets/x.learned.toml").write_text(learned(shop).replace('"/etc/greeting",', ""))
+    assert "nothing changed" in shop.run("learn", "x")
+    assert "/etc/greeting" not in learned(shop)
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"), [(":", 0), ("test $# -ge 20", 20)], ids=["unneeded", "needed"]
+)
+def test_what_was_only_lying_there_comes_when_nothing_else_is_missing(
+    tmp_path: Path, condition: str, count: int
+) -> None:
+    """A program that looks through a directory from end to end may need none of it, or all."""
+    shop = Workshop(tmp_path / "project", tmp_path / "system")
+    for name in ("dev", "etc/mods", "proc", "sys"):
+        (shop.top / name).mkdir(parents=True)
+    bring_host_programs(shop.top, "/bin/sh")
+    for number in range(20):
+        (shop.top / f"etc/mods/m{number}").write_text("")
+    code = f'set -- /etc/mods/*; for each; do test -f "$each"; done; {condition}'
+    text = f'sysroot = "{shop.top}"\nbinaries = ["/bin/sh"]\n[check]\nrun = [["/bin/sh", "-c", {_toml(code)}]]\n'
+    shop.write_targets({"x.toml": text})
+    found = lesson(shop)
+    assert not [finding for finding in found.findings if finding.severity == "error"]
+    assert len([entry for entry in found.added if entry.value.startswith("/etc/mods/m")]) == count
 
 
 def test_what_only_the_root_has_is_there_on_the_host_too(shop: Workshop) -> None:
@@ -330,3 +363,9 @@ def test_a_target_that_is_not_there(shop: Workshop) -> None:
     assert 'cannot find a target named "y"' in shop.run("learn", "y", code=2)
     with pytest.raises(Failure):
         learn(find_project(str(shop.folder)), "y")
+
+
+def test_a_reason_names_no_process_that_is_another_in_the_next_run(shop: Workshop) -> None:
+    service(shop, "need", "/proc/self/stat", "need", "/proc/loadavg", "need", "/proc/self/net/tcp", *SERVER)
+    [entry] = [entry for entry in lesson(shop).added if entry.key == "mounts"]
+    assert not any(letter.isdigit() for letter in entry.reason), entry.reason

@@ -72,6 +72,21 @@ def test_a_target_that_is_wrong_by_itself_is_an_error_and_nothing_is_written(tmp
     assert not here.exists()
 
 
+def test_an_interruption_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = learned(tmp_path)
+    here.add([file("/etc/a")])
+    before = here.read()
+
+    def interrupted(*_: object) -> None:
+        assert here.read() != before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chrootbuild.learn_file.make_plan", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        here.add([file("/etc/b")])
+    assert here.read() == before
+
+
 def test_entries_are_dropped_and_an_empty_file_goes(tmp_path: Path) -> None:
     here = learned(tmp_path)
     here.add([file("/etc/a"), file("/etc/b")])

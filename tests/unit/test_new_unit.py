@@ -62,6 +62,14 @@ def test_a_drop_in_replaces_what_it_empties_first(tmp_path: Path) -> None:
     assert unit(tmp_path, "ExecStart=/usr/sbin/food\n", more).start == ("/usr/sbin/food", "--own")
 
 
+def test_an_empty_assignment_forgets_those_before_it(tmp_path: Path) -> None:
+    found = unit(
+        tmp_path,
+        "Environment=A=1\nEnvironment=\nEnvironment=B=2\nUser=foo\nUser=\nExecStart=/usr/sbin/food\n",
+    )
+    assert (found.env, found.user) == ({"B": "2"}, "")
+
+
 def test_the_administrator_s_unit_counts_before_the_package_s(tmp_path: Path) -> None:
     more: dict[str, str | bytes | None] = {
         "/etc/systemd/system/foo.service": "[Service]\nExecStart=/usr/sbin/food --etc\n"

@@ -1,0 +1,39 @@
+"""What plan, check, audit and verify share: targets by name, one after another; not a command itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from chrootbuild.commands import Context, complain
+from chrootbuild.errors import Failure
+from chrootbuild.spec import Target
+from chrootbuild.target import read_targets, select
+
+__all__ = ["add_arguments", "each_target"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the names and ``--json``."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
+    parser.add_argument("--json", action="store_true", help="one object a line and target")
+
+
+def each_target(context: Context, names: list[str], one: Callable[[Target], int]) -> int:
+    """Call ``one`` for each target named, or each that is not manual; return the highest exit code.
+
+    What fails is said, and stops no other.
+    """
+    targets = read_targets(context.project)
+    code = 0
+    if not names:
+        for failure in targets.failures.values():
+            complain(failure)
+            code = max(code, failure.code)
+    for target in select(targets, names):
+        try:
+            code = max(code, one(target))
+        except Failure as failure:
+            complain(failure)
+            code = max(code, failure.code)
+    return code
