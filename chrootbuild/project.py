@@ -38,7 +38,7 @@ def find_project(directory: str | None = None, out: str | None = None) -> Projec
     if not os.path.isdir(where + "/targets"):
         raise UsageError(
             f"cannot find a project in {where}: it has no folder targets/",
-            hint="cd to the project, name it with -C DIR, or write a first target: chrootbuild new NAME PROGRAM",
+            hint="cd to the project, name it with -C DIR, or begin one: mkdir targets; chrootbuild new NAME PROGRAM",
         )
     chosen, state, locks = places(where, out or os.environ.get("CHROOTBUILD_OUT") or "")
     return Project(where, state, chosen, locks)

@@ -94,11 +94,38 @@ class Backend:
         """Nothing to remove."""
 
 
+_MUCH, _STEP = 100, 20  # tasks: below that nobody waits; how often the line is written
+
+
 class Reporter(ConsoleReporter):  # type: ignore[misc]
-    """Failures as chrootbuild says them; what was built is told when it was published."""
+    """Failures as chrootbuild says them; what was built is told when it was published.
+
+    On a terminal a long run shows how far the staging is: one line, gone at the end.
+    """
+
+    _status: Any = None
+    _count = 0
+    _total = 0
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:  # noqa: ARG002
+        """Show a line where there is much to do and somebody to see it."""
+        self._total = sum(":" in name for name in tasks)
+        if self._total > _MUCH and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status(f"staging 0 of {self._total}")
+            self._status.start()
 
     def execute_task(self, task: Task) -> None:
-        """Say nothing yet."""
+        """Count what is staged; what publishes speaks for itself."""
+        if self._status is None:
+            return
+        if task.has_subtask or task.name.startswith("_publish:"):
+            self._status.stop()
+            return
+        self._count += 1
+        if self._count % _STEP == 0:
+            self._status.update(f"staging {self._count} of {self._total}")
 
     def skip_uptodate(self, task: Task) -> None:
         """Say nothing."""
@@ -114,6 +141,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     def complete_run(self) -> None:
         """Everything was said when it happened, but for errors of doit itself."""
+        if self._status is not None:
+            self._status.stop()
         for message in self.runtime_errors:
             sys.stderr.write(f"error: {message}\n")
 

@@ -14,6 +14,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
     # shellcheck disable=SC2046
     apt-get install -y -qq --no-install-recommends $(grep -v '^#' tests/packages.txt) >/dev/null
+    # Executables of another system come as npm packages.
+    command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm >/dev/null
 fi
 sh .ci/venv test
 exec .venv/bin/python -m pytest "$@"
