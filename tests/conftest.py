@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +25,23 @@ def _package(name: str) -> bool:
     return subprocess.run(argv, capture_output=True, text=True).stdout == "installed"
 
 
+@functools.cache
+def _within_reach() -> bool:
+    """Tell whether an ordinary user can run this Python and read this checkout."""
+    if os.getuid() != 0:
+        return True
+    top, argv = Path(__file__).parent.parent, [sys.executable, "-c", "import chrootbuild.enter"]
+    try:
+        done = subprocess.run(argv, user=65534, group=65534, extra_groups=[], cwd=top, capture_output=True)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "root": (lambda: os.getuid() == 0, "needs to run as root"),
     "cc": (lambda: shutil.which("cc") is not None, "needs a C compiler"),
+    "nobody": (_within_reach, "needs Python and the checkout to be within reach of an ordinary user"),
     "npm": (lambda: shutil.which("npm") is not None, "needs npm"),
     "strace": (lambda: shutil.which("strace") is not None, "needs strace"),
     "namespaces": (_namespaces, "needs mount, pid and network namespaces"),

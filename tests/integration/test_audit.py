@@ -886,6 +886,7 @@ def test_a_process_outside_that_listens_in_the_root(
 # -- without root --------------------------------------------------------------------------------------
 
 
+@pytest.mark.nobody
 def test_without_root_what_cannot_be_read_is_a_note(
     tmp_path_factory: pytest.TempPathFactory, top: Path
 ) -> None:
@@ -907,6 +908,7 @@ def test_without_root_what_cannot_be_read_is_a_note(
     }
 
 
+@pytest.mark.nobody
 def test_without_root_drift_that_cannot_be_looked_at_is_a_note(
     tmp_path_factory: pytest.TempPathFactory, top: Path
 ) -> None:
@@ -927,6 +929,7 @@ def test_without_root_drift_that_cannot_be_looked_at_is_a_note(
     assert found == {("note", "unreadable", "/etc/app.conf"), ("note", "unreadable", "/var/app")}
 
 
+@pytest.mark.nobody
 def test_without_root_a_root_of_ones_own_is_clean(
     tmp_path_factory: pytest.TempPathFactory, top: Path
 ) -> None:

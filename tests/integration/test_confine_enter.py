@@ -93,6 +93,7 @@ print("status", enter(sys.argv[1], sys.argv[3:], (), {"/dev/null": Device(True, 
 """
 
 
+@pytest.mark.nobody
 def test_an_ordinary_user_is_root_inside_and_the_files_stay_its_own() -> None:
     with TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)

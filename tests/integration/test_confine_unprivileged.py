@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.confine_lab import leftovers, make_root
 
-pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.namespaces]
+pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.namespaces, pytest.mark.nobody]
 
 NOBODY = 65534
 

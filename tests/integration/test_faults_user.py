@@ -12,7 +12,7 @@ import pytest
 from tests.integration.sandbox import Sandbox, make_sandbox
 from tests.trees import tree
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.nobody]
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
 TARGET = """\

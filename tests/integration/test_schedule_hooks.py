@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -148,6 +149,37 @@ def test_apt_starts_a_refresh_that_waits_until_apt_is_done(machine: Machine, fol
     uninstall(machine.project, (), owner, str(machine.where))
     assert machine.apt("remove", "chrootbuild-hook-test").returncode == 0
     assert len(machine.lines(3)) == 3
+
+
+def test_apt_brings_a_root_up_to_date(machine: Machine) -> None:
+    """The real refresh: what apt installed is in the root a moment after apt is done."""
+    top = Path(__file__).parents[2]
+    machine.program.write_text(
+        f'#!/bin/sh\ncd {shlex.quote(str(top))} && exec {shlex.quote(sys.executable)} -m chrootbuild "$@"\n'
+    )
+    folder = Path(machine.project.directory)
+    root = folder / "build" / "hooked"
+    (folder / "targets" / "hooked.toml").write_text(
+        f'os = "linux"\nsysroot = "{machine.where}"\nfiles = ["/file"]\n'
+    )
+    assert machine.apt("install", machine.package("1.0")).returncode == 0
+    built = subprocess.run(
+        [machine.program, "-C", folder, "build", "hooked"], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    assert (root / "file").read_text() == "1.0"
+    owner = schedule.owner(machine.project, "apt")
+    job = Job((str(machine.program),), str(folder))
+    install(machine.project, schedule.snippets("apt", job), owner, str(machine.where))
+
+    done = machine.apt("install", machine.package("1.1"))
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    for _ in range(600):
+        if (root / "file").read_text() == "1.1":
+            break
+        time.sleep(0.05)
+    assert (root / "file").read_text() == "1.1"
 
 
 def test_apt_reads_the_hook_as_one_command(machine: Machine) -> None:

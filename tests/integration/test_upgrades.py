@@ -181,13 +181,13 @@ def test_watch_follows_thirty_upgrades_and_many_renames(host: Host) -> None:
             host.install(version)
             if number % 3 == 2:  # the others come faster than they are followed
                 eventually(version, lambda: host.version() == "1.0" and paths(host) == expected("1.0"))
-        for number in range(300):
+        for number in range(1000):
             new = library_file.with_name("libq.so.1.0.dpkg-new")
             shutil.copyfile(host.packages / "1.0/usr/lib/libq.so.1.0", new)
             with new.open("ab") as file:
                 file.write(b"%d" % number)
             new.rename(library_file)
-            time.sleep(0.01 if number % 10 else 0.3)
+            time.sleep(0.01 if number % 40 else 0.3)
         there = host.root / "usr/lib/libq.so.1.0"
         eventually("the last one", lambda: there.read_bytes() == library_file.read_bytes(), 10)
         said = watch.stop()
