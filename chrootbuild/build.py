@@ -18,7 +18,7 @@ from chrootbuild.plancache import cached_plan
 from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project
 from chrootbuild.publish import Published, is_pending, publish, recover
-from chrootbuild.record import Installed, Record, locked, write_record
+from chrootbuild.record import UNPROVEN, Installed, Record, locked, write_record
 from chrootbuild.report import changes_text
 from chrootbuild.root import Root, open_root, read_root
 from chrootbuild.seed import stage_seeds
@@ -38,8 +38,6 @@ __all__ = [
     "stamp",
     "together",
 ]
-
-_NOTHING: Signature = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +289,7 @@ def stamp(project: Project, prepared: Prepared, record: Record) -> None:
     files: dict[str, Signature] = dict(prepared.seen)
     directories: dict[str, Signature] = dict(prepared.owners)
     for path, entry in record.artifacts.items():
-        if entry.root == _NOTHING or (entry.path and entry.source == _NOTHING):
+        if entry.root == UNPROVEN or (entry.path and entry.source == UNPROVEN):
             return  # the next build has to look closely
         if entry.kind == "directory":
             ino, _, _, mode = entry.root

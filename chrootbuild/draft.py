@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.host import Host, Unreadable, join, split
 
 __all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame", "join", "split"]
 
@@ -26,17 +26,6 @@ _ENOUGH = 8  # reasons of a link that half of the root is reached through
 # entry with an owner or mode, that to one that a key names, and that to what the target file
 # itself says ([text], [links], ...).
 FOUND, DESCRIBED, NAMED, DECLARED = range(4)
-
-
-def split(path: str) -> tuple[str, str]:
-    """Return the parent directory ("/" at the top) and the name."""
-    parent, _, name = path.rpartition("/")
-    return parent or "/", name
-
-
-def join(parent: str, name: str) -> str:
-    """Return the path of ``name`` in ``parent``."""
-    return f"/{name}" if parent == "/" else f"{parent}/{name}"
 
 
 @dataclass(frozen=True, slots=True)

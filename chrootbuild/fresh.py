@@ -12,7 +12,7 @@ from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Signature, signature
 from chrootbuild.reasons import explained
-from chrootbuild.record import RECIPE, Installed, Record
+from chrootbuild.record import RECIPE, UNPROVEN, Installed, Record
 from chrootbuild.root import Root, kind_of, proof_of, root_signature
 from chrootbuild.source import copy_digest, open_source
 from chrootbuild.stage import privileged
@@ -20,7 +20,6 @@ from chrootbuild.stage import privileged
 __all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "inspect", "orphan", "same_root"]
 
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
-_NOTHING: Signature = (0, 0, 0, 0)
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
 
 
@@ -142,7 +141,7 @@ def _settled(
     ):
         return False
     if artifact.kind is Kind.FILE:
-        return entry.path == artifact.source and entry.source == seen.get(entry.path, _NOTHING) != _NOTHING
+        return entry.path == artifact.source and entry.source == seen.get(entry.path, UNPROVEN) != UNPROVEN
     if artifact.kind is Kind.LINK:
         return entry.detail == artifact.link
     return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
@@ -228,7 +227,7 @@ def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installe
 
 def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
     """Read the source only where its signature does not prove it unchanged."""
-    if entry is not None and entry.path == artifact.source and entry.source != _NOTHING:
+    if entry is not None and entry.path == artifact.source and entry.source != UNPROVEN:
         try:
             info = os.lstat(artifact.source)
         except OSError as error:
@@ -305,7 +304,7 @@ def _differs(
         return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
     if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
         return ""
-    if wanted.root != _NOTHING and wanted.root[2] != info.st_size:
+    if wanted.root != UNPROVEN and wanted.root[2] != info.st_size:
         return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:

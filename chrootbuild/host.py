@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from chrootbuild.errors import Failure
 
-__all__ = ["Host", "Link", "Signature", "Unreadable", "signature"]
+__all__ = ["Host", "Link", "Signature", "Unreadable", "join", "signature", "split"]
 
 # ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
 Signature = tuple[int, int, int, int]
@@ -89,13 +89,13 @@ class Host:
 
     def lstat(self, path: str) -> os.stat_result | None:
         """Return what is at ``path``, its parents resolved but not itself; None if nothing."""
-        parent, name = _split(path)
+        parent, name = split(path)
         if not name:
             return self._directory("/").stat
         place = self._directory(parent)
         if place.stat is None or not stat.S_ISDIR(place.stat.st_mode):
             return None
-        return self._lstat_canonical(_join(place.path, name))
+        return self._lstat_canonical(join(place.path, name))
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return what ``path`` leads to; None if nothing, or a dangling link."""
@@ -130,7 +130,7 @@ class Host:
             return None
         above = self._directories.get(parent)
         if above is not None and above.stat is not None and stat.S_ISDIR(above.stat.st_mode):
-            self._folders[parent] = _join(above.path, "")
+            self._folders[parent] = join(above.path, "")
         return None if place.stat is None else (place.path, place.stat)
 
     def canonical(self, path: str) -> str:
@@ -153,8 +153,8 @@ class Host:
 
     def readlink(self, path: str) -> str:
         """Return the text of the link at ``path``; raises Unreadable where there is none."""
-        parent, name = _split(path)
-        where = _join(self._directory(parent).path, name)
+        parent, name = split(path)
+        where = join(self._directory(parent).path, name)
         return self._readlink(where)
 
     def listdir(self, path: str) -> list[str]:
@@ -188,7 +188,7 @@ class Host:
             here = stack.pop()
             deeper = []
             for name in self.listdir(here):
-                child = _join(here, name)
+                child = join(here, name)
                 info = self._lstat_canonical(child)
                 if info is None:
                     continue
@@ -278,7 +278,7 @@ class Host:
 
     def _note_missing(self, canonical: str) -> None:
         """Note the directory that a name is absent from, or the first one above that is there."""
-        parent, name = _split(canonical)
+        parent, name = split(canonical)
         self._note_directory(parent)
         self.missing.setdefault(self.real(parent), set()).add(name)
 
@@ -316,7 +316,7 @@ class Host:
             above = self._walk(parent, self._directory("/"), _parts(parent))
             self._directories[parent or "/"] = above
         if above.stat is not None and stat.S_ISDIR(above.stat.st_mode):
-            child = _join(above.path, name)
+            child = join(above.path, name)
             info = self._lstat_canonical(child)
             if info is None or not stat.S_ISLNK(info.st_mode):
                 return _Place(child, above.links, info)
@@ -329,11 +329,11 @@ class Host:
         while parts:
             part = parts.pop()
             if here.stat is None or not stat.S_ISDIR(here.stat.st_mode):
-                return _Place(_join(here.path, "/".join([part, *reversed(parts)])), tuple(links), None)
+                return _Place(join(here.path, "/".join([part, *reversed(parts)])), tuple(links), None)
             if part == "..":
-                here = self._directory(_split(here.path)[0])
+                here = self._directory(split(here.path)[0])
                 continue
-            child = _join(here.path, part)
+            child = join(here.path, part)
             info = self._lstat_canonical(child)
             if info is not None and stat.S_ISLNK(info.st_mode):
                 if len(links) >= _MAX_LINKS:
@@ -368,10 +368,12 @@ def _parts(path: str) -> list[str]:
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
-def _split(path: str) -> tuple[str, str]:
+def split(path: str) -> tuple[str, str]:
+    """Return the parent directory ("/" at the top) and the name."""
     parent, _, name = path.rpartition("/")
     return parent or "/", name
 
 
-def _join(parent: str, name: str) -> str:
-    return f"{parent}{name}" if parent == "/" else f"{parent}/{name}"
+def join(parent: str, name: str) -> str:
+    """Return the path of ``name`` in ``parent``."""
+    return f"/{name}" if parent == "/" else f"{parent}/{name}"

@@ -29,6 +29,7 @@ from chrootbuild.report import printable
 __all__ = [
     "BROKEN",
     "RECIPE",
+    "UNPROVEN",
     "Installed",
     "Record",
     "entry_from_json",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _FORMAT = 1
-_NOTHING: Signature = (0, 0, 0, 0)
+UNPROVEN: Signature = (0, 0, 0, 0)  # in place of a signature: look closely
 # What reading a state file raises that is damaged, or that somebody else wrote.
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _TYPES = (str, int, int, int, str, str, int, str, str, *(int,) * 8)  # of an entry's list
@@ -71,8 +72,8 @@ class Installed:
     mtime_ns: int = 0
     capability: str = ""  # hex of security.capability
     path: str = ""  # the source's real path
-    source: Signature = _NOTHING
-    root: Signature = _NOTHING
+    source: Signature = UNPROVEN
+    root: Signature = UNPROVEN
 
 
 @dataclass(frozen=True, slots=True)

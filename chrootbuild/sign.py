@@ -11,13 +11,10 @@ from dataclasses import replace
 from chrootbuild.artifact import Kind
 from chrootbuild.draft import split
 from chrootbuild.fresh import inspect
-from chrootbuild.host import Signature
-from chrootbuild.record import Installed
+from chrootbuild.record import UNPROVEN, Installed
 from chrootbuild.root import TICK_NS, Root, proof_of, root_signature
 
 __all__ = ["signed"]
-
-_NOTHING: Signature = (0, 0, 0, 0)
 
 
 def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]) -> dict[str, Installed]:
@@ -31,7 +28,7 @@ def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str])
     for path in sorted(moved, key=lambda path: (split(path)[0], path)):
         entry = artifacts[path]
         info = root.lstat(path)
-        proof = _NOTHING
+        proof = UNPROVEN
         if info is not None and _is_staged(root, path, entry, info):
             if stat.S_ISREG(info.st_mode) and (info.st_uid != os.geteuid() or info.st_mode & 0o022):
                 doubtful.append(path)
@@ -52,9 +49,9 @@ def _is_staged(root: Root, path: str, entry: Installed, info: os.stat_result) ->
         here = (stat.S_IFMT(info.st_mode), stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
         return here == (stat.S_IFDIR, entry.mode, entry.uid, entry.gid)
     now, was = root_signature(info), entry.root
-    if was != _NOTHING and (now[0], now[2], now[3]) != (was[0], was[2], was[3]):
+    if was != UNPROVEN and (now[0], now[2], now[3]) != (was[0], was[2], was[3]):
         return False
-    if was == _NOTHING and stat.S_ISREG(info.st_mode):
+    if was == UNPROVEN and stat.S_ISREG(info.st_mode):
         return not inspect(root, path, entry, info, closely=True)
     if (info.st_uid, info.st_gid) != (entry.uid, entry.gid):
         return False
