@@ -370,16 +370,17 @@ def test_the_stamp_follows_so_that_other_builds_are_quick(shop: Workshop) -> Non
 
 def test_a_status_line_on_a_terminal(shop: Workshop) -> None:
     shop.run("build", "x")
-    argv = ["script", "-qfec", f"{sys.executable} -m chrootbuild watch --quiet 0.05", "/dev/null"]
+    # exec: a shell that stays (dash does) would get the SIGINT too, and its death be the status.
+    argv = ["script", "-qfec", f"exec {sys.executable} -m chrootbuild watch --quiet 0.05", "/dev/null"]
     log = shop.folder / "terminal.log"
     with log.open("wb") as output:
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         process = subprocess.Popen(argv, cwd=shop.folder, env=env, stdin=subprocess.PIPE, stdout=output)
-    eventually("a status line", lambda: b"watching 1 target, " in log.read_bytes())
-    (shop.top / "etc/app.conf").write_text("after\n")
-    eventually("the last refresh", lambda: b"last refresh: x " in log.read_bytes())
     assert process.stdin is not None
-    process.stdin.write(b"\3")  # Ctrl-C
-    process.stdin.flush()
-    assert process.wait(30) == 0
-    process.stdin.close()
+    with process.stdin:
+        eventually("a status line", lambda: b"watching 1 target, " in log.read_bytes())
+        (shop.top / "etc/app.conf").write_text("after\n")
+        eventually("the last refresh", lambda: b"last refresh: x " in log.read_bytes())
+        process.stdin.write(b"\3")  # Ctrl-C
+        process.stdin.flush()
+        assert process.wait(30) == 0
