@@ -1,8 +1,8 @@
 """From the rename of a library to the new file in a root: ``python -m benchmarks.watch [ARTIFACTS [RENAMES]]``.
 
 One root with 5,000 artifacts and a library of 700 kB that is renamed into place 200 times, for
-chrootbuild watch and, in the same run and turn about, for a loop of inotifywait(1) and rsync(1) over the
-same directories. The quiet time is taken off. A reader polls the new file every 0.1 ms.
+chrootbuild watch and, in the same run and turn about, for lsyncd(1) and for a loop of inotifywait(1) and
+rsync(1) over the same directories. The quiet time is taken off. A reader polls the new file every 0.1 ms.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.integration.workshop import bring_host_programs, compile_c, program
 
 QUIET = 0.05  # seconds
 REST = 0.25  # seconds between two renames: what is done behind the new file's back has to end
+LSYNCD_QUIET = 1  # seconds
 BLOCK = 20  # renames, before it is another one's turn
 LIBRARY = "usr/lib/libbig.so.1"
 # What people write: wait for events, let them settle, copy the tree. Without --modify-window=-1 rsync
@@ -36,6 +37,17 @@ inotifywait -q -m -e moved_to,create,close_write,delete -r {top}/usr/lib {top}/s
   while read -r -t {quiet} line; do :; done
   rsync -aR --delete --modify-window=-1 {top}/./usr/lib {top}/./srv {root}/
 done
+"""
+
+# The same two trees, by rsync too; it counts the quiet time in whole seconds.
+LSYNCD = """
+settings {{ nodaemon = true, insist = true }}
+for _, part in ipairs({{ "usr/lib", "srv" }}) do
+  sync {{
+    default.rsync, source = "{top}/" .. part, target = "{root}/" .. part, delay = {quiet}, delete = true,
+    rsync = {{ archive = true, _extra = {{ "--modify-window=-1" }} }},
+  }}
+end
 """
 
 
@@ -65,7 +77,7 @@ def rename(top: Path, number: int) -> tuple[bytes, float]:
     return content, time.perf_counter()
 
 
-def latency(top: Path, there: Path, number: int) -> float:
+def latency(top: Path, there: Path, number: int, quiet: float) -> float:
     """Return the seconds from a rename to the whole new file, less the quiet time."""
     before = there.stat().st_ino
     content, began = rename(top, number)
@@ -73,7 +85,7 @@ def latency(top: Path, there: Path, number: int) -> float:
         with contextlib.suppress(OSError):
             info = there.stat()
             if info.st_ino != before and info.st_size == len(content) and there.read_bytes() == content:
-                return time.perf_counter() - began - QUIET
+                return time.perf_counter() - began - quiet
         if time.perf_counter() - began > 30:
             raise SystemExit(f"it never came: {there}")
         time.sleep(0.0001)
@@ -92,6 +104,7 @@ class Rival:
     name: str
     there: Path  # the library's copy
     send: Callable[[int], None]  # a signal
+    quiet: float = QUIET
     seconds: list[float] = field(default_factory=list)
 
 
@@ -112,6 +125,25 @@ def loop(top: Path, root: Path) -> Iterator[Rival]:
         process.wait()
 
 
+@contextlib.contextmanager
+def lsyncd(top: Path, root: Path) -> Iterator[Rival]:
+    """Run lsyncd."""
+    (root / "usr").mkdir(parents=True)
+    config = root.with_suffix(".lua")
+    config.write_text(LSYNCD.format(top=top, root=root, quiet=LSYNCD_QUIET))
+    argv = ["lsyncd", "-nodaemon", "-log", "Error", str(config)]
+    process = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        while not (root / LIBRARY).exists():
+            time.sleep(0.1)
+        time.sleep(2)
+        name = f"lsyncd, rsync -a --delete, delay = {LSYNCD_QUIET}"
+        yield Rival(name, root / LIBRARY, lambda number: os.killpg(process.pid, number), LSYNCD_QUIET)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def measure(top: Path, rivals: list[Rival], renames: int) -> None:
     """Measure the rivals turn about, in blocks; those whose turn it is not are stopped."""
     for block in range(0, renames * len(rivals), BLOCK):
@@ -120,9 +152,9 @@ def measure(top: Path, rivals: list[Rival], renames: int) -> None:
             rival.send(signal.SIGCONT if rival is chosen else signal.SIGSTOP)
         time.sleep(1)
         rename(top, block)  # what it missed is made up for
-        time.sleep(1)
+        time.sleep(2)  # and what watch leaves for a second of rest is done
         for number in range(block, block + BLOCK):
-            chosen.seconds.append(latency(top, chosen.there, number))
+            chosen.seconds.append(latency(top, chosen.there, number, chosen.quiet))
             time.sleep(REST)
     for rival in rivals:
         rival.send(signal.SIGCONT)
@@ -142,6 +174,8 @@ def main() -> None:
         rivals = [Rival("chrootbuild watch", root / LIBRARY, watch.send)]
         if shutil.which("inotifywait") and shutil.which("rsync"):
             rivals.append(stack.enter_context(loop(top, Path(folder) / "rsync")))
+        if shutil.which("lsyncd") and shutil.which("rsync"):
+            rivals.append(stack.enter_context(lsyncd(top, Path(folder) / "lsyncd")))
         measure(top, rivals, renames)
         print(f"{artifacts} artifacts, {renames} renames each, {watch.threads()} threads of watch")
         print("milliseconds beyond the quiet time\n  median      p99      max")

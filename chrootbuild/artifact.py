@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Artifact", "Device", "Kind", "Origin", "Plan", "Reason", "Recipe", "Skipped"]
 
@@ -62,8 +62,7 @@ class Recipe(Protocol):
         """Return a hex digest of everything that ``render`` depends on, cheaply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(NamedTuple):  # made by the ten thousand: a tuple is five times as fast
     """One path in a root, and all that is needed to make it."""
 
     path: str  # canonical: no symlink among its parents

@@ -14,17 +14,17 @@ from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Change, Comparison, by_directory
 from chrootbuild.host import Signature, signature
-from chrootbuild.plancache import cached_plan
+from chrootbuild.plancache import cached_plan, plan_file
 from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project
 from chrootbuild.publish import Published, is_pending, publish, recover
-from chrootbuild.record import UNPROVEN, Installed, Record, locked, write_record
+from chrootbuild.record import UNPROVEN, Installed, Record, locked, record_file, write_record
 from chrootbuild.report import changes_text
 from chrootbuild.root import Root, open_root, read_root
 from chrootbuild.seed import stage_seeds
 from chrootbuild.spec import Target
 from chrootbuild.stage import Stage, clear_stage, note, noted, open_stage, stage_artifact
-from chrootbuild.stamp import drop_stamp, write_stamp
+from chrootbuild.stamp import Look, drop_stamp, is_stamp, write_stamp
 from chrootbuild.trust import refuse_untrusted
 
 __all__ = [
@@ -92,17 +92,38 @@ def begin(
             return _begun(Job(project, prepared, held or stack.pop_all()), root, keep=keep)
 
 
-def begin_cached(project: Project, name: str) -> Job | None:
-    """Do what ``begin`` does with a target's last plan; None where that does not hold any more."""
+def begin_cached(project: Project, name: str, look: Look | None = None) -> Job | None:
+    """Do what ``begin`` does with a target's last plan; None where that does not hold any more.
+
+    What a ``look`` at the stamp found unchanged a moment ago is not looked at again.
+    """
     with contextlib.ExitStack() as stack:
         refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, name))
-        cached = cached_plan(project, name)
+        changed = _changed(project, name, look)
+        cached = cached_plan(project, name, changed)
         if cached is None:
             return None
         with open_root(cached.target.root) as root:
-            recover(project, name, root)
-            return _begun(Job(project, prepare_cached(project, cached, root), stack.pop_all()), root)
+            if recover(project, name, root) or _touches(changed, root.path):
+                changed = None
+            prepared = prepare_cached(project, cached, root, changed)
+            return _begun(Job(project, prepared, stack.pop_all()), root)
+
+
+def _changed(project: Project, name: str, look: Look | None) -> frozenset[str] | None:
+    """Return what changed since a target was built; None where plan and record are not of that build."""
+    if look is None or not is_stamp(project.state, name, look.stamp):
+        return None
+    made = plan_file(project, name), record_file(project, name)
+    if not all(look.covers(path) and path not in look.changed for path in made):
+        return None
+    return frozenset(look.changed)
+
+
+def _touches(changed: frozenset[str] | None, root: str) -> bool:
+    """Tell whether something changed in the root: what is below a directory has to be looked at then."""
+    return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 
 def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
@@ -178,7 +199,7 @@ def finish(
     if root is None:
         raise Failure(f"cannot build in {target.root}: the root is gone", hint="build again")
     with root, open_stage(root) as stage:
-        staged = noted(stage)
+        staged = noted(stage, prepared.plan.artifacts)
         comparison = prepared.comparison if paths is None else _only(prepared.comparison, set(paths))
         _require(comparison, staged)
         seeds = () if prepared.record is None else prepared.record.seeds
@@ -304,6 +325,10 @@ def stamp(project: Project, prepared: Prepared, record: Record) -> None:
     for path in (project.targets, project.state, os.path.dirname(target.root)):
         directories.update(_above(path))
     try:
+        # They belong together: while all three are unchanged, a build has to look at nothing else.
+        files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
+        with contextlib.suppress(FileNotFoundError):
+            files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
         for path in target.read:
             files[path] = signature(os.lstat(path))
         for path in target.absent:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
@@ -104,7 +104,14 @@ class Draft:
     def _parent(self, path: str, reason: Reason) -> _Place:
         place = self._parents.get(path)
         if place is None:
-            place = self._parents[path] = self._walk(path, reason)
+            above, name = split(path)
+            known = self._parents.get(above)
+            where = join(known.path, name) if known is not None else ""
+            if known is not None and name not in ("", ".", "..") and self._link_text(where) is None:
+                place = _Place(where, known.links)  # a tree goes down: no need to start at the top again
+            else:
+                place = self._walk(path, reason)
+            self._parents[path] = place
         return place
 
     def _link_text(self, where: str) -> str | None:
@@ -185,7 +192,7 @@ class Draft:
             if known.implied or other.implied:
                 return known if other.implied else other
             if rank < DECLARED or _looks(known) == _looks(other):
-                return replace(known, open=known.open or other.open)
+                return known._replace(open=known.open or other.open)
         elif known.kind is Kind.FILE and other.kind is Kind.FILE and known.source == other.source:
             if rank < NAMED:
                 return known

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from chrootbuild import syscalls
-from chrootbuild.arrange import Operation
 from chrootbuild.beneath import open_beneath, remove_tree
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
+from chrootbuild.operation import Operation
 from chrootbuild.root import Root
 from chrootbuild.stage import Stage, privileged
 
@@ -48,7 +48,11 @@ def clone(root: Root, stage: Stage, op: Operation) -> Operation | None:
             remove_tree(stage.fd, op.name)
             return None
         for path, name in op.content:
-            if name not in ("", "/"):
+            if path in op.ahead:
+                os.link(
+                    name, _place(op, path), src_dir_fd=stage.fd, dst_dir_fd=stage.fd, follow_symlinks=False
+                )
+            elif name not in ("", "/"):
                 os.rename(name, _place(op, path), src_dir_fd=stage.fd, dst_dir_fd=stage.fd)
         for path, (mode, uid, gid) in reversed(modes.items()):
             fd = open_beneath(stage.fd, _place(op, path))

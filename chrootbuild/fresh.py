@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
 from chrootbuild.artifact import Artifact, Device, Kind, Plan, Skipped
 from chrootbuild.draft import split
@@ -23,8 +25,7 @@ INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a build would do with one path, and the reason."""
 
     path: str
@@ -63,41 +64,55 @@ def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
             continue
         if (artifact.uid, artifact.gid) != (uid, gid):
             skipped.append(Skipped(path, f"the owner {artifact.uid}:{artifact.gid} needs root"))
-        artifacts[path] = replace(artifact, uid=uid, gid=gid, capabilities=False)
+        artifacts[path] = artifact._replace(uid=uid, gid=gid, capabilities=False)
     return artifacts, tuple(skipped)
 
 
 def compare(
-    plan: Plan, record: Record | None, root: Root | None, seen: Mapping[str, Signature] | None = None
+    plan: Plan,
+    record: Record | None,
+    root: Root | None,
+    seen: Mapping[str, Signature] | None = None,
+    changed: Collection[str] | None = None,
 ) -> Comparison:
     """Compare everything; reads content only where a signature does not prove it unchanged.
 
-    ``seen`` are the signatures of sources that were looked at a moment ago.
+    ``seen`` are the signatures of sources that were looked at a moment ago. ``changed`` is known
+    where all else in root and sources was found to be as it was recorded: real paths outside the root.
     """
     seen = {} if seen is None else seen
     artifacts, skipped = applicable(plan)
     installed: Mapping[str, Installed] = {} if record is None else record.artifacts
     proven = record is not None and record.recipe == RECIPE
+    ours = same_root(record, root)
+    vouched, moved = changed is not None and ours, changed or ()
     changes: dict[str, Change] = {}
     known: dict[str, Installed] = {}
-    for path in sorted(artifacts, key=lambda path: (split(path)[0], path)):  # a directory at a time
+    groups = by_directory(artifacts)
+    for path in chain.from_iterable(groups.values()):  # a directory at a time
         artifact, entry = artifacts[path], installed.get(path)
-        info = None if root is None else root.lstat(path)
-        if proven and entry is not None and info is not None and _settled(artifact, entry, info, seen):
+        if (
+            entry is not None
+            and proven
+            and _agree(artifact, entry)
+            and ((vouched and artifact.source not in moved) or _unchanged(root, path, entry, seen))
+        ):
             known[path] = entry
             changes[path] = Change(path, KEEP, "", artifact)
             continue
+        info = None if root is None else root.lstat(path)
         state, reason, action = _look(artifact, entry, root, info, proven)
         if state is not None:
             known[path] = state
         changes[path] = Change(path, action, reason, artifact)
-    ours = same_root(record, root)
-    for path, entry in installed.items():
+    for path, entry in installed.items() if installed.keys() - artifacts.keys() else ():
         if path not in artifacts and (entry.kind != Kind.NODE or privileged()):
             changes[path] = orphan(path, entry, root) if ours else Change(path, KEEP, _OTHER_ROOT)
             known[path] = entry
-    changes = explained(plan, changes, installed)
-    return Comparison(dict(sorted(changes.items())), known, by_directory(changes), skipped)
+    changes = dict(sorted(explained(plan, changes, installed).items()))
+    return Comparison(
+        changes, known, groups if len(changes) == len(artifacts) else by_directory(changes), skipped
+    )
 
 
 def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -128,23 +143,27 @@ def same_root(record: Record | None, root: Root | None) -> bool:
     return record is None or root is None or record.inode in (0, os.fstat(root.fd).st_ino)
 
 
-def _settled(
-    artifact: Artifact, entry: Installed, info: os.stat_result, seen: Mapping[str, Signature]
-) -> bool:
-    """Tell, for most artifacts of most builds, that nothing changed on either side."""
-    if (
-        entry.kind != artifact.kind
-        or entry.mode != artifact.mode
-        or (entry.uid, entry.gid) != (artifact.uid, artifact.gid)
-        or (info.st_uid, info.st_gid) != (entry.uid, entry.gid)
-        or root_signature(info) != entry.root
-    ):
+def _agree(artifact: Artifact, entry: Installed) -> bool:
+    """Tell, for most artifacts of most builds, that what was recorded is what is planned."""
+    if entry[:4] != (artifact.kind, artifact.mode, artifact.uid, artifact.gid):
         return False
     if artifact.kind is Kind.FILE:
-        return entry.path == artifact.source and entry.source == seen.get(entry.path, UNPROVEN) != UNPROVEN
+        return entry.path == artifact.source and entry.source != UNPROVEN
     if artifact.kind is Kind.LINK:
         return entry.detail == artifact.link
     return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
+
+
+def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str, Signature]) -> bool:
+    """Tell that neither root nor source have changed since it was recorded."""
+    info = None if root is None else root.lstat(path)
+    return (
+        info is not None
+        and info.st_uid == entry.uid
+        and info.st_gid == entry.gid
+        and root_signature(info) == entry.root
+        and (not entry.path or entry.source == seen.get(entry.path))
+    )
 
 
 def _look(
@@ -160,7 +179,7 @@ def _look(
     reason = inspect(root, artifact.path, wanted, info)
     if reason:
         return entry, reason, REPLACE
-    return replace(wanted, root=proof_of(info)), "", KEEP
+    return wanted._replace(root=proof_of(info)), "", KEEP
 
 
 # -- what should be there ------------------------------------------------------------------
@@ -173,7 +192,7 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
     """
     base = Installed(artifact.kind, artifact.mode, artifact.uid, artifact.gid)
     if entry is not None and proven:
-        base = replace(base, root=entry.root)
+        base = base._replace(root=entry.root)
         if entry.kind != artifact.kind:
             return f"was a {entry.kind}, is a {artifact.kind} now"
     if artifact.kind is Kind.LINK and entry is not None and proven and entry.detail != artifact.link:
@@ -184,7 +203,7 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
     elif artifact.kind is Kind.FILE:
         wanted = _wanted_file(artifact, entry if proven else None, base)
     else:
-        wanted = replace(base, detail=_detail(artifact))
+        wanted = base._replace(detail=_detail(artifact))
     if isinstance(wanted, str) or entry is None or not proven:
         return wanted
     if entry.detail and artifact.kind is not Kind.DIRECTORY and wanted.detail != entry.detail:
@@ -219,10 +238,10 @@ def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installe
     assert artifact.recipe is not None
     inputs = artifact.recipe.digest()
     if entry is None:
-        return replace(base, detail=sha256(artifact.recipe.render()), inputs=inputs)
+        return base._replace(detail=sha256(artifact.recipe.render()), inputs=inputs)
     if entry.inputs != inputs:
         return f"{', '.join(artifact.after)} changed"
-    return replace(base, detail=entry.detail, inputs=inputs)
+    return base._replace(detail=entry.detail, inputs=inputs)
 
 
 def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
@@ -233,8 +252,7 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
         except OSError as error:
             raise Failure(f"cannot read {artifact.source}: {error.strerror}") from None
         if signature(info) == entry.source:
-            return replace(
-                base,
+            return base._replace(
                 detail=entry.detail,
                 mtime_ns=entry.mtime_ns,
                 capability=entry.capability,
@@ -257,8 +275,7 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
         return "modification time differs from the host's"
     if entry is not None and entry.capability != capability:
         return "capabilities differ from the host's"
-    return replace(
-        base,
+    return base._replace(
         detail=digest,
         mtime_ns=before.st_mtime_ns,
         capability=capability,
@@ -285,10 +302,15 @@ def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
             f"cannot install {root.real(path)}: another filesystem is mounted there",
             hint="unmount it, or leave the path out of the target",
         )
+    difference = ""
     if (info.st_uid, info.st_gid) != (wanted.uid, wanted.gid):
-        return f"owner is {info.st_uid}:{info.st_gid}, not {wanted.uid}:{wanted.gid}"
-    if wanted.kind != Kind.LINK and stat.S_IMODE(info.st_mode) != wanted.mode:
-        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
+        difference = f"owner is {info.st_uid}:{info.st_gid}, not {wanted.uid}:{wanted.gid}"
+    elif wanted.kind != Kind.LINK and stat.S_IMODE(info.st_mode) != wanted.mode:
+        difference = f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
+    if difference:
+        # A bind mount of the same filesystem has its device number: only the mount itself tells.
+        mounted = wanted.kind == Kind.DIRECTORY and wanted.detail == "open" and root.is_mount(path)
+        return "" if mounted else difference
     return _differs(root, path, wanted, info, closely=closely)
 
 

@@ -23,6 +23,7 @@ __all__ = ["Host", "Link", "Signature", "Unreadable", "join", "signature", "spli
 Signature = tuple[int, int, int, int]
 
 _UNKNOWN = os.stat_result((0,) * 10)
+_MANY = 4096  # looks that are remembered; one takes as much memory as an artifact
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger
 
@@ -84,6 +85,12 @@ class Host:
     def real(self, path: str) -> str:
         """Return the real path of a path in the sysroot (no link resolved)."""
         return self._prefix + path if path != "/" else self.sysroot
+
+    def forget(self) -> None:
+        """Forget what was looked at, and keep the notes: a plan is made once, and they stay for the build."""
+        self._stats.clear()
+        self._directories.clear()
+        self._folders.clear()
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -259,10 +266,13 @@ class Host:
             info = None
             self._note_missing(path)
         else:
+            # What was seen first counts: an answer may have been given by it.
             if stat.S_ISDIR(info.st_mode):
-                self.owners[real] = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+                self.owners.setdefault(real, (info.st_ino, info.st_uid, info.st_gid, info.st_mode))
             else:
-                self.seen[real] = signature(info)
+                self.seen.setdefault(real, signature(info))
+        if len(self._stats) >= _MANY:
+            self._stats.clear()
         self._stats[path] = info
         return info
 

@@ -2,11 +2,12 @@
 
 A lock that we held for a moment could make the package manager fail. Locks of fcntl(2) are asked
 for with F_GETLK; those of flock(2), and those that we may not open, are looked up in /proc/locks
-(proc(5)).
+(proc(5)). pkg(8) writes down in its database who is at work; it waits while somebody reads there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ import stat
 import struct
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,11 +31,12 @@ _PAUSE = 0.1  # seconds between two looks
 class _Lock:
     program: str
     path: str
-    how: str  # fcntl, flock, or exists: the file is there only while it is held
+    how: str  # fcntl, flock, exists: the file is there only while it is held, or table: of pkg's database
 
 
 # dpkg(1) and apt-get(8): the frontend's lock is held for a whole run, also between two runs of dpkg.
 # rpm: lib/rpmlock.c. pacman: db.lck of libalpm. apk: src/database.c, its place before and since 3.0.
+# pkg: libpkg/pkgdb.c, pkgdb_upgrade_lock.
 _LOCKS = (
     _Lock("dpkg", "/var/lib/dpkg/lock-frontend", "fcntl"),
     _Lock("dpkg", "/var/lib/dpkg/lock", "fcntl"),
@@ -42,6 +45,7 @@ _LOCKS = (
     _Lock("pacman", "/var/lib/pacman/db.lck", "exists"),
     _Lock("apk", "/lib/apk/db/lock", "flock"),
     _Lock("apk", "/run/apk/db.lock", "flock"),
+    _Lock("pkg", "/var/db/pkg/local.sqlite", "table"),
 )
 # What is another file, or has other content, after each run.
 _DATABASES = (
@@ -51,6 +55,7 @@ _DATABASES = (
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
     "/var/lib/pacman/local",
     "/lib/apk/db/installed",
+    "/var/db/pkg/local.sqlite",
 )
 # struct flock of fcntl(2), as Linux has it with 64 bit offsets: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -63,7 +68,7 @@ def at_work(sysroot: str = "/") -> str:
         found = host.find(lock.path)
         if found is None or not stat.S_ISREG(found[1].st_mode):
             continue
-        holder = _holder(host, lock, found[1])
+        holder = _holder(host, lock, *found)
         if holder is not None:
             return f"{lock.program} (process {holder})" if holder > 0 else lock.program
     return ""
@@ -99,17 +104,47 @@ def wait_until_idle(
         time.sleep(_PAUSE)
 
 
-def _holder(host: Host, lock: _Lock, info: os.stat_result) -> int | None:
+def _holder(host: Host, lock: _Lock, path: str, info: os.stat_result) -> int | None:
     """Return the process that holds a lock, 0 where nobody says which one, None where it is free."""
     if lock.how == "exists":
         return 0
+    if lock.how == "table":
+        return _written_down(host.real(path))
     if lock.how == "fcntl" and sys.platform.startswith("linux"):
         try:
-            with host.open(lock.path) as file:
+            with host.open(path) as file:
                 return _asked(file.fileno())
         except (Unreadable, OSError, ValueError):
             pass
     return _listed(info, "POSIX" if lock.how == "fcntl" else "FLOCK")
+
+
+def _written_down(path: str) -> int | None:
+    """Ask pkg's database who has the exclusive lock, without which pkg changes no file.
+
+    As for pkg itself, a process that does not live any more holds nothing.
+    """
+    import sqlite3
+
+    place = f"file:{urllib.parse.quote(os.fsencode(path))}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=0)) as database:
+            if database.execute("SELECT max(exclusive) FROM pkg_lock").fetchone() != (1,):
+                return None
+            pids = [pid for (pid,) in database.execute("SELECT pid FROM pkg_lock_pid")]
+    except sqlite3.Error as error:
+        return 0 if error.sqlite_errorcode == sqlite3.SQLITE_BUSY else None
+    return next((pid for pid in pids if isinstance(pid, int) and _lives(pid)), None)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(max(pid, 1), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return pid > 0
 
 
 def _asked(fd: int) -> int | None:

@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chrootbuild.artifact import Artifact, Device, Kind, Origin, Plan
 from chrootbuild.host import Signature, signature
-from chrootbuild.record import RECIPE, write_atomically
+from chrootbuild.record import BROKEN, RECIPE, write_atomically
 from chrootbuild.spec import Target
 
 TYPE_CHECKING = False
@@ -30,6 +30,7 @@ __all__ = [
     "Cached",
     "cached_plan",
     "digest_of",
+    "plan_file",
     "same_but_content",
     "same_names",
     "save_plan",
@@ -52,7 +53,8 @@ def _header(target: str) -> list[object]:
     return ["plan 1", RECIPE, target, os.geteuid(), os.path.dirname(os.path.abspath(__file__))]
 
 
-def _file(project: Project, target: str) -> str:
+def plan_file(project: Project, target: str) -> str:
+    """Return the real path of a target's kept plan."""
     return f"{project.state}/{target}.plan"
 
 
@@ -84,13 +86,13 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
         "warnings": plan.warnings,
     }
     text = json.dumps(data, separators=(",", ":"))
-    write_atomically(_file(project, target.name), text.encode())
+    write_atomically(plan_file(project, target.name), text.encode())
 
 
 def drop_plan(project: Project, target: str) -> None:
     """Forget a target's plan."""
     try:
-        os.unlink(_file(project, target))
+        os.unlink(plan_file(project, target))
     except OSError:
         return
 
@@ -156,14 +158,17 @@ def _row(artifact: Artifact) -> list[Any]:
 # -- reading -------------------------------------------------------------------------------
 
 
-def cached_plan(project: Project, name: str) -> Cached | None:
-    """Return a target's last plan where it still holds, else None; reads no target file and no ELF."""
+def cached_plan(project: Project, name: str, changed: Collection[str] | None = None) -> Cached | None:
+    """Return a target's last plan where it still holds, else None; reads no target file and no ELF.
+
+    Of the copied files none but the ``changed`` are looked at, where that is known.
+    """
     try:
-        with open(_file(project, name), encoding="utf-8", errors="surrogatepass") as file:
+        with open(plan_file(project, name), encoding="utf-8", errors="surrogatepass") as file:
             data = json.load(file)
         if data["header"] != _header(name) or data["out"] != project.out or not _read_unchanged(data):
             return None
-        seen = _still_seen(data)
+        seen = _still_seen(data, changed)
         if seen is None:
             return None
         file_name, root, summary, manual = data["target"]
@@ -180,7 +185,7 @@ def cached_plan(project: Project, name: str) -> Cached | None:
             absent=tuple(data["absent"]),
         )
         return Cached(target, Plan(name, root, artifacts, {}, (), tuple(data["warnings"])), seen, owners)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (*BROKEN, IndexError):
         return None
 
 
@@ -221,16 +226,23 @@ def _read_unchanged(data: Mapping[str, Any]) -> bool:
     return not any(os.path.lexists(path) for path in data["absent"])
 
 
-def _still_seen(data: Mapping[str, Any]) -> dict[str, Signature] | None:
-    """Return the signatures as they are now, if every change leaves the plan as it is."""
+def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dict[str, Signature] | None:
+    """Return the signatures as they are now, if every change leaves the plan as it is.
+
+    Those of copied files that are not among the ``changed`` are the record's to tell.
+    """
     for path, (ino, uid, gid, mode) in data["owners"].items():
         info = os.lstat(path)
         if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != (ino, uid, gid, mode):
             return None
     inputs = set(data["inputs"])
+    vouched, moved = () if changed is None else data["sources"], changed or ()
     seen = {}
     look = os.lstat
     for path, (ino, ctime, size, mode) in data["seen"].items():
+        if path in vouched and path not in moved and path not in inputs:
+            seen[path] = (ino, ctime, size, mode)
+            continue
         info = look(path)
         if (
             info.st_ctime_ns == ctime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Plan
@@ -48,6 +48,7 @@ def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[
     if keep:
         save_plan(project, target, made, host, memo)
         memo.save()
+    host.forget()
     return made, host
 
 
@@ -66,9 +67,11 @@ def prepare_made(project: Project, target: Target, made: Plan, host: Host, root:
     return replace(_compared(project, target, made, host.seen, host.owners, root), host=host)
 
 
-def prepare_cached(project: Project, cached: Cached, root: Root) -> Prepared:
-    """Do what ``prepare`` does, with a plan that still holds."""
-    return _compared(project, cached.target, cached.plan, cached.seen, cached.owners, root)
+def prepare_cached(
+    project: Project, cached: Cached, root: Root, changed: Collection[str] | None = None
+) -> Prepared:
+    """Do what ``prepare`` does, with a plan that still holds; ``changed`` as ``compare`` takes it."""
+    return _compared(project, cached.target, cached.plan, cached.seen, cached.owners, root, changed)
 
 
 def _compared(
@@ -78,10 +81,11 @@ def _compared(
     seen: Mapping[str, Signature],
     owners: Mapping[str, Signature],
     root: Root | None,
+    changed: Collection[str] | None = None,
 ) -> Prepared:
     record = read_record(project, target.name, target.root)
     if root is not None:
-        return Prepared(target, made, record, compare(made, record, root, seen), seen, owners)
+        return Prepared(target, made, record, compare(made, record, root, seen, changed), seen, owners)
     found = read_root(target.root)
     if found is None:
         return Prepared(target, made, record, compare(made, record, None, seen), seen, owners)

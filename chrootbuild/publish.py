@@ -1,7 +1,7 @@
 """From the staging directory into the root, in a moment (law 4).
 
 What is to be done is written to a journal first; each step can be repeated,
-so a build that is killed in the middle is completed by the next one.
+so a build that is killed in the middle is completed by the next one. A single rename has no middle.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ import os
 import re
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chrootbuild import syscalls
-from chrootbuild.arrange import Operation, arrange
+from chrootbuild.arrange import arrange
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import can_exchange, clone
 from chrootbuild.fresh import Comparison
 from chrootbuild.obstacles import mounts_below, refuse_obstacles
+from chrootbuild.operation import Operation
 from chrootbuild.project import Project
 from chrootbuild.record import (
     BROKEN,
     Installed,
     Record,
     from_json,
+    in_pieces,
     read_record,
     read_state,
     record_signature,
     safe,
-    to_json,
     write_atomically,
     write_record,
 )
@@ -92,17 +93,24 @@ def publish(
         if change.artifact is None:
             artifacts.pop(path, None)
     record = Record(root.declared, artifacts, (*seeds[0], *seeds[1]), inode=os.fstat(root.fd).st_ino)
-    journal = {
-        "operations": [_to_json(op) for op in operations],
-        **_of_record(project, target, record, base),
-    }
     try:
-        _write_out(stage, operations)
-        write_atomically(_journal(project, target), json.dumps(journal).encode())
-        _sync_directory(project.state)
+        alone = _is_one_rename(operations, base)
+        _write_out(stage, operations, names=not alone)
+        if not alone:
+            write_atomically(
+                _journal(project, target), _in_pieces(project, target, operations, record, base)
+            )
+            _sync_directory(project.state)
     except OSError as error:
         raise Failure(f"cannot write {stage.path}: {error.strerror}", hint="nothing was changed") from None
     return _complete(project, target, root, stage, operations, record)
+
+
+def _is_one_rename(operations: list[Operation], base: Record | None) -> bool:
+    """Tell whether one system call replaces one file of ours: killed before or after it, the next build sees it."""
+    if len(operations) != 1 or base is None:
+        return False
+    return operations[0].kind == "put" and not operations[0].ours and operations[0].path in base.artifacts
 
 
 def _operations(
@@ -121,13 +129,20 @@ def _operations(
             _undo(stage, ready)
             return _ready(stage, arrange(root, comparison, staged, whole=False, mounts=mounts))
         ready.append(copied)
-    return _ready(stage, ready)
+    linked = {path for op in ready for path in op.linked}
+    return _ready(stage, [_seen_again(root, op) if op.path in linked else op for op in ready])
+
+
+def _seen_again(root: Root, op: Operation) -> Operation:
+    """Return what removes a file that was linked into a copy meanwhile: that moved its ctime."""
+    info = root.lstat(op.path)
+    same = info is not None and info.st_ino == op.ino
+    return replace(op, ctime=info.st_ctime_ns) if info is not None and same else op
 
 
 def _going(op: Operation) -> list[str]:
     """Return the paths that a step replaces or removes."""
-    linked = {path for path, name in op.content if name == ""}
-    return [op.path, *(path for path in op.ours if path not in linked)]
+    return [op.path, *(path for path in op.ours if path not in op.linked)]
 
 
 def _undo(stage: Stage, operations: list[Operation]) -> None:
@@ -151,11 +166,11 @@ def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
     return ready
 
 
-def _write_out(stage: Stage, operations: list[Operation]) -> None:
+def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> None:
     """Have the disk hold what was staged: a few files by themselves, many with all of their filesystem.
 
     What else is being written there, a package manager's upgrade perhaps, is not waited for
-    then. Raises OSError.
+    then. ``names``: a journal is going to ask for them by name. Raises OSError.
     """
     if len(operations) > _FEW or any(op.kind in ("directory", "exchange", "seed") for op in operations):
         syscalls.syncfs(stage.fd)
@@ -173,18 +188,24 @@ def _write_out(stage: Stage, operations: list[Operation]) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-    os.fsync(stage.fd)
+    if names:
+        os.fsync(stage.fd)
 
 
-def _of_record(project: Project, target: str, record: Record, base: Record | None) -> dict[str, Any]:
-    """Return what the journal says of the record: all of it, or what is not as in the one on disk."""
+def _in_pieces(
+    project: Project, target: str, operations: list[Operation], record: Record, base: Record | None
+) -> Iterator[bytes]:
+    """Yield the journal: the steps, and the record, all of it or what is not as in the one on disk."""
+    head: dict[str, Any] = {"operations": [_to_json(op) for op in operations]}
     seen = record_signature(project, target)
-    if base is None or seen is None:
-        return {"record": to_json(record)}
-    old = base.artifacts
-    changed = {path: entry for path, entry in record.artifacts.items() if old.get(path) is not entry}
-    gone = [path for path in old if path not in record.artifacts]
-    return {"record": to_json(replace(record, artifacts=changed)), "base": seen, "gone": gone}
+    if base is not None and seen is not None:
+        old = base.artifacts
+        head |= {"base": seen, "gone": [path for path in old if path not in record.artifacts]}
+        changed = {path: entry for path, entry in record.artifacts.items() if old.get(path) is not entry}
+        record = replace(record, artifacts=changed)
+    yield json.dumps(head).encode()[:-1] + b',"record":'
+    yield from in_pieces(record)
+    yield b"}"
 
 
 def _whole(project: Project, target: str, root: Root, journal: Mapping[str, Any]) -> Record:
@@ -263,6 +284,7 @@ def _complete(
             ended = time.perf_counter()
         paused = paused or op.kind == "pause"
     root.release()
+    clear_stage(root)  # before signatures are taken: old names that go move the ctime of what was linked
     _make_durable(project, root)
     within = tuple(f"{op.path}/" for op in operations if op.kind == "exchange")
     touched = {op.path for op in operations}
@@ -270,7 +292,6 @@ def _complete(
     record = replace(record, artifacts=signed(root, record.artifacts, moved))
     write_record(project, target, record)
     _forget(project, target)
-    clear_stage(root)
     return Published(record, ended - began, tuple(stays))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-from chrootbuild.stamp import is_fresh
+from chrootbuild.stamp import is_fresh, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from chrootbuild.stamp import Look
 
 __all__ = ["MANUAL", "SYSTEM", "candidates", "fresh_targets", "nothing_to_do", "places"]
 
@@ -48,8 +50,8 @@ def places(directory: str, out: str) -> tuple[str, str, str]:
     return where, f"{base}/out-{name[-200:]}", base
 
 
-# What was found stale in this process: it is not looked at a second time, but built.
-STALE: set[tuple[str, str]] = set()
+# What was found stale in this process, by state and target: it is not looked at a second time, but built.
+STALE: dict[tuple[str, str], Look | None] = {}
 
 
 def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
@@ -78,7 +80,8 @@ def fresh_targets(directory: str, state: str, names: Sequence[str]) -> list[str]
     if wanted is None:
         return None
     for name in wanted:
-        if is_fresh(state, name) is None:
-            STALE.add((state, name))
+        found = look(state, name)
+        if found is None or found.changed:
+            STALE[state, name] = found
             return None
     return wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Kind, Plan
@@ -32,7 +31,7 @@ def explained(
         if change.action in ("install", "replace") and plan.artifacts[path].kind is Kind.LINK:
             links.setdefault(leads_to(plan, path), path)
     return {
-        path: replace(change, reason=_reason(plan, path, links)) if path in new else change
+        path: change._replace(reason=_reason(plan, path, links)) if path in new else change
         for path, change in changes.items()
     }
 

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
@@ -172,7 +172,7 @@ def _staged(stage: Stage, store: Stage, kept: _Kept, record: Record) -> dict[str
             continue
         os.link(name, name, src_dir_fd=store.fd, dst_dir_fd=stage.fd, follow_symlinks=False)
         info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
-        staged[path] = replace(entry, root=root_signature(info))
+        staged[path] = entry._replace(root=root_signature(info))
     return staged
 
 
@@ -209,7 +209,7 @@ def _comparison(
             changes[path] = Change(path, action, "put back", _artifact(path, staged[path], elf))
         elif path in kept.installed and now is not None:
             change = orphan(path, now, root)
-            changes[path] = replace(change, reason="was not there before")
+            changes[path] = change._replace(reason="was not there before")
         elif now is not None:
             changes[path] = Change(path, "keep", "", _artifact(path, now, elf))
     return Comparison(changes, record.artifacts, by_directory(changes))

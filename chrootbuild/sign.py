@@ -6,7 +6,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from chrootbuild.artifact import Kind
 from chrootbuild.draft import split
@@ -34,13 +33,13 @@ def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str])
                 doubtful.append(path)
             else:
                 proof = root_signature(info)
-        found[path] = replace(entry, root=proof)
+        found[path] = entry._replace(root=proof)
     if doubtful:
         time.sleep(2 * TICK_NS / 1e9)  # a write that comes now gets another ctime
     for path in doubtful:
         info = root.lstat(path)
         if info is not None and not inspect(root, path, artifacts[path], info, closely=True):
-            found[path] = replace(artifacts[path], root=proof_of(info))
+            found[path] = artifacts[path]._replace(root=proof_of(info))
     return found
 
 

@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from chrootbuild.artifact import Artifact, Kind
@@ -17,7 +17,7 @@ from chrootbuild.beneath import STEP, is_mount, open_beneath, remove_tree
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Signature, signature
-from chrootbuild.record import Installed, entry_from_json, entry_to_json
+from chrootbuild.record import BROKEN, Installed, entry_from_json, entry_to_json
 from chrootbuild.root import TICK_NS, Root, kind_of, root_signature
 from chrootbuild.source import CAPABILITY, capability_of, copy, open_source, same
 
@@ -168,7 +168,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                 fd = os.open(name, STEP, dir_fd=stage.fd)
                 try:
                     # Without root a directory that forbids writing to us could not be renamed.
-                    _own(fd, artifact if privileged() else replace(artifact, mode=artifact.mode | 0o700))
+                    _own(fd, artifact if privileged() else artifact._replace(mode=artifact.mode | 0o700))
                 finally:
                     os.close(fd)
                 installed = _installed(artifact, "open" if artifact.open else "")
@@ -178,7 +178,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
             remove_tree(stage.fd, name)
         raise _cannot(artifact, error) from None
     # Its inode stays when it is renamed into the root: by it we know it again.
-    return replace(installed, root=root_signature(made))
+    return installed._replace(root=root_signature(made))
 
 
 def _installed(artifact: Artifact, detail: str = "", **more: Any) -> Installed:
@@ -296,18 +296,25 @@ def note(stage: Stage, path: str, installed: Installed) -> None:
         raise Failure(f"cannot stage {path}: {error.strerror}", hint=_hint(error)) from None
 
 
-def noted(stage: Stage) -> dict[str, Installed]:
-    """Return what the log says was staged; raises Failure where it cannot be read."""
+def noted(stage: Stage, artifacts: Mapping[str, Artifact]) -> dict[str, Installed]:
+    """Return what the log says was staged; raises Failure where it cannot be read.
+
+    Of what is among ``artifacts`` no second copy of a path is kept.
+    """
     found = {}
     try:
         fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
         with os.fdopen(fd, encoding="utf-8") as file:
             for line in file:
                 path, entry = json.loads(line)
+                artifact = artifacts.get(path)
+                if artifact is not None:
+                    path, entry[0] = artifact.path, artifact.kind.value
+                    entry[8] = artifact.source if artifact.source == entry[8] else entry[8]
                 found[path] = entry_from_json(entry)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (*BROKEN, IndexError) as error:
         raise Failure(
             f"cannot read {stage.path}/log: {error}", hint="nothing was changed; build again"
         ) from None

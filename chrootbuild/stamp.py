@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from chrootbuild.project import Project
 
-__all__ = ["is_fresh", "write_stamp"]
+__all__ = ["Look", "drop_stamp", "is_fresh", "is_stamp", "look", "write_stamp"]
 
 _VERSION = b"chrootbuild stamp 1"
+_MANY = 1000  # changed paths; then a build has to look at everything all the same
 _FORK_FROM = 4000  # paths; below that a second process costs more than it saves
+_Group = tuple[bytes, bytes, list[bytes], int]  # kind, directory, names, where their numbers begin
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
@@ -38,8 +40,33 @@ def _file(state: str, target: str) -> str:
     return f"{state}/{target}.stamp"
 
 
+class Look:
+    """What a look at a target's stamp found: its root, and the paths that are not as they were."""
+
+    __slots__ = ("_groups", "changed", "root", "stamp")
+
+    def __init__(self, root: str, changed: set[str], stamp: tuple[int, int], groups: list[_Group]) -> None:
+        self.root = root
+        self.changed = changed  # real paths
+        self.stamp = stamp  # inode and ctime of the stamp itself
+        self._groups = groups
+
+    def covers(self, path: str) -> bool:
+        """Tell whether a file was looked at."""
+        directory, _, name = os.fsencode(path).rpartition(b"/")
+        return any(
+            kind == b"f" and place == directory and name in names for kind, place, names, _ in self._groups
+        )
+
+
 def is_fresh(state: str, target: str) -> str | None:
-    """Return the root of a target whose stamp still holds; None where it does not.
+    """Return the root of a target whose stamp still holds; None where it does not."""
+    found = look(state, target)
+    return None if found is None or found.changed else found.root
+
+
+def look(state: str, target: str) -> Look | None:
+    """Look at all that a target's stamp vouches for; None where there is none, or too much changed.
 
     The stamp is only believed where nobody else could have written it.
     """
@@ -55,10 +82,26 @@ def is_fresh(state: str, target: str) -> str | None:
         size = os.readv(fd, [data])
     finally:
         os.close(fd)
-    return _holds(bytes(data[:size]))
+    read = _read(bytes(data[:size]))
+    if read is None:
+        return None
+    root, groups, numbers = read
+    changed = _changed(groups, numbers)
+    if changed is None:
+        return None
+    return Look(root, set(map(os.fsdecode, changed)), (info.st_ino, info.st_ctime_ns), groups)
 
 
-def _holds(data: bytes) -> str | None:
+def is_stamp(state: str, target: str, stamp: tuple[int, int]) -> bool:
+    """Tell whether a target's stamp is still the one that was looked at."""
+    try:
+        info = os.lstat(_file(state, target))
+    except OSError:
+        return False
+    return (info.st_ino, info.st_ctime_ns) == stamp
+
+
+def _read(data: bytes) -> tuple[str, list[_Group], array[int]] | None:
     """Layout: header, counts and strings separated by NUL, an empty line, then u64 numbers."""
     try:
         length = int(data[:16], 16)
@@ -78,17 +121,13 @@ def _holds(data: bytes) -> str | None:
             groups.append((kind, directory, names, offset))
             offset += 4 * count
             at += 3 + count
-        if offset != len(numbers):
-            return None
     except (ValueError, IndexError):
         return None
-    return root if _unchanged(groups, numbers) else None
+    return (root, groups, numbers) if offset == len(numbers) else None
 
 
-_Group = tuple[bytes, bytes, list[bytes], int]
-
-
-def _unchanged(groups: list[_Group], numbers: array[int]) -> bool:
+def _changed(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
+    """Return the paths that are not as they were; None where there are too many to tell."""
     total = len(numbers) // 4
     if total < _FORK_FROM or (os.cpu_count() or 1) < 2 or not hasattr(os, "fork"):
         return _check(groups, numbers)
@@ -96,49 +135,64 @@ def _unchanged(groups: list[_Group], numbers: array[int]) -> bool:
     while count < total // 2:
         count += len(groups[half][2])
         half += 1
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         # Nothing but system calls happens here, and no exception may climb up.
         code = 1
         try:
-            code = 0 if _check(groups[half:], numbers) else 1
+            found = _check(groups[half:], numbers)
+            if found is not None:
+                with open(writer, "wb") as file:
+                    file.write(b"\0".join(found))
+                code = 0
         finally:
             os._exit(code)
+    os.close(writer)
     mine = _check(groups[:half], numbers)
+    with open(reader, "rb") as file:
+        theirs = file.read()
     _, status = os.waitpid(child, 0)
-    return mine and status == 0
+    if mine is None or status != 0:
+        return None
+    return mine + theirs.split(b"\0") if theirs else mine
 
 
-def _check(groups: list[_Group], numbers: array[int]) -> bool:
+def _check(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
     look = os.stat
-    try:
-        for kind, directory, names, at in groups:
+    changed: list[bytes] = []
+    for kind, directory, names, at in groups:
+        try:
             fd = os.open(directory, _DIRECTORY)
-            try:
+        except OSError:
+            return None
+        try:
+            for name in names:
+                info = look(name, dir_fd=fd, follow_symlinks=False)
                 if kind == b"d":  # a directory of the root: its times are the daemon's
-                    for name in names:
-                        info = look(name, dir_fd=fd, follow_symlinks=False)
-                        if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != tuple(
-                            numbers[at : at + 4]
-                        ):
-                            return False
-                        at += 4
-                    continue
-                for name in names:
-                    info = look(name, dir_fd=fd, follow_symlinks=False)
-                    if (
-                        info.st_ctime_ns != numbers[at + 1]
-                        or info.st_ino != numbers[at]
-                        or info.st_size != numbers[at + 2]
-                        or info.st_mode != numbers[at + 3]
-                    ):
-                        return False
-                    at += 4
-            finally:
-                os.close(fd)
-    except OSError:
-        return False
-    return True
+                    same = (
+                        info.st_uid == numbers[at + 1]
+                        and info.st_ino == numbers[at]
+                        and info.st_gid == numbers[at + 2]
+                        and info.st_mode == numbers[at + 3]
+                    )
+                else:
+                    same = (
+                        info.st_ctime_ns == numbers[at + 1]
+                        and info.st_ino == numbers[at]
+                        and info.st_size == numbers[at + 2]
+                        and info.st_mode == numbers[at + 3]
+                    )
+                if not same:
+                    changed.append(directory.rstrip(b"/") + b"/" + name)
+                at += 4
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        if len(changed) > _MANY:
+            return None
+    return changed
 
 
 def write_stamp(
@@ -154,19 +208,19 @@ def write_stamp(
     """
     from chrootbuild.record import write_atomically
 
-    groups: dict[tuple[bytes, bytes], list[tuple[bytes, tuple[int, int, int, int]]]] = {}
-    for kind, entries in ((b"f", files), (b"d", directories)):
-        for path, signature in entries.items():
-            parent, _, name = os.fsencode(path).rpartition(b"/")
-            groups.setdefault((kind, parent or b"/"), []).append((name or b".", signature))
-    text, numbers = [_header(root)], array("Q")
-    for (kind, directory), group in sorted(groups.items()):
-        text.append(
-            b"\0".join([kind, directory, str(len(group)).encode(), *(name for name, _ in group), b""])
-        )
-        for _, entry in group:
-            numbers.extend(entry)
-    head = b"".join(text)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for kind, entries in (("f", files), ("d", directories)):
+        for path in entries:
+            parent, _, name = path.rpartition("/")
+            groups.setdefault((kind, parent or "/"), []).append(name or ".")
+    fields, numbers = [], array("Q")
+    for (kind, directory), names in sorted(groups.items()):
+        fields += [kind, directory, str(len(names)), *names]
+        entries = files if kind == "f" else directories
+        start = directory.rstrip("/") + "/"
+        for name in names:
+            numbers.extend(entries[start + name] if name != "." else entries["/"])
+    head = _header(root) + os.fsencode("\0".join([*fields, ""]))
     write_atomically(_file(project.state, target), f"{len(head):016x}".encode() + head + numbers.tobytes())
 
 

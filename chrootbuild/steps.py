@@ -12,9 +12,9 @@ import stat
 import time
 
 from chrootbuild import syscalls
-from chrootbuild.arrange import Operation
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import bring_back, foreign_in
+from chrootbuild.operation import Operation
 from chrootbuild.root import Root, kind_of
 from chrootbuild.stage import Stage, privileged
 

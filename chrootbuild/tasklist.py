@@ -6,124 +6,37 @@ import atexit
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from doit.exceptions import TaskFailed
 from doit.task import Task
 
-from chrootbuild.artifact import Artifact, Plan
-from chrootbuild.build import Job, abandon, begin, begin_cached, finish, stage_one, together
-from chrootbuild.clean import clean
+from chrootbuild.artifact import Plan
+from chrootbuild.build import Job, abandon, begin, begin_cached, together
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.fresh import Change
 from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
 from chrootbuild.quick import MANUAL, STALE, candidates
+from chrootbuild.report import printable
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, write_stamp
-from chrootbuild.tasks import Invocation, path_of, task_name
+from chrootbuild.taskactions import (
+    CleanAction,
+    FailAction,
+    PublishAction,
+    StageAction,
+    StageTask,
+    Staleness,
+    sources_of,
+)
+from chrootbuild.tasks import Invocation, path_of, quoted, task_name
 
 if TYPE_CHECKING:
     from chrootbuild.target import Targets
 
-__all__ = ["FAILED", "cached_tasks", "settle", "tasks"]
-
-# What went wrong in this process, for the exit code; doit keeps no more than the text.
-FAILED: list[Failure] = []
-
-
-def _failed(failure: Failure) -> TaskFailed:
-    FAILED.append(failure)
-    return TaskFailed(str(failure), report=True)
-
-
-# -- actions -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Staleness:
-    """A task's ``uptodate``: its repr is the reason, which ``doit info`` shows."""
-
-    reason: str
-
-    def __call__(self) -> bool:
-        """Tell whether the artifact is fresh."""
-        return not self.reason
-
-    def __repr__(self) -> str:
-        return self.reason
-
-
-@dataclass(frozen=True, slots=True)
-class StageAction:
-    """Makes one artifact in the staging directory."""
-
-    root: str
-    artifact: Artifact
-
-    def __call__(self) -> TaskFailed | None:
-        """Stage it; a Failure becomes a failed task, without a traceback."""
-        try:
-            stage_one(self.root, self.artifact)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-    def __str__(self) -> str:
-        return f"stage {self.artifact.path}"
-
-
-class PublishAction:
-    """Publishes what was staged: all of it, or ``paths``."""
-
-    def __init__(self, job: Job, paths: set[str] | None = None) -> None:
-        self.job = job
-        self.paths = paths
-
-    def __call__(self) -> TaskFailed | None:
-        """Publish; a Failure becomes a failed task."""
-        try:
-            finish(self.job, self.paths)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class FailAction:
-    """The one task of a target that cannot be planned."""
-
-    failure: Failure
-
-    def __call__(self) -> TaskFailed:
-        """Fail with the reason."""
-        return _failed(self.failure)
-
-
-@dataclass(frozen=True, slots=True)
-class CleanAction:
-    """Removes what is ours: one path, or a whole target's."""
-
-    project: Project
-    target: Target
-    path: str = ""
-
-    def __call__(self, dryrun: bool) -> TaskFailed | None:
-        """Remove it, or say what would be removed; a Failure becomes a failed task."""
-        try:
-            clean(self.project, self.target, self.path, dry=dryrun)
-        except Failure as failure:
-            return _failed(failure)
-        return None
-
-    def __repr__(self) -> str:
-        return f"<clean {self.target.name}{self.path and ':' + self.path}>"
-
-
-# -- the tasks -----------------------------------------------------------------------------
+__all__ = ["cached_tasks", "settle", "tasks"]
 
 
 def tasks(
@@ -180,6 +93,7 @@ def _target(word: str) -> str:
 
 
 def _failing(name: str, failure: Failure) -> Task:
+    name = printable(quoted(name))  # what is wrong may be the name
     return Task(name, [FailAction(failure)], doc=f"cannot be built: {failure.message}", verbosity=2)
 
 
@@ -199,7 +113,7 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
             found.append(Task(name, None, has_subtask=True))
             continue
         try:
-            job = begin_cached(project, name)
+            job = begin_cached(project, name, STALE.get((project.state, name)))
         except Failure:
             job = None
         if job is None:
@@ -298,24 +212,8 @@ def _tidy(pid: int) -> None:
 
 
 def _stage(target: Target, change: Change, *, hidden: bool = False) -> Task:
-    artifact = change.artifact
-    assert artifact is not None
-    name = task_name(target.name, change.path)
-    return Task(
-        f"_stage:{name}" if hidden else name,
-        [StageAction(target.root, artifact)],
-        file_dep=_sources(target, artifact),
-        targets=[] if hidden else [target.root + change.path],
-        uptodate=[Staleness(change.reason)],
-        doc=f"{artifact.kind}, {change.reason}",
-        subtask_of=None if hidden else target.name,
-        # Captured in two threads at once sys.stdout would stay replaced.
-        io={"capture": False},
-    )
-
-
-def _sources(target: Target, artifact: Artifact) -> list[str]:
-    return [*artifact.sources, *(target.root + path for path in artifact.after)]
+    assert change.artifact is not None
+    return StageTask(target, change.artifact, change.reason, hidden=hidden)
 
 
 def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
@@ -352,7 +250,7 @@ def _shown(project: Project, prepared: Prepared, path: str, change: Change, *, c
     return Task(
         task_name(target.name, path),
         [StageAction(target.root, artifact)],
-        file_dep=_sources(target, artifact),
+        file_dep=sources_of(target, artifact),
         targets=[target.root + path],
         uptodate=[Staleness(change.reason)],
         doc=str(artifact.kind),

@@ -26,14 +26,19 @@ from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import find_project
 from chrootbuild.quick import fresh_targets
 
-__all__ = ["DOIT_CONFIG", "Backend", "Invocation", "path_of", "task_name", "tasks_of_dodo"]
+__all__ = ["DOIT_CONFIG", "Backend", "Invocation", "path_of", "quoted", "task_name", "tasks_of_dodo"]
 
 _UNSAFE = "%=*?[]"  # doit refuses = in a task's name and takes * ? [ as a pattern
 
 
+def quoted(text: str) -> str:
+    """Return a text as a part of a task's name: % = * ? [ ] as %XX."""
+    return "".join(f"%{ord(char):02X}" if char in _UNSAFE else char for char in text)
+
+
 def task_name(target: str, path: str) -> str:
-    """Return the task of a path: NAME:/path, with % = * ? [ ] as %XX."""
-    return f"{target}:{''.join(f'%{ord(char):02X}' if char in _UNSAFE else char for char in path)}"
+    """Return the task of a path: NAME:/path, quoted."""
+    return f"{target}:{quoted(path)}"
 
 
 def path_of(name: str) -> tuple[str, str]:
@@ -105,15 +110,16 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     _status: Any = None
     _count = 0
-    _total = 0
+    total = 0  # artifacts to stage; 0: those of the one run that there is
 
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:  # noqa: ARG002
         """Show a line where there is much to do and somebody to see it."""
-        self._total = sum(":" in name for name in tasks)
-        if self._total > _MUCH and sys.stderr.isatty():
+        self.total = self.total or sum(":" in name for name in tasks)
+        if self._status is None and self.total > _MUCH and sys.stderr.isatty():
             from rich.console import Console
 
-            self._status = Console(stderr=True).status(f"staging 0 of {self._total}")
+            self._status = Console(stderr=True).status(f"staging 0 of {self.total}")
+        if self._status is not None:
             self._status.start()
 
     def execute_task(self, task: Task) -> None:
@@ -125,7 +131,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
             return
         self._count += 1
         if self._count % _STEP == 0:
-            self._status.update(f"staging {self._count} of {self._total}")
+            self._status.update(f"staging {self._count} of {self.total}")
 
     def skip_uptodate(self, task: Task) -> None:
         """Say nothing."""

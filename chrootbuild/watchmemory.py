@@ -83,7 +83,9 @@ def remember(project: Project, prepared: Prepared, record: Record) -> Memory | N
 def _settled(prepared: Prepared, record: Record) -> Prepared:
     """Return the target with its new record, nothing stale."""
     changes = {
-        path: Change(path, KEEP, "", change.artifact)
+        path: change
+        if change.action == KEEP and not change.reason
+        else Change(path, KEEP, "", change.artifact)
         for path, change in prepared.comparison.changes.items()
         if change.artifact is not None
     }

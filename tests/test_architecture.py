@@ -34,7 +34,7 @@ def users_of(package: str) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("doit", ("tasks.py", "tasklist.py", "commands/")),
+        ("doit", ("task", "commands/")),
         ("elftools", ("elf/",)),
         ("watchdog", ("watch",)),
         ("msgspec", ("schema.py", "target")),

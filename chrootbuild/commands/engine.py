@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from doit.cmd_base import TaskLoader2
@@ -14,24 +15,26 @@ from doit.task import Task
 from chrootbuild.commands import complain
 from chrootbuild.errors import TryAgain
 from chrootbuild.project import Project
-from chrootbuild.tasklist import FAILED, cached_tasks, tasks
-from chrootbuild.tasks import DOIT_CONFIG, Invocation
+from chrootbuild.taskactions import FAILED, StageTask
+from chrootbuild.tasklist import cached_tasks, tasks
+from chrootbuild.tasks import DOIT_CONFIG, Invocation, Reporter
 
 __all__ = ["run_doit"]
 
 
 class _Loader(TaskLoader2):  # type: ignore[misc]
-    """Gives doit tasks that are made when it asks for them."""
+    """Gives doit tasks that were made before."""
 
-    def __init__(self, make: Callable[[], Iterable[Task]]) -> None:
+    def __init__(self, tasks: list[Task], reporter: Reporter) -> None:
         super().__init__()
-        self.make = make
+        self.tasks = tasks
+        self.reporter = reporter
 
     def load_doit_config(self) -> dict[str, Any]:
-        return {**DOIT_CONFIG, "verbosity": 2}
+        return {**DOIT_CONFIG, "verbosity": 2, "reporter": self.reporter}
 
     def load_tasks(self, cmd: object, pos_args: Sequence[str]) -> list[Task]:  # noqa: ARG002
-        return list(self.make())
+        return self.tasks
 
 
 def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int | None = None) -> int:
@@ -39,7 +42,7 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
 
     ``jobs`` is how many artifacts are staged at once; None leaves it to us.
     """
-    # Many small objects, and none of them in a cycle: the collector only costs here.
+    # Many small objects that stay to the end: the collector only costs here.
     gc.disable()
     names = tuple(word for word in argv if not word.startswith("-"))
     busy: list[TryAgain] = []
@@ -49,13 +52,16 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
     options: list[str] = []
     if command == "run" and jobs != 1 and (jobs or len(found) > _MANY):
         options = ["-n", str(jobs or os.cpu_count() or 1), "-P", "thread"]
-    made = found
-    main = DoitMain(
-        _Loader(lambda: made),
-        config_filenames=(),
-        extra_config={"BACKEND": {"chrootbuild": "chrootbuild.tasks:Backend"}},
-    )
-    code = main.run([command, *options, *argv])
+    reporter = Reporter(sys.stdout, {})
+    reporter.total = sum(isinstance(task, StageTask) for task in found)
+    code = 0
+    if (
+        command == "run"
+        and len(found) > _TURN
+        and set(argv) <= {task.name for task in found if task.has_subtask}
+    ):
+        found, code = _in_turns(found, [command, *options], reporter)
+    code = max(code, _run([command, *options, *argv], found, reporter))
     for failure in busy:
         complain(failure)
     codes = [failure.code for failure in FAILED]
@@ -66,6 +72,39 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
 
 
 _MANY = 8  # tasks; below that a second thread costs more than it saves
+_TURN = 4000  # tasks; for each of them doit keeps 2 KB until it ends
+
+
+def _run(argv: list[str], tasks: list[Task], reporter: Reporter) -> int:
+    extra = {"BACKEND": {"chrootbuild": "chrootbuild.tasks:Backend"}}
+    code: int = DoitMain(_Loader(tasks, reporter), config_filenames=(), extra_config=extra).run(argv)
+    return code
+
+
+def _in_turns(tasks: list[Task], argv: list[str], reporter: Reporter) -> tuple[list[Task], int]:
+    """Stage whole targets, some thousand artifacts at a time; return the tasks that are left, and doit's code.
+
+    What was staged needs no task any more. A target of which something could not be staged is not published.
+    """
+    left: list[Task] = []
+    turn: list[Task] = []
+    code = worst = 0
+    tasks.reverse()
+    while tasks:
+        task = tasks.pop()
+        if isinstance(task, StageTask):
+            turn.append(task)
+        if turn and (len(turn) == _TURN or task.has_subtask):
+            code = max(code, _run(argv, turn, reporter))
+            turn = []
+            gc.collect()  # a node of doit's and its generator hold each other
+        if task.has_subtask:
+            task.task_dep.clear()
+            left.append(Task(task.name, None, has_subtask=True) if code else task)
+            worst, code = max(worst, code), 0
+        elif not isinstance(task, StageTask):
+            left.append(task)
+    return left, worst
 
 
 def _all_tasks(project: Project, invocation: Invocation, busy: list[TryAgain]) -> list[Task]:

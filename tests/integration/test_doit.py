@@ -261,6 +261,19 @@ def test_a_broken_target_stops_no_other(project: Project) -> None:
     assert project.chrootbuild("build", "broken", code=3).count("error:") == 1
 
 
+@pytest.mark.parametrize("name", ["a=b", "a*", "a\x1b[31mb", "a:b", "ä b"])
+def test_a_target_whose_name_no_task_can_have_stops_no_other(project: Project, name: str) -> None:
+    (project.folder / "targets" / f"{name}.toml").write_text('texts."/a" = "a"\n')
+    for run in (project.doit, project.chrootbuild):
+        shown = run("list")
+        assert "is no name for a target" in shown
+        assert "\x1b" not in shown
+    for build in (project.doit(code=1), project.chrootbuild("build", code=3)):
+        assert "hint: rename it: targets/" in build
+        assert "\x1b" not in build
+    assert (project.root / "etc").is_dir()
+
+
 @pytest.mark.parametrize("words", [(), ("info",), ("list",), ("clean",)])
 def test_an_unknown_target_is_an_error_with_a_hint(project: Project, words: tuple[str, ...]) -> None:
     write(project.folder / "targets", {"nginx.toml": 'binaries = ["nginx"]\n'})

@@ -1,12 +1,14 @@
 """Real packages, installed by dpkg under a running daemon: refresh and watch bring what is right, and nothing fails.
 
 A package is built three times: 1.0 with libq.so.1.0, 1.1 with libq.so.1.1 behind the same soname, 2.0
-without the library. All the time a loop starts a program of it in the root.
+without the library. All the time a loop starts a program of it in the root, which says which
+version it is and which version of the library it met.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -18,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.starting import UPGRADED, Starting, compile_starter, make_upgraded, starting, upgrade
 from tests.integration.watch_lab import eventually, watching
-from tests.integration.workshop import Workshop, bring_host_programs, library, program
+from tests.integration.workshop import Workshop, bring_host_programs, compile_c, library
 from tests.sysroot import write
 
 pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.package("dpkg")]
@@ -32,16 +35,6 @@ files = ["/usr/share/app/"]
 
 [host]
 restart = "echo restarted >>restarts"
-"""
-# In the root: starts the program until the file "stop" is there; each failure is a line of the file "failed".
-STARTER = """
-while [ ! -e /tmp/stop ]; do
-  /usr/bin/app >/tmp/said 2>/tmp/errors || {
-    echo "ended with status $?" >>/tmp/failed
-    while read -r line; do echo "$line" >>/tmp/failed; done </tmp/errors
-  }
-  echo >>/tmp/starts
-done
 """
 # What follows the version: the library file, what it answers, the data that comes along.
 VERSIONS = {"1.0": "libq.so.1.0", "1.1": "libq.so.1.1", "2.0": ""}
@@ -65,12 +58,14 @@ def _package(folder: Path, version: str, name: str) -> None:
     tree = folder / version
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "usr/lib").mkdir(parents=True)
-    calls = {}
+    (tree / "usr/bin").mkdir(parents=True)
+    needs, answer = [], f'"{version}"'
     if name:
         library(tree / "usr/lib" / name, "libq.so.1", version)
         (tree / "usr/lib/libq.so.1").symlink_to(name)
-        calls = {"q": tree / "usr/lib/libq.so.1"}
-    program(tree / "usr/bin/app", calls)
+        needs, answer = [str(tree / "usr/lib/libq.so.1")], "q()"
+    code = f'const char *q(void); int main(void) {{ return printf("%s %s\\n", "{version}", {answer}) < 0; }}'
+    compile_c(tree / "usr/bin/app", f"#include <stdio.h>\n{code}", *needs)
     write(tree, {"/usr/share/app/version": f"{version}\n", f"/usr/share/app/only-{version}": "x\n"})
     control = f"Package: app\nVersion: {version}\nArchitecture: all\nDescription: x\n"
     control += "Maintainer: nobody <nobody@localhost>\n"
@@ -104,10 +99,11 @@ class Host:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def version(self) -> str:
-        """Return what the program in the root says, and its data; empty while they do not agree."""
-        data = self.root / "usr/share/app/version"
+        """Return the version that the program in the root, its library and its data have; else all they say."""
+        data = (self.root / "usr/share/app/version").read_text()
         done = subprocess.run(["chroot", str(self.root), "/usr/bin/app"], capture_output=True, text=True)
-        return done.stdout.strip() or data.read_text().strip()
+        found = [*done.stdout.split(), data.strip()]
+        return found[0] if len(set(found)) == 1 else " ".join(found)
 
 
 @pytest.fixture
@@ -124,24 +120,21 @@ def host(packages: Path, tmp_path: Path) -> Host:
 
 
 @contextlib.contextmanager
-def in_use(host: Host) -> Iterator[None]:
+def in_use(host: Host) -> Iterator[Starting]:
     """Have a daemon with the library mapped and the starter in the root; at the end nothing may have failed."""
     preload = {**os.environ, "LD_PRELOAD": "/usr/lib/libq.so.1"}
     daemon = _start(host, "/bin/sleep", "600", env=preload)
-    starter = _start(host, "/bin/sh", "-c", STARTER)
-    tmp = host.root / "tmp"
     try:
-        eventually("the starter runs", (tmp / "starts").exists)
-        yield
-        (tmp / "stop").touch()
-        assert starter.wait(60) == 0
-        assert not (tmp / "failed").exists(), (tmp / "failed").read_text()
-        assert len((tmp / "starts").read_text()) > 20
+        with starting(host.root, "/usr/bin/app", compile_starter(host.packages)) as started:
+            started.at_rest = {f"{version} {version}\n": version for version in VERSIONS}
+            yield started
+        assert started.failed() == ""
+        assert started.starts() > 20
+        print(dict(started.counts()))
         assert daemon.poll() is None
     finally:
-        for process in (starter, daemon):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
 
 
 def _start(host: Host, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -160,6 +153,10 @@ def expected(version: str) -> set[str]:
     return found | ({"libq.so.1", VERSIONS[version]} if VERSIONS[version] else set())
 
 
+def follows(host: Host, version: str) -> bool:
+    return host.version() == version and paths(host) == expected(version)
+
+
 def test_refresh_follows_each_upgrade(host: Host) -> None:
     with in_use(host):
         for number, version in enumerate(("1.1", "1.0", "1.1", "2.0", "1.0"), 1):
@@ -175,12 +172,12 @@ def test_refresh_follows_each_upgrade(host: Host) -> None:
 
 def test_watch_follows_thirty_upgrades_and_many_renames(host: Host) -> None:
     library_file = host.shop.top / "usr/lib/libq.so.1.0"
-    with watching(host.shop.folder) as watch, in_use(host):
+    with watching(host.shop.folder) as watch, in_use(host) as started:
         order = ["1.1", "2.0", "1.0"] * 10
         for number, version in enumerate(order):
             host.install(version)
-            if number % 3 == 2:  # the others come faster than they are followed
-                eventually(version, lambda: host.version() == "1.0" and paths(host) == expected("1.0"))
+            if number % 5:  # every fifth is overtaken by the next
+                eventually(version, functools.partial(follows, host, version))
         for number in range(1000):
             new = library_file.with_name("libq.so.1.0.dpkg-new")
             shutil.copyfile(host.packages / "1.0/usr/lib/libq.so.1.0", new)
@@ -192,6 +189,7 @@ def test_watch_follows_thirty_upgrades_and_many_renames(host: Host) -> None:
         eventually("the last one", lambda: there.read_bytes() == library_file.read_bytes(), 10)
         said = watch.stop()
     assert "error" not in said
+    assert all(started.counts()[version] for version in VERSIONS)
     assert host.version() == "1.0"
     assert host.shop.changes() == {}
 
@@ -226,3 +224,30 @@ def test_refresh_in_the_middle_of_an_upgrade_waits_for_its_end(host: Host) -> No
             assert dpkg.wait(60) == 0
         assert (host.root / "usr/share/app/version").read_text() == "1.2\n"
         assert paths(host) == {"version", "only-1.1", "libq.so.1", "libq.so.1.1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["exchanged", "renamed"])
+def test_fifty_upgrades_of_loader_libc_and_libraries_at_once(tmp_path: Path, how: str) -> None:
+    """No start fails; those that met files of both versions are counted, and few."""
+    shop = Workshop(tmp_path, tmp_path / "sysroot")
+    builds = make_upgraded(shop.top)
+    shop.write_targets({"x.toml": UPGRADED.format(top=shop.top)})
+    shop.settle()
+    foreign = next(shop.root.glob("usr/lib/*/libc.so.6")).parent / "foreign"
+    if how == "renamed":  # a directory with something foreign in it is not exchanged
+        foreign.touch()
+    with starting(shop.root, "/usr/bin/met", compile_starter(tmp_path)) as started:
+        started.rest("old")
+        for number in range(1, 51):
+            upgrade(builds, number)
+            shop.run("refresh", "x")
+            if number == 1:
+                started.rest("new")
+    counts = started.counts()
+    print(dict(counts))
+    assert started.failed() == ""
+    assert min(counts["old"], counts["new"]) > 100
+    assert counts["mixed"] < counts.total() / 10
+    foreign.unlink(missing_ok=True)
+    assert shop.run("verify", "x") == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -66,6 +68,52 @@ def test_a_query_is_no_work(tmp_path: Path) -> None:
 def test_pacmans_lock_is_the_file_itself(tmp_path: Path) -> None:
     write(tmp_path, {"/var/lib/pacman/db.lck": ""})
     assert at_work(str(tmp_path)) == "pacman"
+
+
+def pkg_database(top: Path) -> sqlite3.Connection:
+    """Make what pkg(8) has of its locks in its database, and return a connection to it."""
+    (top / "var/db/pkg").mkdir(parents=True)
+    database = sqlite3.connect(top / "var/db/pkg/local.sqlite", isolation_level=None)
+    database.execute("CREATE TABLE pkg_lock (exclusive INTEGER(1), advisory INTEGER(1), read INTEGER(8))")
+    database.execute("CREATE TABLE pkg_lock_pid (pid INTEGER PRIMARY KEY)")
+    database.execute("INSERT INTO pkg_lock VALUES (0, 0, 0)")
+    return database
+
+
+def test_pkg_writes_down_who_is_at_work(tmp_path: Path) -> None:
+    with contextlib.closing(pkg_database(tmp_path)) as database:
+        assert at_work(str(tmp_path)) == ""
+        database.execute("INSERT INTO pkg_lock_pid VALUES (?)", [os.getpid()])
+        database.execute("UPDATE pkg_lock SET advisory = 1, read = 3")  # it asks, and others read
+        assert at_work(str(tmp_path)) == ""
+        database.execute("UPDATE pkg_lock SET exclusive = 1")
+        assert at_work(str(tmp_path)) == f"pkg (process {os.getpid()})"
+        database.execute("BEGIN IMMEDIATE")  # what it does while it installs
+        database.execute("INSERT INTO pkg_lock_pid VALUES (1)")
+        assert at_work(str(tmp_path)) == f"pkg (process {os.getpid()})"
+        database.execute("COMMIT")
+        database.execute("BEGIN EXCLUSIVE")
+        assert at_work(str(tmp_path)) == "pkg"
+        database.execute("ROLLBACK")
+        database.execute("UPDATE pkg_lock SET exclusive = 0")
+        assert at_work(str(tmp_path)) == ""
+
+
+def test_a_pkg_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    with contextlib.closing(pkg_database(tmp_path)) as database:
+        database.execute("UPDATE pkg_lock SET exclusive = 1, advisory = 1")
+        for pid in (ended.pid, -1, 0, 1 << 60):
+            database.execute("INSERT INTO pkg_lock_pid VALUES (?)", [pid])
+    assert at_work(str(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("content", ["", "no database", "SQLite format 3\0"])
+def test_a_database_that_is_none_keeps_nobody_waiting(tmp_path: Path, content: str) -> None:
+    write(tmp_path, {"/var/db/pkg/local.sqlite": content})
+    assert at_work(str(tmp_path)) == ""
+    assert sorted(os.listdir(tmp_path / "var/db/pkg")) == ["local.sqlite"]
 
 
 @pytest.mark.root

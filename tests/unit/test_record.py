@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -13,10 +14,10 @@ from chrootbuild.project import Project
 from chrootbuild.record import (
     Installed,
     Record,
+    in_pieces,
     locked,
     read_record,
     safe,
-    to_json,
     write_atomically,
     write_record,
 )
@@ -55,7 +56,7 @@ def test_every_cut_of_a_record_is_none_or_whole(project: Project) -> None:
 @pytest.mark.parametrize("index", range(17))
 @pytest.mark.parametrize("value", [None, [], {}, "x", -1, 1 << 64, 1.5, True])
 def test_every_field_of_an_entry_is_checked(project: Project, index: int, value: object) -> None:
-    data = json.loads(json.dumps(to_json(RECORD)))
+    data = json.loads(b"".join(in_pieces(RECORD)))
     data["artifacts"]["/etc/x"][index] = value
     write_atomically(f"{project.state}/t.record", json.dumps(data).encode())
     record = read_record(project, "t", "/srv/x")
@@ -114,6 +115,13 @@ def test_a_second_build_hears_who_is_at_work(project: Project) -> None:
     assert raised.value.code == 75
     with locked(project, "t"), locked(project, "other"):
         pass
+
+
+def test_a_lock_names_nobody_after_an_exception(project: Project) -> None:
+    with contextlib.suppress(ZeroDivisionError), locked(project, "t"):
+        assert Path(project.state, "t.lock").read_text() == f"{os.getpid()}\n"
+        raise ZeroDivisionError
+    assert Path(project.state, "t.lock").read_text() == ""
 
 
 def test_what_killed_builds_left_is_swept_and_the_rest_is_not(project: Project) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.arrange import Operation
 from chrootbuild.errors import Failure
+from chrootbuild.operation import Operation
 from chrootbuild.record import Installed
 from chrootbuild.root import Root, open_root, root_signature
 from chrootbuild.sign import signed

@@ -1,0 +1,109 @@
+"""When each step of a publish is due, so that a program can be started at any moment.
+
+What is new comes before what may need it, and what only goes comes last. A new name is needed by
+nothing that was there, so all of them come before anything is replaced, but for new
+programs: those need the new libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from chrootbuild.artifact import Artifact, Kind
+from chrootbuild.draft import split
+from chrootbuild.fresh import Comparison
+from chrootbuild.operation import Operation
+
+__all__ = ["Phase", "end_of", "is_executable", "phase_of", "phase_of_exchange"]
+
+_LINKS = 40  # that one path may lead over: path_resolution(7)
+# By which a run-time linker finds libraries.
+_INDEXES = frozenset({"/etc/ld.so.cache", "/var/run/ld-elf.so.hints", "/var/run/ld-elf32.so.hints"})
+
+
+class Phase(IntEnum):
+    """The moments of a publish, in their order."""
+
+    NEW_LIBRARY = 0
+    NEW_DATA = 1
+    NEW_LINK = 2
+    INDEX = 3
+    LIBRARIES = 4  # a directory with libraries, exchanged
+    LIBRARY = 5
+    LINK = 6
+    NEW_PROGRAM = 7
+    NEW_SCRIPT = 8
+    PROGRAMS = 9  # a directory with programs, exchanged, its libraries with it
+    LINK_TO_PROGRAM = 10
+    DATA = 11
+    PROGRAM = 12
+    SCRIPT = 13
+    LAST = 14  # what is only removed
+
+
+_PROGRAMS = frozenset({Phase.NEW_PROGRAM, Phase.NEW_SCRIPT, Phase.PROGRAM, Phase.SCRIPT})
+_LIBRARIES = frozenset({Phase.NEW_LIBRARY, Phase.LIBRARY})
+
+
+def is_executable(artifact: Artifact) -> bool:
+    """Tell whether something is a library, a program, or a script that may be run."""
+    return bool(artifact.elf) or (
+        artifact.kind not in (Kind.LINK, Kind.DIRECTORY, Kind.NODE) and bool(artifact.mode & 0o111)
+    )
+
+
+def phase_of(comparison: Comparison, artifact: Artifact, there: str) -> Phase:
+    """Return when one thing is due; ``there`` is what has its name now: "", "file" or "directory"."""
+    new = not there
+    if artifact.kind is Kind.LINK:
+        change = comparison.changes.get(end_of(comparison, artifact.path))
+        end = None if change is None else change.artifact
+        starts = end is not None and is_executable(end) and end.elf != "library"
+        # In the place of a directory it leads to all that was in it.
+        if starts or there == "directory":
+            return Phase.LINK_TO_PROGRAM
+        return Phase.NEW_LINK if new else Phase.LINK
+    if artifact.elf == "library":
+        return Phase.NEW_LIBRARY if new else Phase.LIBRARY
+    if artifact.elf == "program":
+        return Phase.NEW_PROGRAM if new else Phase.PROGRAM
+    if artifact.path in _INDEXES:
+        return Phase.INDEX
+    if is_executable(artifact):
+        return Phase.NEW_SCRIPT if new else Phase.SCRIPT
+    return Phase.NEW_DATA if new else Phase.DATA
+
+
+def phase_of_exchange(op: Operation, phases: Mapping[str, Phase]) -> Phase:
+    """Return when a whole directory is due; ``phases`` are those of all that is staged, by path."""
+    inner = {phases[path] for path in op.staged}
+    if not inner:
+        return Phase.LAST
+    if inner & _PROGRAMS:
+        alone = inner <= {Phase.PROGRAM, Phase.SCRIPT}
+        return Phase.PROGRAM if alone else Phase.PROGRAMS
+    if Phase.INDEX in inner:
+        return Phase.INDEX
+    return Phase.LIBRARIES if inner & _LIBRARIES else max(inner)
+
+
+def end_of(comparison: Comparison, path: str) -> str:
+    """Return the path that a path of the root leads to, over the links that are planned there."""
+    todo, here, links = path.split("/"), "", 0
+    while todo:
+        name = todo.pop(0)
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = split(here)[0].rstrip("/") if here else ""
+            continue
+        change = comparison.changes.get(f"{here}/{name}")
+        artifact = None if change is None else change.artifact
+        if artifact is None or artifact.kind is not Kind.LINK or links == _LINKS:
+            here = f"{here}/{name}"
+            continue
+        links += 1
+        here = "" if artifact.link.startswith("/") else here
+        todo = [*artifact.link.split("/"), *todo]
+    return here or "/"
