@@ -144,7 +144,9 @@ def _taken(here: Host) -> dict[int, str]:
             text = here.read(path).decode("utf-8", "replace")
         except Unreadable:
             continue
-        found |= {int(number): name for name, number in re.findall(r"^\[(.*)=(\d+)\]", text, re.MULTILINE)}
+        found |= {
+            int(number): name for name, number in re.findall(r"^\[(.*)=([0-9]{1,9})\]", text, re.MULTILINE)
+        }
     return found
 
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from chrootbuild.errors import Failure
 from chrootbuild.hostfile import Found, Place, opened
@@ -109,15 +110,22 @@ def _memory(project: Project, owner: Owner) -> str:
 def _remembered(memory: str) -> _Memory:
     try:
         with open(memory, encoding="utf-8", errors="surrogateescape") as file:
-            entries = [_Entry(**{**item, "texts": tuple(item["texts"])}) for item in json.load(file)]
+            entries = list(map(_entry, json.load(file)))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise Failure(
             f"cannot read {memory}: {error}",
             hint="remove it; links installed before are then yours to remove",
         ) from None
     return {(entry.path, entry.form): entry for entry in entries}
+
+
+def _entry(item: dict[str, Any]) -> _Entry:
+    entry = _Entry(**{**item, "texts": tuple(item["texts"])})
+    if not all(isinstance(text, str) for text in (entry.path, entry.form, entry.comment, *entry.texts)):
+        raise ValueError("an entry is not of our making")
+    return entry
 
 
 def _remember(memory: str, entries: _Memory) -> None:

@@ -138,7 +138,7 @@ def _ready(
     if port:
         return _socket("tcp", address, port), "its configuration"
     for value in unit.listens if unit else ():
-        found = re.fullmatch(r"(?:(.*):)?(\d+)", value)
+        found = re.fullmatch(r"(?:(.*):)?([0-9]{1,5})", value)
         if found and 0 < int(found[2]) < 65536:
             return _socket("tcp", "", int(found[2])), "its socket unit"
     protocol, port = well_known_port(host, names)

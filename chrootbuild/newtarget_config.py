@@ -27,12 +27,14 @@ _NOT_OURS = frozenset(
 _SHARED = frozenset(("pam.d", "security"))  # of those only the package's own files
 _LIMIT = 1 << 20  # bytes of one file
 _MANY = 200  # files that are read
+_DIGITS = 5  # of a port
+_SIGN = rb"(?:[ \t]*[=:][ \t]*|[ \t]+)"  # one way to match any blanks: a line of a million is read once
 _PORT = re.compile(
-    rb"(?im)^[ \t]*(?:(?:[\w.-]*[._-])?(?:listen)?port|listen|bind|agentaddress)[ \t]*[=: \t][ \t]*[\"']?"
-    rb"(?:(\*|\[[0-9a-f:]*\]|\d{1,3}(?:\.\d{1,3}){3}):)?(\d{1,5})(?![\w.:])"
+    rb"(?im)^[ \t]*(?:(?:[\w.-]*[._-])?(?:listen)?port|listen|bind|agentaddress)%b[\"']?"
+    rb"(?:(\*|\[[0-9a-f:]*\]|\d{1,3}(?:\.\d{1,3}){3}):)?(\d{1,5})(?![\w.:])" % _SIGN
 )
 _USER = re.compile(
-    rb"(?im)^[ \t]*(?:export[ \t]+)?[\w.-]*(?:user|owner)(?:name)?[ \t]*[=: \t][ \t]*[\"']?([a-z_][\w.-]*)"
+    rb"(?im)^[ \t]*(?:export[ \t]+)?[\w.-]*(?:user|owner)(?:name)?%b[\"']?([a-z_][\w.-]*)" % _SIGN
 )
 
 
@@ -98,7 +100,7 @@ def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
         if len(words) > 1:
             port, _, protocol = words[1].partition("/")
             for name in (words[0], *words[2:]):
-                if port.isdigit() and protocol in ("tcp", "udp"):
+                if port.isdigit() and len(port) <= _DIGITS and protocol in ("tcp", "udp"):
                     known.setdefault(name, {}).setdefault(protocol, int(port))
     single = {name: next(iter(ports.items())) for name, ports in known.items() if len(ports) == 1}
     return next((single[name] for name in names if name in single), ("", 0))

@@ -146,8 +146,9 @@ def _environment(host: Host, values: Mapping[str, list[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for value in values.get("Environment", []):
         found.update(_assignments(value))
-    for value in values.get("EnvironmentFile", []):
-        path = value.lstrip("-")
+    # A file that is named again and again is read once, where it is named last.
+    last = dict.fromkeys(value.lstrip("-") for value in reversed(values.get("EnvironmentFile", [])))
+    for path in reversed(last):
         if path.startswith("/"):
             for line in _text(host, path).splitlines():
                 if not line.lstrip().startswith(("#", ";")):

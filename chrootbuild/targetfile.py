@@ -138,6 +138,9 @@ def _culprit(raw: Mapping[str, object], message: str) -> tuple[KeyPath, str, obj
 
     msgspec writes ``[...]`` for a key of a mapping: each is tried alone.
     """
+    whole = _FIELD.match(message)
+    if whole and whole[1] in raw:  # a key may read like the end of a message
+        return (whole[1],), message, raw[whole[1]]
     at = _AT.search(message)
     words = message[: at.start()] if at else message
     steps = _STEP.findall(at[2]) if at else []

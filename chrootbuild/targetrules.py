@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from enum import Enum
 
@@ -157,8 +158,9 @@ def _check_commands(parsed: Parsed) -> None:
     for index, entry in enumerate(parsed.data.check.run if parsed.data.check else ()):
         if isinstance(entry, schema.Run) and entry.stdout is not None:
             try:
-                re.compile(entry.stdout)
-            except (re.error, OverflowError, RecursionError) as error:
+                with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                    re.compile(entry.stdout)
+            except (re.error, ValueError, OverflowError, RecursionError) as error:
                 raise parsed.wrong(
                     ("check", "run", index, "stdout"),
                     f"{quote(entry.stdout)} is not a regular expression: {error}",

@@ -19,6 +19,7 @@ __all__ = ["cap_mkdb", "pairs"]
 _RECORD, _UNRESOLVED, _REFERENCE = b"\0", b"\1", b"\2"
 _DEPTH = 32  # of tc= in tc=, as in getcap.c
 _LARGEST = 1 << 20  # bytes of a record; getcap.c knows no limit
+_ALL = 64 << 20  # bytes of all records, expanded
 
 
 def cap_mkdb(text: bytes, *, lorder: int = db185.LITTLE_ENDIAN) -> bytes:
@@ -59,6 +60,7 @@ class _Records:
             for name in record.partition(b":")[0].split(b"|"):
                 self.by_name.setdefault(name, record)
         self._done: dict[bytes, tuple[bytes, bool]] = {}
+        self._all = 0  # bytes of them
 
     def expanded(self, record: bytes, depth: int = 0) -> tuple[bytes, bool]:
         """Return a record with each ``tc=NAME`` replaced, and whether every name was found."""
@@ -70,27 +72,33 @@ class _Records:
                 f"cannot expand the capability record {name}: tc= is nested more than {_DEPTH} deep"
             )
         resolved = True
-        whole = record
-        start = _next_tc(whole, 0)
+        parts: list[bytes] = []
+        size, at = len(record), 0
+        start = _next_tc(record, 0)
         while start >= 0:
-            end = whole.find(b":", start)
-            end = len(whole) if end < 0 else end
-            other = self.by_name.get(whole[start + 3 : end])
+            end = record.find(b":", start)
+            end = len(record) if end < 0 else end
+            other = self.by_name.get(record[start + 3 : end])
             if other is None:
                 resolved = False
-                start = _next_tc(whole, end)
-                continue
-            text, complete = self.expanded(other, depth + 1)
-            resolved = resolved and complete
-            body = text.partition(b":")[2]
-            if body and not body.endswith(b":"):
-                body += b":"
-            whole = whole[:start] + body + whole[end + 1 :]
-            if len(whole) > _LARGEST:
-                raise Failure(
-                    f"cannot expand the capability record {name}: it is larger than {_LARGEST} bytes"
-                )
-            start = _next_tc(whole, start + len(body) - 1)
+            else:
+                text, complete = self.expanded(other, depth + 1)
+                resolved = resolved and complete
+                body = text.partition(b":")[2]
+                if body and not body.endswith(b":"):
+                    body += b":"
+                parts += (record[at:start], body)
+                size += len(body) - (end + 1 - start)
+                at = end + 1
+                if size > _LARGEST:
+                    raise Failure(
+                        f"cannot expand the capability record {name}: it is larger than {_LARGEST} bytes"
+                    )
+            start = _next_tc(record, end)
+        whole = b"".join((*parts, record[at:]))
+        self._all += len(whole)
+        if self._all > _ALL:
+            raise Failure(f"cannot expand the capability records: they are larger than {_ALL} bytes")
         self._done[record] = (whole, resolved)
         return whole, resolved
 

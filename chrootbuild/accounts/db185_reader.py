@@ -16,6 +16,9 @@ from chrootbuild.errors import Failure
 __all__ = ["DamagedError", "Header", "parse", "read_header", "salvage"]
 
 
+_SHARED = 4  # times that all pages are read, where more than one bucket leads to them
+
+
 class DamagedError(Failure):
     """Bytes that are no hash file as the library writes it."""
 
@@ -107,15 +110,23 @@ def parse(data: bytes) -> list[tuple[bytes, bytes]]:
 def salvage(data: bytes) -> dict[bytes, bytes]:
     """Return the pairs that the library would still find, bucket by bucket; raises DamagedError for the header.
 
-    A bucket that cannot be read loses all its pairs, and no other's.
+    A bucket that cannot be read loses all its pairs, and no other's. Where buckets share pages
+    over and over, the last ones are left out.
     """
     header = read_header(data)
     found: dict[bytes, bytes] = {}
-    for bucket in range(min(header.max_bucket + 1, -(-len(data) // header.bsize))):
+    pages = -(-len(data) // header.bsize)
+    left = _SHARED * pages
+    for bucket in range(min(header.max_bucket + 1, pages)):
+        if left < 0:
+            break
+        reader = _Reader(data, header)
         try:
-            pairs = _Reader(data, header).bucket(bucket)
+            pairs = reader.bucket(bucket)
         except DamagedError:
             continue
+        finally:
+            left -= len(reader.seen)
         for key, value in pairs:
             if header.bucket_of(key) == bucket:
                 found.setdefault(key, value)

@@ -36,13 +36,14 @@ def parse_shadow(data: bytes) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[Pro
     found: dict[bytes, tuple[bytes, ...]] = {}
     problems = []
     for number, line in lines(data):
-        fields = tuple(line.split(b":"))
+        fields = tuple(line.split(b":", _SHADOW_FIELDS))  # no more than tell that they are too many
         name = fields[0]
         if name[:1] in (b"+", b"-"):
             continue
         if len(fields) != _SHADOW_FIELDS or not name or b"\0" in line:
             known = name if len(fields) > 2 else b""
-            problems.append(Problem(number, known, f"it has {len(fields)} fields, not {_SHADOW_FIELDS}"))
+            count = line.count(b":") + 1
+            problems.append(Problem(number, known, f"it has {count} fields, not {_SHADOW_FIELDS}"))
         else:
             found.setdefault(name, fields)
     return found, tuple(problems)

@@ -123,12 +123,12 @@ def parse_user_line(line: bytes, fields: int, number: int = 0) -> User | Problem
     """Return the entry of one line, which has to have so many fields."""
     if fields == PASSWD_FIELDS:
         line = line.lstrip(b" \t")  # as glibc does; pwd_mkdb does not
-    parts = line.split(b":")
+    parts = line.split(b":", fields)  # no more than tell that they are too many
     name = parts[0]
     if len(parts) != fields:
         # The first word of a line without a colon may be anything, a stray hash too.
         known = name if len(parts) > 2 else b""
-        return Problem(number, known, f"it has {_count(len(parts), 'field')}, not {fields}")
+        return Problem(number, known, f"it has {_count(line.count(b':') + 1, 'field')}, not {fields}")
     what = _unusable(name, line)
     nis = name[:1] in (b"+", b"-")
     uid, gid = _id(parts[2], nis), _id(parts[3], nis)
@@ -154,14 +154,14 @@ def parse_users(data: bytes, fields: int = PASSWD_FIELDS) -> Parsed:
 def parse_group_line(line: bytes, number: int = 0) -> Group | Problem:
     """Return the entry of one line of group(5)."""
     line = line.lstrip(b" \t")
-    parts = line.split(b":")
+    parts = line.split(b":", GROUP_FIELDS)
     name = parts[0]
     nis = name[:1] in (b"+", b"-")
     if nis and len(parts) < GROUP_FIELDS:
         parts += [b""] * (GROUP_FIELDS - len(parts))
     if len(parts) != GROUP_FIELDS:
         known = name if len(parts) > 2 else b""
-        return Problem(number, known, f"it has {_count(len(parts), 'field')}, not {GROUP_FIELDS}")
+        return Problem(number, known, f"it has {_count(line.count(b':') + 1, 'field')}, not {GROUP_FIELDS}")
     what = _unusable(name, line)
     gid = _id(parts[2], nis)
     if not what and gid == _BAD:

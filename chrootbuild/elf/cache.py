@@ -26,6 +26,8 @@ _ENTRY = "iIIIQ"  # flags, soname, path, unused, hwcap
 _EXTENSION_MAGIC = 0xEAA42174
 _TAG_GENERATOR, _TAG_HWCAPS = 0, 1
 _STRING = 4096  # bytes of a path, PATH_MAX
+_OVERLAP = 4  # strings may share their ends: how many times the file's size they may have together
+_HWCAPS = 1024  # names of subdirectories
 _HWCAP_EXTENSION = 1 << 62  # the low 32 bits are an index into the names
 _ORDERS = {0: "", 2: "<", 3: ">"}
 
@@ -100,10 +102,15 @@ def parse(data: bytes) -> tuple[Entry, ...]:
     _, count, _, _, extension = struct.unpack_from(order + _HEADER, data, base)
     names = _hwcaps(data, base, order, extension)
     texts: dict[int, str] = {}
+    left = _OVERLAP * len(data)
 
     def text(offset: int) -> str:
+        nonlocal left
         if offset not in texts:
             texts[offset] = _text(data, base + offset)
+            left -= len(texts[offset])
+            if left < 0:
+                raise CacheError("its strings overlap")
         return texts[offset]
 
     entries = []
@@ -145,19 +152,17 @@ def _fits(order: str, data: bytes, base: int) -> bool:
 
 def _hwcaps(data: bytes, base: int, order: str, at: int) -> list[str]:
     """Return the names of the hwcaps subdirectories that the extension lists."""
-    names: list[str] = []
     if not at or base + at + 8 > len(data):
-        return names
+        return []
     magic, count = struct.unpack_from(order + "II", data, base + at)
     if magic != _EXTENSION_MAGIC or base + at + 8 + count * 16 > len(data):
-        return names
+        return []
+    table = b""
     for index in range(count):
         tag, _, offset, size = struct.unpack_from(order + "IIII", data, base + at + 8 + index * 16)
-        if tag != _TAG_HWCAPS or base + offset + size > len(data):
-            continue
-        for (where,) in struct.iter_unpack(order + "I", data[base + offset : base + offset + size // 4 * 4]):
-            names.append(_text(data, base + where))
-    return names
+        if tag == _TAG_HWCAPS and base + offset + size <= len(data):
+            table = data[base + offset : base + offset + min(size // 4, _HWCAPS) * 4]  # the last one counts
+    return [_text(data, base + where) for (where,) in struct.iter_unpack(order + "I", table)]
 
 
 def _text(data: bytes, at: int) -> str:

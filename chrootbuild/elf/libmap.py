@@ -12,25 +12,16 @@ __all__ = ["Libmap", "read"]
 _EVERYONE = "$DEFAULT$"
 _LIMIT = 1 << 20  # bytes of one file
 _FILES = 256
+_PATH = 1024  # PATH_MAX of FreeBSD
 _CONSTRAINT = re.compile(r"\[\s*([^\s\]#]+)\s*\]\s*(?:#.*)?")
 
 
 @dataclass(slots=True)
 class _Group:
-    """The mappings of one constraint, newest first."""
+    """The mappings of one constraint: to what, and the file that says so."""
 
-    constraint: str
-    pairs: list[tuple[str, str, str]] = field(default_factory=list)  # from, to, file that says so
-
-    def matches(self, path: str) -> bool:
-        if self.constraint.endswith("/"):
-            return path.startswith(self.constraint)
-        if "/" not in self.constraint:
-            return path.rpartition("/")[2] == self.constraint
-        return path == self.constraint
-
-    def find(self, name: str) -> tuple[str, str] | None:
-        return next(((to, file) for old, to, file in self.pairs if old == name), None)
+    number: int  # of the constraint, as they came: a later one is asked first
+    pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Libmap:
@@ -38,7 +29,7 @@ class Libmap:
 
     def __init__(self) -> None:
         self.files: list[str] = []  # that were read, in order: the first includes the others
-        self._groups: list[_Group] = []  # newest first
+        self._groups: dict[str, _Group] = {}  # by constraint
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -47,24 +38,28 @@ class Libmap:
         """Add a mapping; a later one wins."""
         group = self._group(constraint)
         if group is None:
-            group = _Group(constraint)
-            self._groups.insert(0, group)
-        found = group.find(old)
+            group = self._groups[constraint] = _Group(len(self._groups))
+        found = group.pairs.get(old)
         if found is None or found[0] != new:
-            group.pairs.insert(0, (old, new, file))
+            group.pairs[old] = (new, file)
 
     def find(self, path: str, name: str) -> tuple[str, str] | None:
         """Return what the object at ``path`` gets for ``name``, and the file that says so."""
         group = self._group(path)
-        found = group.find(name) if group is not None else None
+        found = group.pairs.get(name) if group is not None else None
         if found is not None:
             self.add(_EVERYONE, name, *found)
             return found
         group = self._group(_EVERYONE)
-        return group.find(name) if group is not None else None
+        return group.pairs.get(name) if group is not None else None
 
     def _group(self, path: str) -> _Group | None:
-        return next((group for group in self._groups if group.matches(path)), None)
+        """Return the newest group that is for a path, for a directory above it, or for its last name."""
+        above = [path[: at + 1] for at, mark in enumerate(path[:_PATH]) if mark == "/"]
+        matching = [
+            self._groups[one] for one in {path, path.rpartition("/")[2], *above} if one in self._groups
+        ]
+        return max(matching, key=lambda group: group.number, default=None)
 
 
 def read(host: Host, file: str) -> Libmap:

@@ -38,7 +38,9 @@ class Memo:
         self._new: dict[str, _Fields] = {}  # to save
         self._changed = False
         self._decoded: dict[_Fields, Facts] = {}  # many programs have the same facts
-        self._parts: dict[str, tuple[object, ...]] = {}  # and more have a part of them
+        self._commons: dict[str, tuple[object, ...]] = {}  # and more have a part of them
+        self._rares: dict[str, tuple[object, ...]] = {}
+        self._encoded: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @classmethod
     def load(cls, file: str) -> Memo:
@@ -74,12 +76,12 @@ class Memo:
     def _decode(self, record: _Fields) -> Facts | None:
         _, _, common, soname, needed, rare = record
         try:
-            first = self._parts.get(common)
+            first = self._commons.get(common)
             if first is None:
-                first = self._parts[common] = _common(common)
-            last = self._parts.get(rare)
+                first = self._commons[common] = _common(common)
+            last = self._rares.get(rare)
             if last is None:
-                last = self._parts[rare] = _rare(rare)
+                last = self._rares[rare] = _rare(rare)
             return Facts._make((last[0], *first, _items(needed), soname, *last[1:]))
         except (ValueError, IndexError):
             return None
@@ -95,7 +97,8 @@ class Memo:
             os.fsencode(raw)
         except UnicodeEncodeError:
             return
-        self._new[real] = (real, _signature(info), *_encode(facts))
+        encoded = _encode(facts)
+        self._new[real] = (real, _signature(info), *self._encoded.setdefault(encoded, encoded))
         self._changed = True
 
     def save(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from chrootbuild.errors import TargetError
 from chrootbuild.trace.known import KEYS, Proposal
@@ -18,7 +19,7 @@ __all__ = ["Entry", "entries", "merge", "render", "without"]
 _HEAD = "# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.\n"
 _WIDTH = 100  # characters of a reason
 _COLUMN = 109  # a reason that would go beyond stands there all the same, one blank behind the entry
-_LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts", "users", "groups"})
+_LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def entries(text: str, name: str = "the learned file") -> tuple[Entry, ...]:
     Raises TargetError where the text is no TOML, or holds what `learn` does not write.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        pairs = list(_pairs(tomllib.loads(text), name))
+    except (ValueError, RecursionError) as error:  # of a number, too, that is too long to be shown
         raise TargetError(
             f"cannot read {name}: {error}", hint="correct it, or remove it and learn again"
         ) from None
     comments = dict(_comments(text))
     found = []
-    for key, entry_name, code in _pairs(table, name):
+    for key, entry_name, code in pairs:
         comment, above = comments.get((key, code), ("", ()))
         found.append(Entry(key, entry_name, code, comment, above))
     return tuple(found)
@@ -82,7 +83,7 @@ def _pairs(table: Mapping[str, object], name: str) -> Iterator[tuple[str, str, s
         elif key in ("directories", "links") and isinstance(value, dict):
             for path, settings in value.items():
                 yield key, path, f"{_value(path)} = {_value(settings)}"
-        elif key == "accounts" and isinstance(value, dict) and value.keys() <= {"users", "groups"}:
+        elif key == "accounts" and _is_accounts(value):
             for part, items in value.items():
                 for item in items:
                     yield f"accounts.{part}", _name(item), _value(item)
@@ -94,6 +95,14 @@ def _pairs(table: Mapping[str, object], name: str) -> Iterator[tuple[str, str, s
                 f"cannot edit {name}: learn does not write the key {key}",
                 hint=f"move {key} into the target file itself, which learn never touches",
             )
+
+
+def _is_accounts(value: object) -> TypeGuard[Mapping[str, list[object]]]:
+    return (
+        isinstance(value, dict)
+        and value.keys() <= {"users", "groups"}
+        and all(isinstance(items, list) for items in value.values())
+    )
 
 
 def _name(item: object) -> str:

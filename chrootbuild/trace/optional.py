@@ -27,7 +27,11 @@ _READ = 64  # files; a directory of configuration is smaller
 _LIMIT = 4096  # bytes of a fragment
 _TEXT_LIMIT = 256 << 10
 _MODULE = re.compile(rb"([A-Za-z0-9_.+-]+\.so)\b")
-_LOADS = re.compile(rb"[A-Za-z_]+[ \t=]+(?:[A-Za-z0-9_]+[ \t]+)?[\"']?(?:/?[A-Za-z0-9_.+-]+)*\.so[\"']?")
+_LOADS = re.compile(
+    rb"[A-Za-z_]+[ \t=]+(?:[A-Za-z0-9_]+[ \t]+)?[\"']?"
+    # A path, with one way to match it: else a word of forty letters is tried in 2^40 ways.
+    rb"(?:/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*)?\.so[\"']?"
+)
 _COMMENT = (b"#", b";", b"//")
 
 

@@ -30,11 +30,11 @@ _TEXT_LIMIT = 256 << 10  # bytes; a configuration is smaller
 _PROGRAM_LIMIT = 64 << 20
 # Before a name, on the same line: this value is an account.
 _CONTEXT = re.compile(
-    rb"(?i)(?:user|owner|group|uid|gid|account|privs|runas|run_as|chown)[\w.-]*[\s=:\"']", re.ASCII
+    rb"(?i)(?:user|owner|group|uid|gid|account|privs|runas|run_as|chown)[\w.-]{0,64}[\s=:\"']", re.ASCII
 )
 _WORD = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _COMMENT = (b"#", b";", b"//")
-_OPTION = re.compile(r"(?i)-u|-g|--?[a-z-]*(?:user|group|uid|gid|owner)[a-z-]*")
+_OPTION = re.compile(r"(?i)-u|-g|--?[a-z-]{0,64}(?:user|group|uid|gid|owner)[a-z-]{0,64}")
 _SWITCHES = "switches to it"
 _NOBODY = 65534
 _SYSTEM = 100  # uids below are Debian's and FreeBSD's fixed ones, whose names are common words

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from chrootbuild.accounts import Database, cap_mkdb
+from chrootbuild.accounts import Database, cap_mkdb, db185_format
 from chrootbuild.accounts.damage import damaged_records, damaged_users
 from chrootbuild.accounts.db185_reader import salvage
 from tests.unit.accounts_samples import MASTER
@@ -84,3 +84,29 @@ def test_a_record_of_a_capability_database_is_named() -> None:
     data = cap_mkdb(text)
     assert damaged_records(data, text) == RIGHT
     assert damaged_records(data.replace(b"umask=027", b"umask=007"), text) == "damaged: staff"
+
+
+def test_buckets_that_share_one_chain_are_not_all_followed() -> None:
+    """16,384 buckets that lead to the same 2,000 pages: whoever has taken over a daemon may write such a file."""
+    size, buckets, shared, point = 64, 1 << 14, 2000, 14
+    first = 5  # pages of the header
+    spares = [0] * point + [shared] * (32 - point)
+
+    def overflow(number: int) -> int:
+        return point << 11 | number
+
+    header = db185_format.HEADER.pack(
+        *(db185_format.MAGIC, 2, 1234, size, 6, 256, 256, 8, point, 0, buckets - 1),
+        *(2 * buckets - 1, buckets - 1, 1, 0, first, db185_format.CHARKEY_HASH),
+        *(*spares, *[overflow(1)] * 32),
+    )
+    pages = {db185_format.bucket_page(bucket, first, spares): overflow(2) for bucket in range(buckets)}
+    for number in range(2, shared):
+        pages[db185_format.overflow_page(overflow(number), first, spares)] = overflow(number + 1)
+    data = bytearray((max(pages) + 1) * size)
+    data[: len(header)] = header
+    for page, link in pages.items():
+        struct.pack_into("<HHH", data, page * size, 2, link, 0)
+    used = db185_format.overflow_page(overflow(1), first, spares) * size
+    data[used : used + size] = b"\xff" * size
+    assert salvage(bytes(data)) == {}

@@ -310,3 +310,17 @@ def test_login_conf_of_freebsd_10_gives_as_many_keys_and_pages_as_cap_mkdb() -> 
     made = cap_mkdb(text + b"russian|Russian Users Accounts:\\\n\t:lang=ru_RU.KOI8-R:\\\n\t:tc=default:\n")
     assert len(parse(made)) == 11
     assert len(made) == 16384
+
+
+def test_a_capability_record_that_names_another_two_hundred_thousand_times() -> None:
+    found = dict(capability_pairs(b"e:y:\nr:" + b"tc=e:" * 200_000 + b"x:\n"))
+    assert found[b"r"] == b"\0r:" + b"y:" * 200_000 + b"x:\0"
+
+
+def test_capability_records_that_are_larger_together_than_any_file() -> None:
+    """Three thousand records that each take in the same large one: from 1 MB of text 2.7 GB would come."""
+    text = b"b:" + b"x" * 900_000 + b":\n" + b"".join(b"r%d:tc=b:\n" % number for number in range(3000))
+    with pytest.raises(
+        Failure, match="cannot expand the capability records: they are larger than 67108864 bytes"
+    ):
+        cap_mkdb(text)

@@ -93,6 +93,15 @@ def test_more_levels_than_stack_or_descriptors(top: int) -> None:
     assert os.listdir(top) == []
 
 
+def test_empty_directories_with_the_names_that_the_removal_makes_up(top: int) -> None:
+    """rename(2) replaces an empty directory without a word."""
+    for number in range(20):
+        os.mkdir(f"a/.{number}", dir_fd=top)
+        os.makedirs(f"/proc/self/fd/{top}/a/x{number}/d/e")
+    remove_tree(top, "a")
+    assert os.listdir(top) == []
+
+
 def test_no_descriptor_is_left_open(top: int, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     (tmp_path / "top/link").symlink_to("a")

@@ -142,3 +142,23 @@ def test_any_bytes_are_read_or_refused(data: bytes, cut: int, change: tuple[int,
 )
 def test_flags_of_each_class(facts: Facts, flag: int) -> None:
     assert cache.class_flag(facts) == flag
+
+
+def test_strings_that_share_their_ends_over_and_over_make_no_cache() -> None:
+    """Each entry may begin one byte later in one string: 50 kB would take 8 MB, and 64 MB all there is."""
+    count, text = 2000, b"/" * 4090 + b"\0"
+    start = 48 + 24 * count
+    rows = b"".join(struct.pack("<iIIIQ", 3, start + 2 * n, start + 2 * n + 1, 0, 0) for n in range(count))
+    head = struct.pack("<20sIIB3xI12x", b"glibc-ld.so.cache1.1", count, len(text), 2, 0)
+    with pytest.raises(cache.CacheError, match="its strings overlap"):
+        cache.parse(head + rows + text)
+
+
+def test_of_many_lists_of_subdirectories_one_is_read() -> None:
+    """100,000 lists that are all in one place, of 25,000 names each, would be read for hours."""
+    count, names = 100_000, 25_000
+    extension = 48
+    place = extension + 8 + 16 * count
+    head = struct.pack("<20sIIB3xI12x", b"glibc-ld.so.cache1.1", 0, 0, 2, extension)
+    lists = struct.pack("<IIII", 1, 0, place, 4 * names) * count
+    assert cache.parse(head + struct.pack("<II", 0xEAA42174, count) + lists + bytes(4 * names)) == ()

@@ -144,3 +144,11 @@ def test_no_file_maps_nothing(tmp_path: Path) -> None:
 def test_any_text_is_read(tmp_path: Path, text: str) -> None:
     put(tmp_path, "/etc/libmap.conf", text)
     libmap.read(Host(str(tmp_path)), "/etc/libmap.conf").find("/bin/p", "a.so")
+
+
+def test_a_long_libmap_is_read_once(tmp_path: Path) -> None:
+    """A megabyte of lines, and of constraints: to look through all before for each takes ten minutes."""
+    put(tmp_path, "/etc/libmap.conf", "".join(f"a{number} b{number}\n" for number in range(50_000)))
+    assert mapped(tmp_path, "/bin/p", "a49999") == "b49999"
+    put(tmp_path, "/etc/libmap.conf", "".join(f"[p{number}]\na b{number}\n" for number in range(50_000)))
+    assert mapped(tmp_path, "/bin/p7", "a") == "b7"

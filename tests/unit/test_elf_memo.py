@@ -181,3 +181,22 @@ def test_a_resolver_with_a_memo_gives_the_same_answer_and_reads_no_file(tmp_path
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == f"{[load.words for load in first.loads]} False\n"
+
+
+@pytest.mark.parametrize(("put", "place"), [("common", 5), ("rare", 2)])
+def test_a_field_in_the_place_of_another_is_damage(
+    tmp_path: Path, old: os.stat_result, put: str, place: int
+) -> None:
+    """Though that text was right where it stood before: a first record, then one with its fields mixed up."""
+    file = tmp_path / "memo"
+    memo = Memo(str(file))
+    for real in ("/first", "/second"):
+        memo.put(real, old, FULL)
+    memo.save()
+    fields = file.read_bytes().split(b"\0")
+    first, second = fields[1:7], fields[7:13]
+    second[place] = first[2] if put == "common" else first[5]
+    file.write_bytes(b"\0".join([fields[0], *first, *second, fields[-1]]))
+    damaged = Memo.load(str(file))
+    assert damaged.get("/first", old) == FULL
+    assert damaged.get("/second", old) is None

@@ -15,6 +15,7 @@ from chrootbuild.elf.reader import read
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host
 from tests.unit.elf_builder import (
+    BASE,
     DT_FLAGS_1,
     DT_NEEDED,
     DT_RPATH,
@@ -240,3 +241,18 @@ def test_any_change_of_a_sound_file_is_answered(tmp_path: Path, data: bytes) -> 
 @given(data=st.binary(max_size=300), head=st.sampled_from([b"", b"\x7fELF", b"\x7fELF\x02\x01\x01", b"#!"]))
 def test_any_bytes_are_answered(tmp_path: Path, data: bytes, head: bytes) -> None:
     judged(tmp_path, head + data)
+
+
+@pytest.mark.parametrize(("section", "expected"), [(0, "pthread_cancel"), (1, "")])
+def test_a_symbol_is_undefined_where_a_record_begins(tmp_path: Path, section: int, expected: str) -> None:
+    """A name's offset that stands elsewhere in the table, too, here in every record, is not taken for one."""
+    table, size = 0x1000, 24  # Elf64_Sym: name, info, other, section, value, size
+    # The string table starts with a NUL and the two names that DT_NEEDED has.
+    strings = [(DT_NEEDED, "liba"), (DT_NEEDED, "pthread_cancel")]
+    built = Elf(strings=strings, values={6: BASE + table}, load_size=0x2000).build()
+    name = (1 + len("liba") + 1).to_bytes(4, "little")
+    other = b"\1\0\0\0" + bytes(4) + name + bytes(12)
+    wanted = name + b"\x12\0" + section.to_bytes(2, "little") + bytes(16)
+    data = built.ljust(table, b"\0") + other * 5 + wanted + other
+    assert len(wanted) == len(other) == size
+    assert facts(data.ljust(0x2000, b"\1"), tmp_path).cancels == expected

@@ -380,3 +380,19 @@ def test_a_missing_directory_is_an_error_that_names_it(project: Project, host: P
     with pytest.raises(Failure, match=r"there is no directory /etc/logrotate.d") as caught:
         install(project, [Snippet("/etc/logrotate.d/x", "x\n")], owner(), str(host))
     assert "install the program that reads it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        "[" * 8000,
+        '[{"path": [], "form": "link", "texts": []}]',
+        '[{"path": "/x", "form": "link", "texts": [5]}]',
+    ],
+)
+def test_a_memory_that_is_not_of_our_making_is_an_error(project: Project, memory: str) -> None:
+    file = Path(project.state, "installed", "host.t.json")
+    file.parent.mkdir(parents=True)
+    file.write_text(memory)
+    with pytest.raises(Failure, match=r"cannot read .*/host\.t\.json: "):
+        uninstall(project, (), Owner("host t", "/t.toml"))

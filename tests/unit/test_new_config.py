@@ -84,3 +84,17 @@ def test_a_directory_of_its_own_is_taken_whole_and_shared_ones_by_file(tmp_path:
 def test_no_package_no_configuration_but_what_the_command_line_names(tmp_path: Path) -> None:
     host = sysroot(tmp_path, {"/srv/own.conf": "", "/usr/lib/x": ""})
     assert configuration(host, ("",), ("/srv/own.conf", "/usr/lib/x")).entries == ("/srv/own.conf",)
+
+
+def test_a_line_of_a_million_blanks_is_read_once(tmp_path: Path) -> None:
+    text = f"user{' ' * 500_000}!\nport{' ' * 500_000}!\nuser foo\nport 7\n"
+    host = sysroot(tmp_path, {"/etc/foo.conf": text})
+    read = Config((), ("/etc/foo.conf",), ())
+    assert named_port(host, read) == ("", 7)
+    assert list(names_in(host, read)) == ["foo"]
+
+
+def test_a_port_of_five_thousand_digits_is_none(tmp_path: Path) -> None:
+    """Python refuses to make a number of so many."""
+    host = sysroot(tmp_path, {"/etc/services": f"foo {'1' * 5000}/tcp\nbar 7/tcp\n"})
+    assert well_known_port(host, ("foo", "bar")) == ("tcp", 7)

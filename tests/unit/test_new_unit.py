@@ -119,3 +119,14 @@ def test_a_unit_by_its_name_with_the_ports_of_its_socket(tmp_path: Path, name: s
     assert found is not None
     assert found.listens == ("127.0.0.1:7",)
     assert unit_named(Host(str(tmp_path)), "../foo") is None
+
+
+def test_a_file_that_is_named_again_and_again_is_read_once(tmp_path: Path) -> None:
+    """Five thousand times 200 kB take minutes. What it says counts where it is named last: systemd.exec(5)."""
+    once = "EnvironmentFile=/etc/default/a\n"
+    text = f"ExecStart=/usr/sbin/food $A $B\n{once * 5000}EnvironmentFile=/etc/default/b\n{once}"
+    files: dict[str, str | bytes | None] = {
+        "/etc/default/a": "C=c\n" * 50_000 + "A=a\n",
+        "/etc/default/b": "A=b\nB=b\n",
+    }
+    assert unit(tmp_path, text, files).start == ("/usr/sbin/food", "a", "b")

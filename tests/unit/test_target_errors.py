@@ -21,6 +21,11 @@ WRONG: dict[str, tuple[str, str]] = {
     # unknown keys
     'binarys = ["sh"]': (f"{X}:1: binarys: there is no such key", "did you mean binaries?"),
     "[check]\n[check.servce]": (f"{X}:2: check.servce: there is no such key", "did you mean service?"),
+    # a key that reads like the end of a message of msgspec's
+    '"x` - at `$.check.run[0].env[...]" = 1\n[check]\nrun = [["a"]]': (
+        f'{X}:1: "x` - at `$.check.run[0].env[...]": there is no such key',
+        f"the keys here are {', '.join(sorted(schema.TargetFile.__struct_fields__))}",
+    ),
     'zzz = ["sh"]': (
         f"{X}:1: zzz: there is no such key",
         f"the keys here are {', '.join(sorted(schema.TargetFile.__struct_fields__))}",
@@ -293,6 +298,11 @@ WRONG: dict[str, tuple[str, str]] = {
 def test_what_is_wrong(tmp_path: Path, text: str) -> None:
     message, hint = WRONG[text]
     assert error(tmp_path, text) == message + f"\nhint: {hint}" * bool(hint)
+
+
+def test_a_regular_expression_with_more_digits_than_python_takes(tmp_path: Path) -> None:
+    text = f"check.run = [{{ argv = ['x'], stdout = 'a{{{'1' * 5000}}}' }}]"
+    assert error(tmp_path, text).startswith(f'{X}:1: check.run[0].stdout: "a{{111')
 
 
 # text that is not TOML -> the error, and its hint

@@ -155,3 +155,27 @@ def test_any_names_and_reasons_survive(first: list[Proposal], second: list[Propo
     assert {(entry.key, entry.name) for entry in entries(text)} == wanted
     assert set(table.get("files", [])) == {value for key, value in wanted if key == "files"}
     assert merge(text, [*second, *first]) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"files = [{'1' * 5000}]",  # Python refuses to make a number of so many digits,
+        f"files = [0x{'f' * 5000}]",  # and to show one
+        f"files = {'[' * 5000}",
+    ],
+)
+def test_what_python_refuses_is_an_error_of_the_file(text: str) -> None:
+    with pytest.raises(TargetError, match="cannot read the learned file: "):
+        entries(text)
+
+
+def test_accounts_that_are_no_lists_are_not_of_our_writing() -> None:
+    with pytest.raises(TargetError, match="learn does not write the key accounts"):
+        entries("accounts = { users = 5 }")
+
+
+@pytest.mark.parametrize("key", ["users", "groups"])
+def test_a_list_that_no_target_has_is_refused_and_not_lost(key: str) -> None:
+    with pytest.raises(TargetError, match=f"learn does not write the key {key}"):
+        entries(f'{key} = ["foo"]\n')

@@ -139,3 +139,19 @@ def test_accounts_the_root_has_already(tmp_path: Path) -> None:
     known = Known({"/etc/passwd": passwd, "/etc/group": group})
     trace = START + "1 setgroups(1, [112]) = 0\n1 setgid(110) = 0\n1 setuid(105) = 0\n"
     assert people(tmp_path, trace, known) == [":foo"]
+
+
+def test_a_line_of_one_word_that_says_user_all_over(tmp_path: Path) -> None:
+    """Where each of them was followed to the line's end, a configuration of 250 kB took more than a minute."""
+    trace = START + LOOKS + '1 open("/etc/food.conf", O_RDONLY) = 3\n'
+    text = "user" * 60_000 + "\nuser foo\n"
+    assert "foo" in people(tmp_path, trace, files={"/etc/food.conf": text})
+
+
+def test_an_option_that_says_user_all_over(tmp_path: Path) -> None:
+    """A word of a trace's command lines may be 60 kB long; which of its parts is the name is not asked of all."""
+    words = "user" * 15_000
+    starts = "".join(
+        START.replace('"food"]', f'"food", "--{words}{number}", "daemon"]') for number in range(20)
+    )
+    assert "daemon" not in people(tmp_path, starts + LOOKS)

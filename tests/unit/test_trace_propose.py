@@ -493,6 +493,14 @@ def test_fragments_that_only_load_modules_are_optional(tmp_path: Path) -> None:
     ]
 
 
+def test_a_long_word_in_a_fragment_is_tried_in_one_way(tmp_path: Path) -> None:
+    """In 2^40 ways it was, where a word of a module's form did not end in .so after all."""
+    files: Files = {"/etc/food.d/a.ini": "include /etc/food/a-file-with-a-long-name/and-another-one.conf\n"}
+    trace = "1 getdents64(3</etc/food.d>, 0x5 /* 3 entries */, 32768) = 48\n"
+    trace += '1 open("/etc/food.d/a.ini", O_RDONLY) = 3\n'
+    assert values(learn(tmp_path, files, trace), "files") == ["/etc/food.d/a.ini"]
+
+
 def test_names_no_target_file_can_hold(tmp_path: Path) -> None:
     found = learn(
         tmp_path,
