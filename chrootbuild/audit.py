@@ -46,7 +46,7 @@ def audit(project: Project, target: Target) -> tuple[Finding, ...]:
         kept = _Kept(_ignored(target, Host(root.path)))
         kept.take(notes)
         summary = Summary()
-        for entry in walk(facts, lambda path, why: kept.take([UNREADABLE.note(path, why)])):
+        for entry in walk(facts, lambda finding: kept.take([finding])):
             summary.add(entry)
             kept.take(_judged(entry, facts))
         for rule in OF_THE_WHOLE:

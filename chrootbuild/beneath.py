@@ -99,13 +99,14 @@ def remove_tree(directory: int, name: str) -> None:
 
 def _remove_below(top: int) -> None:
     numbers, tries = itertools.count(), 0
-    waiting = _remove_files(top)
+    # The new name of one that is moved up may be that of an empty directory that waits: once is enough.
+    waiting = dict.fromkeys(_remove_files(top))
     while waiting:
-        child = waiting.pop()
+        child, _ = waiting.popitem()
         fd = open_beneath(top, child)
         try:
             for deeper in _remove_files(fd):
-                waiting.append(_move_up(fd, deeper, top, numbers))
+                waiting[_move_up(fd, deeper, top, numbers)] = None
         finally:
             os.close(fd)
         try:
@@ -114,7 +115,7 @@ def _remove_below(top: int) -> None:
             tries += 1
             if error.errno != errno.ENOTEMPTY or tries > _TRIES:
                 raise
-            waiting.append(child)
+            waiting[child] = None
 
 
 def _remove_files(fd: int) -> list[str]:

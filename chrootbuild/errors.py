@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
 
+_LINE = 8000  # characters of a line that is printed: a hostile file's name for a library may be 64 kB
+
 
 class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always an error of ours
     """Something that could not be done; ``str()`` gives the text that is printed.
@@ -21,14 +23,20 @@ class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always
         self.details = details
 
     def __str__(self) -> str:
-        lines = [self.message, *(f"  {line}" for line in self.details)]
+        lines = [_line(self.message), *(f"  {_line(line)}" for line in self.details)]
         if self.hint:
-            lines.append(f"hint: {self.hint}")
+            lines.append(f"hint: {_line(self.hint)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
         # doit hands failures from worker processes back by pickle.
         return (_rebuild, (type(self), self.message, self.hint, self.details))
+
+
+def _line(text: str) -> str:
+    """Return a text as one line: a name from a file moves no cursor, fakes no line and fills no screen."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return shown if len(shown) <= _LINE else f"{shown[:_LINE]}... ({len(shown)} characters)"
 
 
 def _rebuild(kind: type[Failure], message: str, hint: str, details: tuple[str, ...]) -> Failure:

@@ -67,6 +67,7 @@ class Gatherer:
                 path = found
             with blame(item.origin):
                 self.file(path, Reason(f"binaries: {item.value}"), item.origin)
+                self._sound(path, item.origin)
 
     def libraries(self, left: LeftOut) -> None:
         """Bring each library of ``libraries``: a path, or what a glob matches and ``left`` allows."""
@@ -76,6 +77,7 @@ class Gatherer:
             with blame(item.origin):
                 if not is_glob(item.value):
                     self.file(item.value, reason, item.origin)
+                    self._sound(item.value, item.origin)
                     continue
                 for path in host.glob(item.value):
                     if not left.excluded(path) and host.isfile(path):
@@ -110,6 +112,15 @@ class Gatherer:
         source, kind = self._copy(path, where, reason, origin, item, rank)
         if kind:
             self._closure(path, source, kind, origin, exact)
+
+    def _sound(self, path: str, origin: Origin) -> None:
+        """Refuse a damaged ELF file where a program or library is named: what it needs cannot be told."""
+        fault = self.resolver.fault(path)
+        if fault:
+            raise TargetError(
+                f"cannot load {path}: {fault} ({origin})",
+                hint="replace it; or name it in files, as what is only copied",
+            )
 
     # -- one file --------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.draft import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame, join, split
 from chrootbuild.errors import TargetError
 from chrootbuild.gather import Gatherer, is_glob, not_there
-from chrootbuild.host import Unreadable
+from chrootbuild.host import Host, Unreadable
 from chrootbuild.leftout import LeftOut
 from chrootbuild.spec import FileItem
 
-__all__ = ["SPECIAL", "Files"]
+__all__ = ["SPECIAL", "Files", "too_long"]
 
 # No link brings these whole: who wants one names it.
 _NOT_TREES = frozenset(
@@ -27,6 +28,8 @@ _NOT_TREES = frozenset(
         *("/var/lib", "/var/log", "/var/run", "/var/spool", "/tmp", "/var/tmp"),  # noqa: S108 -- names only
     )
 )
+_LONG = 512  # characters
+_PATH_MAX = 4096  # bytes, with the NUL
 SPECIAL = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a FIFO",
@@ -129,6 +132,9 @@ class Files:
             for name in host.listdir(here):
                 child = join(here, name)
                 named = path + child[len(top) :]
+                if too_long(host, child):
+                    self.draft.skip(named, "its path is longer than a path can be")
+                    continue
                 if left.excluded(named) or left.excluded(child) or left.secret(child):
                     continue
                 yield named
@@ -229,6 +235,11 @@ class Files:
                 return True
             directory = split(directory)[0]
         return False
+
+
+def too_long(host: Host, path: str) -> bool:
+    """Tell whether no system call takes a path of the sysroot: path_resolution(7)."""
+    return len(path) > _LONG and len(os.fsencode(host.real(path))) >= _PATH_MAX
 
 
 def _rank(item: FileItem) -> int:

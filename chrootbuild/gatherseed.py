@@ -7,7 +7,7 @@ import stat
 from chrootbuild.artifact import Artifact, Kind, Reason
 from chrootbuild.draft import Draft, blame, join
 from chrootbuild.gather import not_there
-from chrootbuild.gatherfiles import SPECIAL
+from chrootbuild.gatherfiles import SPECIAL, too_long
 from chrootbuild.host import Unreadable
 from chrootbuild.leftout import LeftOut
 from chrootbuild.spec import Target
@@ -38,6 +38,9 @@ def _seed(draft: Draft, left: LeftOut, top: str, where: str) -> list[Artifact]:
     while stack:
         path = stack.pop()
         place = where + path[len(top) :]
+        if too_long(host, path):
+            draft.skip(place, "its path is longer than a path can be")
+            continue
         info = host.lstat(path)
         if info is None or left.excluded(path) or left.excluded(place):
             continue

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -127,7 +129,12 @@ def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
 def events_of(path: str) -> Iterator[Event]:
     """Yield what the processes of a trace text did; raises Failure where it is none."""
     try:
-        with open(path, "rb") as file:
+        # O_NONBLOCK: a FIFO in the place of a file must not stop us.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Failure(
+                    f"cannot read {path}: it is not a regular file", hint="name the text of a trace"
+                )
             head = file.read(_HEAD)
             if not head and path.startswith("/proc/"):
                 return  # of a program that could not be started

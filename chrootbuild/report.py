@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Plan, Reason
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["all_chains", "chains", "changes_text", "printable", "table", "why_text"]
 
 _MANY = 40  # installs; a first build's list says nothing that plan does not
+_LONG = 100  # links of a chain that are told; a hostile library may be 10,000 away
 
 
 def printable(text: str) -> str:
@@ -59,36 +61,59 @@ def all_chains(plan: Plan) -> dict[str, list[list[str]]]:
     return {path: _chains(plan, path, best) for path in plan.reasons}
 
 
-def _chains(plan: Plan, path: str, best: Mapping[str, list[str]]) -> list[list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The last link of a chain, and the one before it; None where this is a key."""
+
+    words: str
+    before: _Step | None = None
+    length: int = 1
+
+    def then(self, words: str) -> _Step:
+        return _Step(words, self, self.length + 1)
+
+    def chain(self) -> list[str]:
+        """Return the words from the key on; of a very long chain the end, and how much was left out."""
+        found: list[str] = []
+        here = self
+        while here.before is not None and len(found) < _LONG:
+            found.append(here.words)
+            here = here.before
+        found.append(here.words if here.before is None else f"... ({here.length} more)")
+        return found[::-1]
+
+
+def _chains(plan: Plan, path: str, best: Mapping[str, _Step]) -> list[list[str]]:
     found = []
     for reason in plan.reasons.get(path, ()):
-        if reason.parent and reason.parent not in best:
-            continue
-        chain = best.get(reason.parent, []) if reason.parent else []
-        line = f"{reason.parent}  {reason.words}" if reason.parent else reason.words
-        if line not in chain:
-            found.append([*chain, line])
+        if not reason.parent:
+            found.append([reason.words])
+        elif reason.parent in best:
+            chain = best[reason.parent].chain()
+            line = f"{reason.parent}  {reason.words}"
+            if line not in chain:
+                found.append([*chain, line])
     return found
 
 
-def _shortest(plan: Plan) -> dict[str, list[str]]:
+def _shortest(plan: Plan) -> dict[str, _Step]:
     """Return the shortest chain to every path, found breadth-first from the keys."""
     children: dict[str, list[tuple[str, Reason]]] = {}
-    best: dict[str, list[str]] = {}
+    best: dict[str, _Step] = {}
     level = []
     for path, reasons in plan.reasons.items():
         for reason in reasons:
             if reason.parent:
                 children.setdefault(reason.parent, []).append((path, reason))
             elif path not in best:
-                best[path] = [reason.words]
+                best[path] = _Step(reason.words)
                 level.append(path)
     while level:
         deeper = []
         for parent in level:
             for path, reason in children.get(parent, ()):
                 if path not in best:
-                    best[path] = [*best[parent], f"{parent}  {reason.words}"]
+                    best[path] = best[parent].then(f"{parent}  {reason.words}")
                     deeper.append(path)
         level = deeper
     return best

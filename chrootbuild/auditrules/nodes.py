@@ -14,8 +14,9 @@ __all__ = ["DEVICE", "FIFO", "SOCKET", "device", "fifo", "unix_socket"]
 
 DEVICE = Rule(
     "device",
-    "error for block devices, memory, ports, raw disks, and what is neither usual nor declared; "
-    "warning for a usual one that was not installed; note for an unusual one that `devices` names",
+    "error for block devices, memory, ports, raw disks, tapes, disk controllers, and what is neither "
+    "usual nor declared; warning for a usual one that was not installed; note for an unusual one that "
+    "`devices` names",
     "A disk or memory device is the whole host, read and written past every permission.",
     "remove the node; name in devices what the service needs",
 )
@@ -33,7 +34,7 @@ FIFO = Rule(
     "remove it, or declare the directory it is in",
 )
 
-# Numbers: Linux's Documentation/admin-guide/devices.txt; FreeBSD's etc/MAKEDEV (before devfs).
+# Numbers: Linux's Documentation/admin-guide/devices.txt; FreeBSD's etc/MAKEDEV and sys/conf/majors (before devfs).
 _USUAL = {
     "linux": {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)},
     "freebsd": {(1, 0), (2, 2), (2, 3), (2, 4), (2, 12)},
@@ -54,15 +55,17 @@ _DANGEROUS = {
 _DANGEROUS_MAJORS = {
     "linux": {21: "a SCSI device", 90: "flash memory", 162: "a raw disk", 202: "the CPU's registers"},
     "freebsd": {
-        3: "a raw disk",
-        9: "a floppy disk",
-        13: "a raw disk",
-        15: "a raw disk",
-        31: "a SCSI device",
-        43: "a raw disk",
-        104: "the SCSI transport",
-        116: "a raw disk",
-        117: "a raw disk",
+        # wd, geom, da, vn, ccd, vinum, fla, ida, ad, mlxd, amrd, twed, aacd, ar, pst, ofwd, pst, mided, ipsd
+        **dict.fromkeys((3, 4, 13, 43, 74, 91, 102, 109, 116), "a raw disk"),
+        **dict.fromkeys((131, 133, 147, 151, 157, 168, 169, 170, 172, 176), "a raw disk"),
+        **dict.fromkeys((9, 87, 118), "a floppy disk"),  # fd, wfd, afd
+        **dict.fromkeys((15, 29, 45, 62, 69, 117), "an optical disk"),  # cd, mcd, scd, worm, wcd, acd
+        **dict.fromkeys((10, 14, 90, 119), "a tape"),  # wt, sa, wst, ast
+        31: "a SCSI device",  # pass
+        **dict.fromkeys((88, 130, 132, 146, 150, 154, 158, 159), "a disk controller"),
+        **dict.fromkeys((164, 166, 171, 175), "a disk controller"),  # dpt, mlx, amr, twe ... ips
+        104: "the SCSI transport",  # xpt
+        **dict.fromkeys((32, 33, 34, 35, 36, 37, 38), "a kernel module"),
     },
 }
 _LOGS = {"/dev/log", "/run/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log"}

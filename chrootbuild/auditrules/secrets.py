@@ -112,7 +112,7 @@ def passwords(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 def _lines(text: bytes) -> Iterator[tuple[bytes, bytes]]:
     for line in text.split(b"\n"):
-        parts = line.split(b":")
+        parts = line.split(b":", 4)
         if len(parts) > 3 and not line.startswith(b"#"):
             yield parts[0], parts[1]
 

@@ -8,20 +8,25 @@ from collections.abc import Callable, Iterator
 
 from chrootbuild.auditrules.acl import attributes
 from chrootbuild.auditrules.facts import EXECUTE, OTHERS, Entry, Facts, Person, can
+from chrootbuild.auditrules.whole import UNREADABLE
 from chrootbuild.draft import join
 from chrootbuild.errors import Failure
+from chrootbuild.findings import Finding
 from chrootbuild.root import Root
 
 __all__ = ["walk"]
 
 _HEAD = 4096  # bytes
+_PATH_MAX = (
+    4096  # bytes, with the NUL: path_resolution(7). Deeper ones would be opened step by step, each anew
+)
 _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 
 
-def walk(facts: Facts, unreadable: Callable[[str, str], None]) -> Iterator[Entry]:
+def walk(facts: Facts, unreadable: Callable[[Finding], None]) -> Iterator[Entry]:
     """Yield every path of the root, a directory before what is in it; other filesystems are left out.
 
-    ``unreadable`` is told of directories that cannot be listed. The names of a directory are read
+    ``unreadable`` is told of directories that cannot be listed, or are too deep. The names of a directory are read
     as they come: somebody may have put any number there.
     """
     top = _top(facts)
@@ -29,16 +34,20 @@ def walk(facts: Facts, unreadable: Callable[[str, str], None]) -> Iterator[Entry
     stack = [top]
     while stack:
         here = stack.pop()
+        if len(os.fsencode(here.path)) >= _PATH_MAX:
+            fact = "its path is longer than a path can be: what is in it was not looked at"
+            unreadable(UNREADABLE.warning(here.path, fact))
+            continue
         try:
             for entry in _names(facts, here):
                 yield entry
                 if entry.is_directory and entry.info.st_dev == facts.root.dev:
                     stack.append(entry)
         except OSError as error:
-            unreadable(here.path, error.strerror or "it cannot be listed")
+            unreadable(UNREADABLE.note(here.path, error.strerror or "it cannot be listed"))
         except Failure as failure:
             if not _is_mount(facts.root, here.path):
-                unreadable(here.path, failure.message)
+                unreadable(UNREADABLE.note(here.path, failure.message))
 
 
 def _is_mount(root: Root, path: str) -> bool:

@@ -60,9 +60,9 @@ PLACE = Rule(
 )
 UNREADABLE = Rule(
     "unreadable",
-    "note",
+    "warning for a directory that is deeper than a path can be; else note",
     "What cannot be read cannot be judged.",
-    "run audit as root",
+    "run audit as root; remove what is too deep, nobody can use it by its path",
 )
 
 

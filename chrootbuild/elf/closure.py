@@ -87,6 +87,14 @@ class Resolver:
             return ""
         return "program" if _is_program(found.facts) else "library"
 
+    def fault(self, path: str) -> str:
+        """Return why an ELF file cannot be loaded; "" for a sound one, and for what is none."""
+        try:
+            found = self.objects.get(path)
+        except Unreadable:
+            return ""
+        return found.facts.error if found is not None and found.facts.bits else ""
+
     # -- scripts ---------------------------------------------------------------------------
 
     def _head(self, path: str) -> bytes:

@@ -6,7 +6,7 @@ from chrootbuild.elf import gnu, tokens
 from chrootbuild.elf.facts import OSABI_GNU, OSABI_SYSV, Facts
 from chrootbuild.elf.model import Via
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, join
+from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, inherit, join
 from chrootbuild.errors import Failure
 
 __all__ = ["Glibc"]
@@ -42,7 +42,7 @@ class Glibc(Rules):
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
         """Return the RPATHs of an object and of the chain that loaded it."""
-        return self.directories(target, Via.RPATH) + loader if target.facts.rpath else loader
+        return inherit(self.directories(target, Via.RPATH), loader) if target.facts.rpath else loader
 
     def elements(self, by: Object, text: str) -> list[Element]:
         """Split at ":", replace tokens; an empty element is the current directory, an empty list none."""

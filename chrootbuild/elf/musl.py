@@ -7,7 +7,7 @@ import re
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.model import Load, Via
 from chrootbuild.elf.objects import Object, Objects
-from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, join
+from chrootbuild.elf.search import Answer, Element, Found, Rules, Where, fatal, inherit, join
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
 
@@ -59,7 +59,8 @@ class Musl(Rules):
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
         """Return the search lists of an object and of those that needed it; RUNPATH counts as RPATH."""
-        return self.directories(target, Via.RUNPATH) + self.directories(target, Via.RPATH) + loader
+        own = self.directories(target, Via.RUNPATH) + self.directories(target, Via.RPATH)
+        return inherit(own, loader) if own else loader
 
     def elements(self, by: Object, text: str) -> list[Element]:
         """Split at ":" or newline; any other token than $ORIGIN makes the whole list void."""

@@ -30,7 +30,7 @@ _HEADERS = 4096  # program headers
 _NOTES = 4 << 20  # bytes of all notes
 _SYMBOLS = 1 << 20  # symbols that are looked through
 _SAME = 8  # places of one name in a string table
-_TEXTS_MOST = 1024  # strings that a dynamic section names
+_TEXTS_MOST = 1024  # strings that a dynamic section names, or all dlopen notes
 
 _PT_LOAD = ENUM_P_TYPE_BASE["PT_LOAD"]
 _PT_DYNAMIC = ENUM_P_TYPE_BASE["PT_DYNAMIC"]
@@ -276,11 +276,12 @@ class _Reader:
         record = self.flavour.sym
         needle = struct.pack(self.flavour.mark + "L", name)  # st_name comes first in either class
         section = record.at["st_shndx"]
+        size = record.layout.size
         at = table.find(needle)
         while at >= 0:
-            if at % record.layout.size == 0 and not record.layout.unpack_from(table, at)[section]:
+            if at % size == 0 and not record.layout.unpack_from(table, at)[section]:
                 return True
-            at = table.find(needle, at + 1)
+            at = table.find(needle, at - at % size + size)  # no other byte of this record begins one
         return False
 
     def symbols(self, values: dict[int, int]) -> int:
@@ -330,6 +331,9 @@ class _Reader:
                 self.found["freebsd"] = struct.unpack(mark + "L", content)[0]
             elif owner == b"FDO\0" and kind == FDO_DLOPEN:
                 self.found["dlopens"] = self.found.get("dlopens", ()) + dlopens(content)
+                names = sum(len(entry.sonames) for entry in self.found["dlopens"])
+                if names > _TEXTS_MOST:
+                    raise _BrokenError(f"its notes name {names} libraries to open")
 
 
 def _string(strings: bytes, offset: int) -> str:

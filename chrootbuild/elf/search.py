@@ -12,10 +12,11 @@ from chrootbuild.host import Unreadable
 if TYPE_CHECKING:
     from chrootbuild.elf.shared import Part, Whole
 
-__all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "make_edge"]
+__all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "inherit", "make_edge"]
 
 
 _MOST = 1024  # directories of one search list: a hostile file must not keep us busy
+_INHERITED = 4096  # directories that come from all above: nor must a chain of such files
 
 
 class Element(NamedTuple):
@@ -120,19 +121,28 @@ class Rules:
 
     def _directories(self, by: Object, via: Via, text: str) -> tuple[Where, ...]:
         found: dict[str, Where] = {}
+        relative: dict[str, None] = {}
         for directory, origin, some in self.elements(by, text):
+            if len(found) + len(relative) >= _MOST:
+                self.remarks[by] = (f"{by.path} has more than {_MOST} directories in its {via}",)
+                return tuple(found.values())
             if not directory.startswith("/"):
                 # Taken from wherever the program is started: there is nothing to copy.
-                words = f"{by.path} searches {directory or '.'!r} below the current directory ({via})"
-                self.remarks[by] = (*self.remarks.get(by, ()), words)
+                relative[f"{by.path} searches {directory or '.'!r} below the current directory ({via})"] = (
+                    None
+                )
                 continue
-            if len(found) >= _MOST:
-                self.remarks[by] = (f"{by.path} has more than {_MOST} directories in its {via}",)
-                break
             directory = directory.rstrip("/") or "/"
             where = Where(directory, via, f"{via} {directory}", by.main and origin, some)
             found.setdefault(directory, where)
+        if relative:
+            self.remarks[by] = (*self.remarks.get(by, ()), *relative)
         return tuple(found.values())
+
+
+def inherit(own: tuple[Where, ...], loader: tuple[Where, ...]) -> tuple[Where, ...]:
+    """Return an object's own directories before those of its loader, each once."""
+    return tuple(dict.fromkeys((*own, *loader)))[:_INHERITED]
 
 
 def join(directory: str, name: str) -> str:

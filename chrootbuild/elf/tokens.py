@@ -10,6 +10,7 @@ __all__ = ["expand", "uses"]
 # glibc takes $NAME only where no further letter, digit or underscore follows.
 _GNU = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM))(?![A-Za-z0-9_])")
 _MOST = 64  # combinations of alternatives
+_LONGEST = 4096  # characters: no path is longer, and a hostile file has thousands of tokens in one
 
 
 def uses(text: str, token: str) -> bool:
@@ -20,7 +21,8 @@ def uses(text: str, token: str) -> bool:
 def expand(text: str, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the text with glibc's tokens replaced, once for each alternative value, best first.
 
-    A token without a value gives no text at all: glibc drops such an element.
+    A token without a value gives no text at all: glibc drops such an element. So does one that
+    grows longer than a path can be.
     """
     if "$" not in text:
         return (text,)
@@ -29,6 +31,8 @@ def expand(text: str, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     for match in _GNU.finditer(text):
         before = text[end : match.start()]
         choices = values.get(match[1] or match[2], ())
-        texts = [head + before + choice for head in texts for choice in choices][:_MOST]
+        texts = [head + before + choice for head in texts for choice in choices if len(head) < _LONGEST][
+            :_MOST
+        ]
         end = match.end()
     return tuple(head + text[end:] for head in texts)
