@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
+from chrootbuild.differences import inspect
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Comparison, inspect
+from chrootbuild.fresh import Comparison
 from chrootbuild.operation import Operation
 from chrootbuild.order import Phase, end_of, is_executable, phase_of, phase_of_exchange
 from chrootbuild.record import Installed

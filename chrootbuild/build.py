@@ -13,19 +13,21 @@ from chrootbuild.artifact import Artifact, Plan
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Change, Comparison, by_directory
-from chrootbuild.host import Signature, signature
-from chrootbuild.plancache import cached_plan, plan_file
+from chrootbuild.journal import is_pending
+from chrootbuild.lock import locked
+from chrootbuild.plancache import cached_plan
 from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project
-from chrootbuild.publish import Published, is_pending, publish, recover
-from chrootbuild.record import UNPROVEN, Installed, Record, locked, record_file, write_record
+from chrootbuild.publish import Published, publish, recover
+from chrootbuild.record import Installed, Record, write_record
 from chrootbuild.report import changes_text
 from chrootbuild.root import Root, open_root, read_root
 from chrootbuild.seed import stage_seeds
 from chrootbuild.spec import Target
 from chrootbuild.stage import Stage, clear_stage, note, noted, open_stage, stage_artifact
-from chrootbuild.stamp import Look, drop_stamp, is_stamp, write_stamp
+from chrootbuild.stamp import Look, drop_stamp
 from chrootbuild.trust import refuse_untrusted
+from chrootbuild.vouching import changed_since, stamp, touches
 
 __all__ = [
     "Job",
@@ -35,7 +37,6 @@ __all__ = [
     "finish",
     "forget_stage",
     "stage_one",
-    "stamp",
     "together",
 ]
 
@@ -100,30 +101,15 @@ def begin_cached(project: Project, name: str, look: Look | None = None) -> Job |
     with contextlib.ExitStack() as stack:
         refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, name))
-        changed = _changed(project, name, look)
+        changed = changed_since(project, name, look)
         cached = cached_plan(project, name, changed)
         if cached is None:
             return None
         with open_root(cached.target.root) as root:
-            if recover(project, name, root) or _touches(changed, root.path):
+            if recover(project, name, root) or touches(changed, root.path):
                 changed = None
             prepared = prepare_cached(project, cached, root, changed)
             return _begun(Job(project, prepared, stack.pop_all()), root)
-
-
-def _changed(project: Project, name: str, look: Look | None) -> frozenset[str] | None:
-    """Return what changed since a target was built; None where plan and record are not of that build."""
-    if look is None or not is_stamp(project.state, name, look.stamp):
-        return None
-    made = plan_file(project, name), record_file(project, name)
-    if not all(look.covers(path) and path not in look.changed for path in made):
-        return None
-    return frozenset(look.changed)
-
-
-def _touches(changed: frozenset[str] | None, root: str) -> bool:
-    """Tell whether something changed in the root: what is below a directory has to be looked at then."""
-    return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 
 def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
@@ -302,54 +288,3 @@ def _leads_to(plan: Plan, link: str, path: str) -> bool:
         return False
     text = artifact.link if artifact.link.startswith("/") else f"{split(link)[0]}/{artifact.link}"
     return os.path.normpath(text) == path
-
-
-def stamp(project: Project, prepared: Prepared, record: Record) -> None:
-    """Write the target's stamp, where everything is proven unchanged."""
-    target = prepared.target
-    files: dict[str, Signature] = dict(prepared.seen)
-    directories: dict[str, Signature] = dict(prepared.owners)
-    for path, entry in record.artifacts.items():
-        if entry.root == UNPROVEN or (entry.path and entry.source == UNPROVEN):
-            return  # the next build has to look closely
-        if entry.kind == "directory":
-            ino, _, _, mode = entry.root
-            directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
-            continue
-        files[target.root + path] = entry.root
-        if entry.path:
-            files[entry.path] = entry.source
-    if set(record.artifacts) != _made(prepared):
-        return
-    # Who may write to what we trust is part of the answer (law 8).
-    for path in (project.targets, project.state, os.path.dirname(target.root)):
-        directories.update(_above(path))
-    try:
-        # They belong together: while all three are unchanged, a build has to look at nothing else.
-        files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
-        with contextlib.suppress(FileNotFoundError):
-            files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
-        for path in target.read:
-            files[path] = signature(os.lstat(path))
-        for path in target.absent:
-            directory = os.path.dirname(path)
-            if os.path.lexists(path):
-                return
-            files.setdefault(directory, signature(os.lstat(directory))) if os.path.isdir(directory) else None
-    except OSError:
-        return
-    write_stamp(project, target.name, target.root, files, directories)
-
-
-def _above(path: str) -> dict[str, Signature]:
-    """Return a directory and all above it, with what says who can write there."""
-    found = {}
-    while path != "/":
-        info = os.lstat(path)
-        found[path] = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
-        path = os.path.dirname(path)
-    return found
-
-
-def _made(prepared: Prepared) -> set[str]:
-    return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from chrootbuild.artifact import Artifact, Device, Kind, Plan, Skipped
+from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
+from chrootbuild.differences import differs, inspect, kind_differs
 from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Signature, signature
@@ -19,7 +19,7 @@ from chrootbuild.root import Root, kind_of, proof_of, root_signature
 from chrootbuild.source import copy_digest, open_source
 from chrootbuild.stage import privileged
 
-__all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "inspect", "orphan", "same_root"]
+__all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "orphan", "same_root"]
 
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
@@ -129,11 +129,11 @@ def orphan(path: str, entry: Installed, root: Root | None) -> Change:
     reason = "nothing needs it any more"
     if root is None or info is None:
         return Change(path, REMOVE, f"{reason}; it is gone already")
-    if _kind_differs(entry, info):
+    if kind_differs(entry, info):
         return Change(
             path, KEEP, f"{reason}, but {kind_of(info.st_mode)} that is not ours is there: it stays"
         )
-    if _differs(root, path, entry, info):
+    if differs(root, path, entry, info):
         return Change(path, KEEP, f"{reason}, but it was changed in the root: it stays")
     return Change(path, REMOVE, reason)
 
@@ -282,79 +282,3 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
         path=artifact.source,
         source=seen,
     )
-
-
-# -- what is there -------------------------------------------------------------------------
-
-
-def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
-    """Return how a path of the root differs from what should be there; empty where it does not.
-
-    An unchanged signature proves the content, but for ``closely`` (verify):
-    then every byte is read. On a directory that is the daemon's something may be mounted.
-    """
-    if _kind_differs(wanted, info):
-        return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
-    if wanted.kind == Kind.DIRECTORY and info.st_dev != root.dev:
-        if wanted.detail == "open":
-            return ""
-        raise Failure(
-            f"cannot install {root.real(path)}: another filesystem is mounted there",
-            hint="unmount it, or leave the path out of the target",
-        )
-    difference = ""
-    if (info.st_uid, info.st_gid) != (wanted.uid, wanted.gid):
-        difference = f"owner is {info.st_uid}:{info.st_gid}, not {wanted.uid}:{wanted.gid}"
-    elif wanted.kind != Kind.LINK and stat.S_IMODE(info.st_mode) != wanted.mode:
-        difference = f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
-    if difference:
-        # A bind mount of the same filesystem has its device number: only the mount itself tells.
-        mounted = wanted.kind == Kind.DIRECTORY and wanted.detail == "open" and root.is_mount(path)
-        return "" if mounted else difference
-    return _differs(root, path, wanted, info, closely=closely)
-
-
-def _differs(
-    root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False
-) -> str:
-    """Return how a link's text, a node's numbers or a file's content differ from what should be there."""
-    if wanted.kind == Kind.LINK:
-        text = root.readlink(path)
-        return "" if text == wanted.detail else f"link points to {text}, not to {wanted.detail}"
-    if wanted.kind == Kind.NODE:
-        here = str(Device(stat.S_ISCHR(info.st_mode), os.major(info.st_rdev), os.minor(info.st_rdev)))
-        return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
-    if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
-        return ""
-    if wanted.root != UNPROVEN and wanted.root[2] != info.st_size:
-        return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
-    seen = root.observe(path)
-    if seen is None:
-        return "cannot be read"
-    if signature(seen.stat) != signature(info):
-        return "it changes while it is read"
-    if seen.sha256 != wanted.detail:
-        return "content differs from what was installed"
-    if wanted.mtime_ns and info.st_mtime_ns != wanted.mtime_ns:
-        return "modification time differs from what was installed"
-    if [(name, value.hex()) for name, value in seen.xattrs] != _xattrs(wanted):
-        names = ", ".join(name for name, _ in seen.xattrs) or "none"
-        return f"extended attributes differ from what was installed: {names}"
-    return ""
-
-
-def _xattrs(wanted: Installed) -> list[tuple[str, str]]:
-    return [("security.capability", wanted.capability)] if wanted.capability else []
-
-
-def _kind_differs(entry: Installed, info: os.stat_result) -> bool:
-    formats = {
-        Kind.LINK: (stat.S_IFLNK,),
-        Kind.DIRECTORY: (stat.S_IFDIR,),
-        Kind.NODE: (stat.S_IFCHR, stat.S_IFBLK),
-    }
-    return stat.S_IFMT(info.st_mode) not in formats.get(Kind(entry.kind), (stat.S_IFREG,))
-
-
-def _article(kind: str) -> str:
-    return {"node": "a device", "text": "a file", "database": "a file"}.get(kind, f"a {kind}")

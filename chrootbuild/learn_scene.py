@@ -20,11 +20,12 @@ from chrootbuild.findings import Finding
 from chrootbuild.foreign import refuse_foreign
 from chrootbuild.host import Host
 from chrootbuild.learn_links import own_links, through
+from chrootbuild.lock import locked
 from chrootbuild.plan import system_of
 from chrootbuild.prepare import make_plan
 from chrootbuild.project import Project
 from chrootbuild.proof import users_of
-from chrootbuild.record import locked, read_record
+from chrootbuild.record import read_record
 from chrootbuild.root import read_root
 from chrootbuild.spec import Target
 from chrootbuild.target import read_target

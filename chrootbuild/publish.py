@@ -7,34 +7,24 @@ so a build that is killed in the middle is completed by the next one. A single r
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chrootbuild import syscalls
 from chrootbuild.arrange import arrange
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import can_exchange, clone
 from chrootbuild.fresh import Comparison
+from chrootbuild.journal import forget_journal, read_journal, write_journal
 from chrootbuild.obstacles import mounts_below, refuse_obstacles
 from chrootbuild.operation import Operation
 from chrootbuild.project import Project
 from chrootbuild.record import (
-    BROKEN,
     Installed,
     Record,
-    from_json,
-    in_pieces,
-    read_record,
-    read_state,
-    record_signature,
-    safe,
-    write_atomically,
     write_record,
 )
 from chrootbuild.root import Root
@@ -43,11 +33,9 @@ from chrootbuild.sign import signed
 from chrootbuild.stage import Stage, clear_stage, open_stage
 from chrootbuild.steps import apply, staged_as
 
-__all__ = ["Published", "is_pending", "publish", "recover"]
+__all__ = ["Published", "publish", "recover"]
 
-_KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _FEW = 8  # steps
-_STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +45,6 @@ class Published:
     record: Record
     window: float
     stays: tuple[str, ...] = ()  # directories that were ours and hold something that is not
-
-
-def _journal(project: Project, target: str) -> str:
-    return f"{project.state}/{target}.journal"
-
-
-def is_pending(project: Project, target: str) -> bool:
-    """Tell whether a publish was broken off and waits for ``recover``."""
-    return os.path.lexists(_journal(project, target))
 
 
 def publish(
@@ -97,10 +76,7 @@ def publish(
         alone = _is_one_rename(operations, base)
         _write_out(stage, operations, names=not alone)
         if not alone:
-            write_atomically(
-                _journal(project, target), _in_pieces(project, target, operations, record, base)
-            )
-            _sync_directory(project.state)
+            write_journal(project, target, operations, record, base)
     except OSError as error:
         raise Failure(f"cannot write {stage.path}: {error.strerror}", hint="nothing was changed") from None
     return _complete(project, target, root, stage, operations, record)
@@ -192,80 +168,18 @@ def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> Non
         os.fsync(stage.fd)
 
 
-def _in_pieces(
-    project: Project, target: str, operations: list[Operation], record: Record, base: Record | None
-) -> Iterator[bytes]:
-    """Yield the journal: the steps, and the record, all of it or what is not as in the one on disk."""
-    head: dict[str, Any] = {"operations": [_to_json(op) for op in operations]}
-    seen = record_signature(project, target)
-    if base is not None and seen is not None:
-        old = base.artifacts
-        head |= {"base": seen, "gone": [path for path in old if path not in record.artifacts]}
-        changed = {path: entry for path, entry in record.artifacts.items() if old.get(path) is not entry}
-        record = replace(record, artifacts=changed)
-    yield json.dumps(head).encode()[:-1] + b',"record":'
-    yield from in_pieces(record)
-    yield b"}"
-
-
-def _whole(project: Project, target: str, root: Root, journal: Mapping[str, Any]) -> Record:
-    """Return the record that a journal stands for; raises as from_json does."""
-    record = from_json(journal["record"])
-    if "base" not in journal:
-        return record
-    base = read_record(project, target, root.declared)
-    if base is None:
-        return record  # it was lost: what is not in it is compared anew
-    if record_signature(project, target) != tuple(journal["base"]):
-        return base  # the new one was written before the kill
-    gone = set(journal["gone"])
-    kept = {path: entry for path, entry in base.artifacts.items() if path not in gone}
-    return replace(record, artifacts={**kept, **record.artifacts})
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def recover(project: Project, target: str, root: Root) -> bool:
     """Complete a publish that was broken off; tell whether there was one. Raises Failure."""
     try:
-        journal = json.loads(read_state(_journal(project, target)))
-        operations = [_operation(entry) for entry in journal["operations"]]
-        record = _whole(project, target, root, journal)
+        found = read_journal(project, target, root)
     except FileNotFoundError:
         return False
-    except BROKEN:
-        record = None  # never half written: it is not our work
-    if record is None or record.root != root.declared or record.inode != os.fstat(root.fd).st_ino:
-        _forget(project, target)
+    if found is None:
+        forget_journal(project, target)
         return False
     with open_stage(root) as stage:
-        _complete(project, target, root, stage, operations, record)
+        _complete(project, target, root, stage, *found)
     return True
-
-
-def _to_json(op: Operation) -> list[Any]:
-    return [op.kind, op.path, op.name, op.ino, op.ctime, op.mode, op.uid, op.gid, op.ours]
-
-
-def _operation(entry: Any) -> Operation:
-    kind, path, name, ino, ctime, mode, uid, gid, ours = entry
-    numbers = (ino, ctime, mode, uid, gid)
-    if not all(type(number) is int for number in numbers) or not (
-        0 <= min(uid, gid) <= max(uid, gid) < 1 << 32
-    ):
-        raise ValueError("not an operation")
-    # A name with a slash or dots would lead out of the staging.
-    if kind not in _KINDS or not _STAGED.fullmatch(name) or not 0 <= mode <= 0o7777:
-        raise ValueError("not an operation")
-    if not safe(path) or not all(safe(other) for other in ours):
-        raise ValueError("not a path")
-    return Operation(kind, path, name, ino, ctime, mode, uid, gid, tuple(ours))
 
 
 def _complete(
@@ -291,7 +205,7 @@ def _complete(
     moved = [path for path in record.artifacts if path in touched or path.startswith(within)]
     record = replace(record, artifacts=signed(root, record.artifacts, moved))
     write_record(project, target, record)
-    _forget(project, target)
+    forget_journal(project, target)
     return Published(record, ended - began, tuple(stays))
 
 
@@ -300,12 +214,3 @@ def _make_durable(project: Project, root: Root) -> None:
     with contextlib.suppress(OSError):
         if os.stat(project.state).st_dev != root.dev:
             syscalls.syncfs(root.fd)
-
-
-def _forget(project: Project, target: str) -> None:
-    try:
-        os.unlink(_journal(project, target))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Failure(f"cannot remove {_journal(project, target)}: {error.strerror}") from None

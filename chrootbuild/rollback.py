@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
+from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Change, Comparison, by_directory, compare, inspect, orphan
+from chrootbuild.fresh import Change, Comparison, by_directory, compare, orphan
 from chrootbuild.host import signature
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from chrootbuild.artifact import Kind
+from chrootbuild.differences import inspect
 from chrootbuild.draft import split
-from chrootbuild.fresh import inspect
 from chrootbuild.record import UNPROVEN, Installed
 from chrootbuild.root import TICK_NS, Root, proof_of, root_signature
 

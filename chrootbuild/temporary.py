@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from chrootbuild.build import Job, begin, finish, stage_one
 from chrootbuild.errors import Failure
+from chrootbuild.lock import locked
 from chrootbuild.project import Project
-from chrootbuild.record import locked
 from chrootbuild.spec import Target
 
 __all__ = ["with_temporary"]

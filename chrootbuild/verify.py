@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 
 from chrootbuild.artifact import Kind
+from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.fresh import inspect
 from chrootbuild.record import Record
 from chrootbuild.root import Root, kind_of
 from chrootbuild.verifydatabase import damage

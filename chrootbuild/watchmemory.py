@@ -14,21 +14,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chrootbuild.artifact import Kind
-from chrootbuild.build import Job, begin, finish, forget_stage, stamp
+from chrootbuild.build import Job, begin, finish, forget_stage
 from chrootbuild.elf import Memo
 from chrootbuild.elf.reader import read
 from chrootbuild.fresh import KEEP, Change, Comparison, compare
 from chrootbuild.host import Signature, signature
+from chrootbuild.lock import locked
 from chrootbuild.plancache import digest_of, same_but_content, same_names
 from chrootbuild.prepare import Prepared
 from chrootbuild.project import Project
 from chrootbuild.publish import Published
-from chrootbuild.record import Record, locked, record_signature
+from chrootbuild.record import Record, record_signature
 from chrootbuild.root import Root, open_root
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage, open_stage
 from chrootbuild.stamp import drop_stamp
 from chrootbuild.trust import refuse_untrusted
+from chrootbuild.vouching import stamp
 
 __all__ = ["Memory", "Remembering", "remember"]
 

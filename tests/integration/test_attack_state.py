@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chrootbuild.errors import Failure, TryAgain
-from chrootbuild.record import locked
+from chrootbuild.lock import locked
 from tests.integration.sandbox import SMALLER, Sandbox, make_sandbox, state_of
 from tests.trees import tree
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.lock import locked
 from chrootbuild.project import Project
 from chrootbuild.record import (
     Installed,
     Record,
     in_pieces,
-    locked,
     read_record,
     safe,
     write_atomically,
