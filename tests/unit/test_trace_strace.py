@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from chrootbuild.errors import Failure
+from chrootbuild.learn_scene import events_of
 from chrootbuild.trace.calls import AT_FDCWD, LINE_LIMIT, Call, Name
+from chrootbuild.trace.follow import follow
 from chrootbuild.trace.strace import parse, parse_files
 from tests.unit.trace_sysroot import SAMPLES, events, shown
 
@@ -158,13 +165,37 @@ def test_one_file_for_each_process() -> None:
             'openat(AT_FDCWD, "a", O_RDONLY) = 3\n'
         ),
     }
-    from chrootbuild.trace.follow import follow
-
     assert shown(follow(parse_files(files)))[1:] == [
         ("read", "/one/b", ""),
         ("enter", "/two", ""),
         ("read", "/two/a", ""),
     ]
+
+
+@pytest.mark.strace
+def test_the_texts_of_strace_for_each_process(tmp_path: Path) -> None:
+    """strace(1), -ff: "each process's trace is written to filename.pid"."""
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/two").write_text("2")
+    script = "cd deep; (cat two; :) & wait; cat ../one"
+    argv = ["strace", "-ff", "-y", "-o", str(tmp_path / "log"), "sh", "-c", script]
+    subprocess.run(argv, check=True, cwd=tmp_path, capture_output=True)
+    assert len(list(tmp_path.glob("log.*"))) >= 3
+    (tmp_path / "log.txt").write_text("of somebody else")
+    found = shown(events_of(str(tmp_path / "log")))
+    read = {os.path.normpath(path) for deed, path, _ in found if deed == "read"}
+    assert {str(tmp_path / "one"), str(tmp_path / "deep/two")} <= read
+
+
+def test_a_trace_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "log.12").mkdir()
+    for name, fact in (
+        ("no", "No such file or directory"),
+        ("log", "it is not a regular file|Is a directory"),
+    ):
+        with pytest.raises(Failure, match=rf"^cannot read {tmp_path}/{name}(\.12)?: ({fact})"):
+            list(events_of(str(tmp_path / name)))
 
 
 def test_a_line_without_end_is_cut() -> None:
