@@ -13,8 +13,8 @@ from chrootbuild.auditrules.proc import host_sockets, mounts_in, processes
 from chrootbuild.auditrules.walk import walk
 from chrootbuild.auditrules.whole import UNREADABLE
 from chrootbuild.elf import detect_system
-from chrootbuild.errors import Failure
-from chrootbuild.findings import Finding, printable
+from chrootbuild.errors import Failure, printable_lines
+from chrootbuild.findings import Finding
 from chrootbuild.gather import find_program
 from chrootbuild.host import Host
 from chrootbuild.plan import system_of
@@ -192,7 +192,9 @@ class _Kept:
                 if finding.severity == "note":
                     return finding
                 fact = finding.message.partition("\n")[0]
-                return replace(finding, severity="note", message=f"ignored ({printable(reason)}): {fact}")
+                return replace(
+                    finding, severity="note", message=f"ignored ({printable_lines(reason)}): {fact}"
+                )
         return finding
 
     def all(self) -> Iterator[Finding]:

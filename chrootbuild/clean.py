@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
-from chrootbuild.errors import Failure
+from chrootbuild.errors import Failure, printable
 from chrootbuild.fresh import REMOVE, orphan, same_root
 from chrootbuild.lock import locked
 from chrootbuild.obstacles import refuse_obstacles
 from chrootbuild.project import Project
 from chrootbuild.publish import recover
 from chrootbuild.record import Installed, Record, read_record, write_record
-from chrootbuild.report import printable
 from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage, privileged

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["Finding", "Severity", "as_json", "as_text", "failed", "printable"]
+from chrootbuild.errors import printable, printable_lines
+
+__all__ = ["Finding", "Severity", "as_json", "as_text", "failed"]
 
 # How bad it is; only an error makes a command fail.
 Severity = Literal["error", "warning", "note"]
@@ -35,11 +37,11 @@ def as_text(target: str, findings: Iterable[Finding]) -> str:
     """Return the text for people, errors first, without a newline at its end."""
     order = get_args(Severity)
     ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
-    paths = [printable(finding.path).replace("\n", "\\n") for finding in ranked]
+    paths = [printable(finding.path) for finding in ranked]
     width = max(map(len, paths), default=0)
     lines = [target]
     for finding, path in zip(ranked, paths, strict=True):
-        first, *more = printable(finding.message).split("\n")
+        first, *more = printable_lines(finding.message).split("\n")
         column = f"{path:<{width}}  " if width else ""
         lines.append(f"  {finding.severity:<7}  {column}{first}  [{finding.rule}]")
         lines += [f"           {line}" for line in more]
@@ -63,10 +65,3 @@ def as_json(target: str, findings: Iterable[Finding]) -> dict[str, object]:
             for finding in findings
         ],
     }
-
-
-def printable(text: str) -> str:
-    """Keep names and output of others from doing anything to a terminal: control characters are escaped."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
-    )

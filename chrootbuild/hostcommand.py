@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 
+from chrootbuild.errors import printable
 from chrootbuild.installer import Change
-from chrootbuild.report import printable
 from chrootbuild.snippet import Owner, Snippet, shown
 
 __all__ = ["add_actions", "done", "printed"]

@@ -11,9 +11,8 @@ import stat
 import time
 from collections.abc import Iterator
 
-from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.errors import Failure, TryAgain, printable
 from chrootbuild.project import Project
-from chrootbuild.report import printable
 
 __all__ = ["locked"]
 

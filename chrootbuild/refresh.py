@@ -18,7 +18,7 @@ from typing import Protocol
 
 from chrootbuild.build import Job, begin, finish, forget_stage, stage_one
 from chrootbuild.differences import inspect
-from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.errors import Failure, TryAgain, printable
 from chrootbuild.findings import Finding, as_text, failed
 from chrootbuild.lock import locked
 from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
@@ -26,7 +26,7 @@ from chrootbuild.pending import drop_pending, note_pending, read_pending
 from chrootbuild.project import Project
 from chrootbuild.publish import Published
 from chrootbuild.record import Record, read_record
-from chrootbuild.report import changes_text, printable
+from chrootbuild.report import changes_text
 from chrootbuild.rollback import drop_kept, held_back, hold, keep, roll_back
 from chrootbuild.root import Root, read_root
 from chrootbuild.running import running_outdated

@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Plan, Reason
+from chrootbuild.errors import printable
 
 if TYPE_CHECKING:
     from chrootbuild.fresh import Change
     from chrootbuild.publish import Published
 
-__all__ = ["all_chains", "chains", "changes_text", "printable", "table", "why_text"]
+__all__ = ["all_chains", "chains", "changes_text", "table", "why_text"]
 
 _MANY = 40  # installs; a first build's list says nothing that plan does not
 _LONG = 100  # links of a chain that are told; a hostile library may be 10,000 away
-
-
-def printable(text: str) -> str:
-    """Return a text in which no control character can move a cursor or fake a line."""
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return safe.encode("utf-8", "backslashreplace").decode()
 
 
 def table(rows: Iterable[tuple[str, str, str]]) -> list[str]:

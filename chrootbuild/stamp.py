@@ -45,7 +45,9 @@ class Look:
 
     __slots__ = ("_groups", "changed", "root", "stamp")
 
-    def __init__(self, root: str, changed: set[str], stamp: tuple[int, int], groups: list[_Group]) -> None:
+    def __init__(
+        self, root: str, changed: frozenset[str], stamp: tuple[int, int], groups: list[_Group]
+    ) -> None:
         self.root = root
         self.changed = changed  # real paths
         self.stamp = stamp  # inode and ctime of the stamp itself
@@ -89,7 +91,7 @@ def look(state: str, target: str) -> Look | None:
     changed = _changed(groups, numbers)
     if changed is None:
         return None
-    return Look(root, set(map(os.fsdecode, changed)), (info.st_ino, info.st_ctime_ns), groups)
+    return Look(root, frozenset(map(os.fsdecode, changed)), (info.st_ino, info.st_ctime_ns), groups)
 
 
 def is_stamp(state: str, target: str, stamp: tuple[int, int]) -> bool:

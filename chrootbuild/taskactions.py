@@ -183,8 +183,4 @@ class StageTask(Task):  # type: ignore[misc]
     def execute(self, stream: Any) -> TaskFailed | None:  # noqa: ARG002  # nothing is captured
         """Stage the artifact; a Failure becomes a failed task."""
         self.executed = True
-        try:
-            stage_one(self.target.root, self.artifact)
-        except Failure as failure:
-            return failed(failure)
-        return None
+        return StageAction(self.target.root, self.artifact)()

@@ -13,15 +13,14 @@ from doit.task import Task
 
 from chrootbuild.artifact import Plan
 from chrootbuild.build import Job, abandon, begin, begin_cached, together
-from chrootbuild.errors import Failure, TryAgain, UsageError
+from chrootbuild.errors import Failure, TryAgain, UsageError, printable
 from chrootbuild.fresh import Change
 from chrootbuild.host import signature
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
 from chrootbuild.quick import MANUAL, STALE, candidates
-from chrootbuild.report import printable
 from chrootbuild.spec import Target
-from chrootbuild.stamp import is_fresh, write_stamp
+from chrootbuild.stamp import is_fresh, look, write_stamp
 from chrootbuild.taskactions import (
     CleanAction,
     FailAction,
@@ -109,11 +108,13 @@ def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
     found: list[Task] = []
     jobs: list[Job] = []
     for name in wanted:
-        if (project.state, name) not in STALE and is_fresh(project.state, name) is not None:
+        key = project.state, name
+        stamp = STALE[key] if key in STALE else look(*key)
+        if stamp is not None and not stamp.changed:
             found.append(Task(name, None, has_subtask=True))
             continue
         try:
-            job = begin_cached(project, name, STALE.get((project.state, name)))
+            job = begin_cached(project, name, stamp)
         except Failure:
             job = None
         if job is None:

@@ -22,7 +22,7 @@ def changed_since(project: Project, name: str, look: Look | None) -> frozenset[s
     made = plan_file(project, name), record_file(project, name)
     if not all(look.covers(path) and path not in look.changed for path in made):
         return None
-    return frozenset(look.changed)
+    return look.changed
 
 
 def touches(changed: frozenset[str] | None, root: str) -> bool:

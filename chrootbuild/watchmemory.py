@@ -19,6 +19,7 @@ from chrootbuild.elf import Memo
 from chrootbuild.elf.reader import read
 from chrootbuild.fresh import KEEP, Change, Comparison, compare
 from chrootbuild.host import Signature, signature
+from chrootbuild.journal import is_pending
 from chrootbuild.lock import locked
 from chrootbuild.plancache import digest_of, same_but_content, same_names
 from chrootbuild.prepare import Prepared
@@ -189,7 +190,7 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
         stack.enter_context(locked(project, target.name, wait))
         if record_signature(project, target.name) != memory.record:
             return None
-        if os.path.lexists(f"{project.state}/{target.name}.journal"):
+        if is_pending(project, target.name):
             return None
         now = _content_changes(memory, changed)
         if now is None:

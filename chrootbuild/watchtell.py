@@ -7,8 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from chrootbuild.commands import complain
-from chrootbuild.errors import Failure, TryAgain
-from chrootbuild.report import printable
+from chrootbuild.errors import Failure, TryAgain, printable, printable_lines
 
 __all__ = ["end_line", "say", "show_status", "status", "tell"]
 
@@ -38,7 +37,7 @@ def say(text: str) -> None:
     """Print log lines, without what could move a cursor."""
     end_line()
     with suppress(OSError):
-        sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
+        sys.stdout.write(printable_lines(text) + "\n")
         sys.stdout.flush()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from chrootbuild.auditrules.facts import Mount, Process
 from chrootbuild.auditrules.mounts import read_mounts
-from chrootbuild.report import printable
+from chrootbuild.errors import printable
 from chrootbuild.running import processes_in
 
 __all__ = ["host_sockets", "mounts_in", "processes"]

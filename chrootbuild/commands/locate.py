@@ -11,10 +11,9 @@ import subprocess
 
 from chrootbuild.commands import Context
 from chrootbuild.elf import Resolver
-from chrootbuild.errors import Failure
+from chrootbuild.errors import Failure, printable
 from chrootbuild.host import Host
 from chrootbuild.packages import Owned, named, owner_of
-from chrootbuild.report import printable
 from chrootbuild.target import read_target
 
 PURPOSE = "find a file of the sysroot and the package that owns it"

@@ -11,8 +11,9 @@ from typing import Any
 from chrootbuild.artifact import Kind
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.errors import printable
 from chrootbuild.prepare import Prepared, prepare
-from chrootbuild.report import all_chains, printable, table
+from chrootbuild.report import all_chains, table
 from chrootbuild.running import running_on
 from chrootbuild.spec import Target
 

@@ -136,3 +136,19 @@ def test_what_was_changed_twice_is_new_once(shop: Workshop) -> None:
         assert shop.build().keys() == {"/etc/one"}
         assert shop.build() == NOTHING
         assert (shop.root / "etc/one").read_text() == text
+
+
+def test_two_targets_that_are_stale_at_once(shop: Workshop) -> None:
+    """Each is built by the look at its own stamp, drift in the root of one included."""
+    shop.write_targets({"y.toml": TARGET.format(top=shop.top)})
+    while shop.run("build"):
+        pass
+    other = shop.folder / "build/y"
+    replace_file(shop.top / "etc/one", "one\n")
+    (other / "etc/two").write_text("planted\n")
+    built = shop.run("build")
+    assert built.count("/etc/one  ") == 2
+    assert built.count("/etc/two  ") == 1
+    assert (shop.root / "etc/one").read_text() == (other / "etc/one").read_text() == "one\n"
+    assert (other / "etc/two").read_text() == "2\n"
+    assert shop.run("build") == ""
