@@ -141,7 +141,7 @@ def syslog_ng(tmp_path_factory: pytest.TempPathFactory) -> Program:
     if program := shutil.which("syslog-ng", path="/usr/sbin:/sbin"):
         return [program], {}
     where = tmp_path_factory.mktemp("syslog-ng")
-    unpack(where, "syslog-ng-core", "libivykis0", "libnet1", "libwrap0")
+    unpack(where, "syslog-ng-core", "libivykis0", "libnet1", "libpcre3", "libwrap0")
     (modules,) = (path.parent for path in where.glob("usr/lib/syslog-ng/*/libafsocket.so"))
     libraries = sorted({str(path.parent) for path in where.rglob("*.so.*")})
     program = str(where / "usr/sbin/syslog-ng")
