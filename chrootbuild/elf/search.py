@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from chrootbuild.elf.model import Load, Missing, Via
+from chrootbuild.elf.model import Load, Missing, Shared, Via
 from chrootbuild.elf.objects import Object, Objects
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
-
-if TYPE_CHECKING:
-    from chrootbuild.elf.shared import Part, Whole
 
 __all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "inherit", "make_edge"]
 
@@ -79,7 +76,7 @@ class Rules:
     libc: tuple[str, ...] = ()  # the one that opens it
     preload = ""  # the file that lists libraries for every program
     compat32 = False  # FreeBSD: a 32-bit program on a 64-bit system
-    shares = False  # answers have their whole words, where there is no more to them
+    shares = False  # no answer depends on which program asks, by anything but its own search list
     lasting = True  # searching does not change what is found next
 
     def __init__(self, objects: Objects) -> None:
@@ -87,10 +84,7 @@ class Rules:
         self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
         self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
         self.warnings: tuple[str, ...] = ()  # about files that every program reads
-        # What chrootbuild.elf.shared has put together so far.
-        self.started: tuple[Object | None] | None = None
-        self.parts: dict[Object, Part | None] = {}
-        self.wholes: dict[tuple[str, ...], Whole] = {}  # by NEEDED
+        self.shared: dict[tuple[str, ...], Shared] = {}  # by NEEDED
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:
