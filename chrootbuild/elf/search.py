@@ -52,7 +52,6 @@ class Answer(NamedTuple):
     found: tuple[Found, ...] = ()
     searched: tuple[str, ...] = ()
     failure: Failure | None = None  # what stops the linker
-    words: str = ""  # the whole words of a NEEDED edge, where the first found is all there is to tell
 
 
 class Edge(NamedTuple):
@@ -167,9 +166,6 @@ def make_edge(
         missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None
         return Edge(name, None, (), (), optional, missing, answer.failure)
     first = answer.found[0]
-    if answer.words and not via:
-        load = Load(name, first.target.path, by.path, first.via, answer.words, optional)
-        return Edge(name, first.target, (load,), (), optional)
     load = Load(name, first.target.path, by.path, via or first.via, f"{said}, {first.words}", optional)
     if len(answer.found) == 1 and not (first.cached or first.hint or first.warning or first.brings):
         return Edge(name, first.target, (load,), (), optional)
