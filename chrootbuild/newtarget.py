@@ -10,6 +10,7 @@ import os
 import re
 
 from chrootbuild.accounts.passwd import parse_users
+from chrootbuild.commandnames import RESERVED
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.gather import find_program
 from chrootbuild.host import Host, Unreadable
@@ -20,7 +21,7 @@ from chrootbuild.newtarget_unit import Unit, unit_named, unit_of
 from chrootbuild.packages import owner_of
 from chrootbuild.project import Project
 from chrootbuild.schema import NAME
-from chrootbuild.target import RESERVED, read_target
+from chrootbuild.target import read_target
 from chrootbuild.trace.runtime import runtime_directories
 
 __all__ = ["find", "write_new"]

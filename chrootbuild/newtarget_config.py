@@ -22,7 +22,7 @@ _NOT_OURS = frozenset(
     modules-load.d monit munin network polkit-1 ppp profile.d rc0.d rc1.d rc2.d rc3.d rc4.d rc5.d rc6.d rcS.d
     resolvconf rsyslog.d runit skel ssl sudoers.d sv sysctl.d systemd tmpfiles.d udev ufw update-motd.d
     vim xdg
-    """.split()  # noqa: SIM905 -- a list of a line each would hide the module
+    """.split()
 )
 _SHARED = frozenset(("pam.d", "security"))  # of those only the package's own files
 _LIMIT = 1 << 20  # bytes of one file

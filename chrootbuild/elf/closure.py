@@ -184,7 +184,9 @@ def _dynamic(rules: Rules, main: Object) -> Closure:
     known = rules.shared.get(main.facts.needed)
     if known is None or main.identity in known.identities:
         return _worked_out(rules, main)
-    mine = [Load(load.name, load.path, main.path, load.via, load.words, load.optional) for load in known.first]
+    mine = [
+        Load(load.name, load.path, main.path, load.via, load.words, load.optional) for load in known.first
+    ]
     return Closure(main.path, "dynamic", (*mine, *known.rest))
 
 
