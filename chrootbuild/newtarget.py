@@ -157,11 +157,8 @@ def _socket(protocol: str, address: str, port: int) -> str:
 
 def _users(host: Host, unit: Unit | None, config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the accounts that the service is likely to have: of its unit, its configuration, or its name."""
-    try:
-        text = host.read("/etc/passwd") if host.isfile("/etc/passwd") else b""
-    except Unreadable:
-        text = b""
-    known = {user.name.decode("utf-8", "surrogateescape"): user.uid or 0 for user in parse_users(text).users}
+    users = parse_users(host.content("/etc/passwd")).users
+    known = {user.name.decode("utf-8", "surrogateescape"): user.uid or 0 for user in users}
     found = [unit.user] if unit and unit.user else []
     found += [word for word in (unit.start if unit else ()) if known.get(word, 0)]
     found += [name for name in names_in(host, config) if known.get(name, 0)]
