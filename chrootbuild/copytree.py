@@ -8,12 +8,13 @@ import os
 import stat
 from dataclasses import dataclass, field
 
+from chrootbuild.source import copy as copy_content
+
 __all__ = ["LIMIT", "copy_tree"]
 
 LIMIT = 4 << 30  # bytes; a root with more is not copied into memory
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -80,7 +81,10 @@ def _open_both(copy: _Copy, source: int, target: int, name: str, path: str) -> N
                 _directory(copy, here, there, path)
         elif stat.S_ISREG(info.st_mode):
             there = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
-            _content(copy, here, there, info.st_size)
+            copy.left -= min(info.st_size, 512 * info.st_blocks)
+            if copy.left < 0:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            copy_content(here, there, info.st_size)
         else:
             return
         _attributes(here, there, info)
@@ -88,31 +92,6 @@ def _open_both(copy: _Copy, source: int, target: int, name: str, path: str) -> N
         os.close(here)
         if there >= 0:
             os.close(there)
-
-
-def _content(copy: _Copy, source: int, target: int, size: int) -> None:
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break  # a hole to the end
-            raise
-        end = min(size, os.lseek(source, at, os.SEEK_HOLE))
-        while at < end:
-            data = os.pread(source, min(_CHUNK, end - at), at)
-            if not data:
-                break
-            copy.left -= len(data)
-            if copy.left < 0:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            os.pwrite(target, data, at)
-            at += len(data)
-        else:
-            continue
-        break  # it became shorter meanwhile
-    os.ftruncate(target, size)
 
 
 def _attributes(source: int, target: int, info: os.stat_result) -> None:

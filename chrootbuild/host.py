@@ -231,6 +231,13 @@ class Host:
             except OSError as error:
                 raise Unreadable(path, error.errno or errno.EIO) from None
 
+    def content(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """Return a regular file's content; empty where there is none, or it cannot be read."""
+        try:
+            return self.read(path, limit) if self.isfile(path) else b""
+        except Unreadable:
+            return b""
+
     # -- the walk --------------------------------------------------------------------------
 
     def _open_canonical(self, path: str, canonical: str) -> int:

@@ -11,7 +11,7 @@ import re
 import zlib
 
 from chrootbuild.errors import Failure
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.host import Host
 from chrootbuild.hostuser import Known, program
 from chrootbuild.quoting import fstab_field, jail_string, plain, sh, sh_words
 from chrootbuild.snippet import Form, Snippet
@@ -140,10 +140,7 @@ def _taken(here: Host) -> dict[int, str]:
     """Return the rulesets that the host has, by number."""
     found: dict[int, str] = {}
     for path in (_STOCK, _RULES):
-        try:
-            text = here.read(path).decode("utf-8", "replace")
-        except Unreadable:
-            continue
+        text = here.content(path).decode("utf-8", "replace")
         found |= {
             int(number): name for name, number in re.findall(r"^\[(.*)=([0-9]{1,9})\]", text, re.MULTILINE)
         }

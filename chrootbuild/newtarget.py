@@ -10,6 +10,7 @@ import os
 import re
 
 from chrootbuild.accounts.passwd import parse_users
+from chrootbuild.commandnames import RESERVED
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.gather import find_program
 from chrootbuild.host import Host, Unreadable
@@ -20,7 +21,7 @@ from chrootbuild.newtarget_unit import Unit, unit_named, unit_of
 from chrootbuild.packages import owner_of
 from chrootbuild.project import Project
 from chrootbuild.schema import NAME
-from chrootbuild.target import RESERVED, read_target
+from chrootbuild.target import read_target
 from chrootbuild.trace.runtime import runtime_directories
 
 __all__ = ["find", "write_new"]
@@ -156,11 +157,8 @@ def _socket(protocol: str, address: str, port: int) -> str:
 
 def _users(host: Host, unit: Unit | None, config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the accounts that the service is likely to have: of its unit, its configuration, or its name."""
-    try:
-        text = host.read("/etc/passwd") if host.isfile("/etc/passwd") else b""
-    except Unreadable:
-        text = b""
-    known = {user.name.decode("utf-8", "surrogateescape"): user.uid or 0 for user in parse_users(text).users}
+    users = parse_users(host.content("/etc/passwd")).users
+    known = {user.name.decode("utf-8", "surrogateescape"): user.uid or 0 for user in users}
     found = [unit.user] if unit and unit.user else []
     found += [word for word in (unit.start if unit else ()) if known.get(word, 0)]
     found += [name for name in names_in(host, config) if known.get(name, 0)]

@@ -22,7 +22,7 @@ _NOT_OURS = frozenset(
     modules-load.d monit munin network polkit-1 ppp profile.d rc0.d rc1.d rc2.d rc3.d rc4.d rc5.d rc6.d rcS.d
     resolvconf rsyslog.d runit skel ssl sudoers.d sv sysctl.d systemd tmpfiles.d udev ufw update-motd.d
     vim xdg
-    """.split()  # noqa: SIM905 -- a list of a line each would hide the module
+    """.split()
 )
 _SHARED = frozenset(("pam.d", "security"))  # of those only the package's own files
 _LIMIT = 1 << 20  # bytes of one file
@@ -85,7 +85,7 @@ def named_port(host: Host, config: Config) -> tuple[str, int]:
     An address of "" is every one.
     """
     for path in config.read:
-        for match in _PORT.finditer(_text(host, path)):
+        for match in _PORT.finditer(host.content(path, _LIMIT)):
             address, port = (match[1] or b"").decode("ascii"), int(match[2])
             if 0 < port < 65536:
                 return ("" if address in ("*", "0.0.0.0", "[::]") else address), port  # noqa: S104 -- nothing is bound
@@ -95,7 +95,7 @@ def named_port(host: Host, config: Config) -> tuple[str, int]:
 def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
     """Return protocol and port of the first of the names that services(5) has for one protocol; ("", 0) for none."""
     known: dict[str, dict[str, int]] = {}
-    for line in _text(host, "/etc/services").decode("ascii", "replace").splitlines():
+    for line in host.content("/etc/services", _LIMIT).decode("ascii", "replace").splitlines():
         words = line.partition("#")[0].split()
         if len(words) > 1:
             port, _, protocol = words[1].partition("/")
@@ -109,7 +109,7 @@ def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
 def names_in(host: Host, config: Config) -> Iterator[str]:
     """Yield the words of a configuration that stand where a user's name may."""
     for path in config.read:
-        for match in _USER.finditer(_text(host, path)):
+        for match in _USER.finditer(host.content(path, _LIMIT)):
             yield match[1].decode("utf-8", "surrogateescape")
 
 
@@ -141,10 +141,3 @@ def _files(host: Host, entries: Iterable[str]) -> Iterator[str]:
 def _public(host: Host, path: str) -> bool:
     info = host.stat(path)
     return info is None or bool(info.st_mode & 0o004)
-
-
-def _text(host: Host, path: str) -> bytes:
-    try:
-        return host.read(path, _LIMIT) if host.isfile(path) else b""
-    except Unreadable:
-        return b""

@@ -235,7 +235,4 @@ def _canonical(host: Host, path: str) -> str:
 
 
 def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path, _LIMIT).decode("utf-8", "surrogateescape") if host.isfile(path) else ""
-    except Unreadable:
-        return ""
+    return host.content(path, _LIMIT).decode("utf-8", "surrogateescape")

@@ -21,11 +21,10 @@ __all__ = ["Tree", "below", "doing", "mount_overlay", "mount_tree", "open_direct
 
 _BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 # Kernel interfaces, not files: an overlay of one is refused or means nothing.
-_KERNEL_KINDS = (
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs "
-    "mqueue nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs"
-)
-_KERNEL = frozenset(_KERNEL_KINDS.split())
+_KERNEL = {
+    *"autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl".split(),
+    *"hugetlbfs mqueue nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split(),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.host import Host
 
 __all__ = ["Owned", "files_of", "named", "owner_of"]
 
@@ -37,10 +37,7 @@ def _lists(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path).decode("utf-8", "surrogateescape")
-    except Unreadable:
-        return ""
+    return host.content(path).decode("utf-8", "surrogateescape")
 
 
 def _dpkg(host: Host) -> Iterator[tuple[str, Iterable[str]]]:

@@ -13,30 +13,8 @@ __all__ = ["check_root", "nested_roots"]
 
 # Nothing may be built in these,
 _WITHIN = (
-    *(
-        "/bin",
-        "/boot",
-        "/dev",
-        "/etc",
-        "/lib",
-        "/lib32",
-        "/lib64",
-        "/libx32",
-        "/libexec",
-        "/proc",
-        "/sbin",
-        "/sys",
-    ),
-    *(
-        "/usr/bin",
-        "/usr/include",
-        "/usr/lib",
-        "/usr/lib32",
-        "/usr/lib64",
-        "/usr/libexec",
-        "/usr/sbin",
-        "/usr/share",
-    ),
+    *"/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /libexec /proc /sbin /sys".split(),
+    *"/usr/bin /usr/include /usr/lib /usr/lib32 /usr/lib64 /usr/libexec /usr/sbin /usr/share".split(),
 )
 # and in these only below.
 _ITSELF = (

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chrootbuild import schema
+from chrootbuild.commandnames import RESERVED
 from chrootbuild.errors import Failure, TargetError, UsageError
 from chrootbuild.placement import check_root, nested_roots
 from chrootbuild.project import Project
@@ -21,42 +22,9 @@ from chrootbuild.targetrules import Role, check_file
 from chrootbuild.targetwords import did_you_mean, listing, printable, quote
 from chrootbuild.trust import refuse_untrusted
 
-__all__ = ["RESERVED", "SHIPPED", "Targets", "read_target", "read_targets", "select"]
+__all__ = ["SHIPPED", "Targets", "read_target", "read_targets", "select"]
 
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "common")
-
-# A word that is a command of doit's or ours never reaches a target of that name.
-RESERVED = frozenset(
-    (
-        *(
-            "auto",
-            "clean",
-            "dumpdb",
-            "forget",
-            "help",
-            "ignore",
-            "info",
-            "list",
-            "reset-dep",
-            "run",
-            "strace",
-        ),
-        *(
-            "tabcompletion",
-            "audit",
-            "build",
-            "check",
-            "enter",
-            "host",
-            "learn",
-            "locate",
-            "new",
-            "plan",
-            "refresh",
-        ),
-        *("schedule", "verify", "watch", "why"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,20 +20,8 @@ MOUNT = Rule(
 )
 
 _KERNEL = {
-    "proc",
-    "procfs",
-    "linprocfs",
-    "sysfs",
-    "linsysfs",
-    "cgroup",
-    "cgroup2",
-    "debugfs",
-    "tracefs",
-    "securityfs",
-    "configfs",
-    "efivarfs",
-    "bpf",
-    "pstore",
+    *"bpf cgroup cgroup2 configfs debugfs efivarfs proc pstore securityfs sysfs tracefs".split(),
+    *"linprocfs linsysfs procfs".split(),  # FreeBSD's
 }
 _DEVICES = {"devtmpfs", "devfs"}
 

@@ -70,16 +70,8 @@ _DANGEROUS_MAJORS = {
 }
 _LOGS = {"/dev/log", "/run/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log"}
 _COMMANDING = (
-    "docker.sock",
-    "containerd.sock",
-    "crio.sock",
-    "podman.sock",
-    "libvirt-sock",
-    "system_bus_socket",
-    "snapd.socket",
-    "/systemd/private",
-    "/lxd/unix.socket",
-    "/incus/unix.socket",
+    *"docker.sock containerd.sock crio.sock podman.sock libvirt-sock system_bus_socket snapd.socket".split(),
+    *"/systemd/private /lxd/unix.socket /incus/unix.socket".split(),
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands, one a file: each has PURPOSE, arguments(parser) and run(context, args).
+"""The commands, one a file: each has arguments(parser) and run(context, args).
 
 They are imported when they are called. Whatever a user can cause ends here as
 one error, its facts and a hint, and an exit code.
@@ -16,48 +16,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from chrootbuild import __version__
+from chrootbuild.commandnames import COMMANDS, RESERVED
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.project import Project, find_project
 
 __all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
 
-# In the order of use; the module is the name (import is a word of Python's).
-COMMANDS = {
-    "new": "write a first target file from what is installed",
-    "build": "build what is stale",
-    "plan": "show what a build would do, and why",
-    "why": "show what brings a path into a root",
-    "list": "list the targets and their tasks",
-    "info": "show a task: its sources, and why it is stale",
-    "clean": "remove what was installed",
-    "enter": "run a shell or a command inside a root",
-    "learn": "find what is missing by tracing",
-    "check": "prove that the service works inside its root",
-    "audit": "show what is dangerous in a root",
-    "verify": "compare a root with what was installed, byte for byte",
-    "refresh": "bring a root up to date, for cron and package hooks",
-    "watch": "stay, and refresh as sources change",
-    "schedule": "have it refreshed by cron, systemd, apt or dpkg",
-    "host": "show or install the host's side: links, wrapper, syslog, units",
-    "locate": "find a file of the sysroot and the package that owns it",
-}
 # What doit knows by itself, and what a project's pyproject.toml adds.
-DOIT_COMMANDS = {
-    *(
-        "help",
-        "run",
-        "list",
-        "info",
-        "clean",
-        "forget",
-        "ignore",
-        "dumpdb",
-        "strace",
-        "tabcompletion",
-        "reset-dep",
-    ),
-    *(name for name in COMMANDS if name != "build"),
-}
+DOIT_COMMANDS = RESERVED - {"build"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +51,9 @@ def run_command(name: str, argv: Sequence[str], directory: str | None = None, ou
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Return the parser of a command's arguments."""
-    module = module_of(name)
-    parser = _Parser(
-        prog=f"chrootbuild {name}", description=module.PURPOSE[0].upper() + module.PURPOSE[1:] + "."
-    )
-    module.arguments(parser)
+    purpose = COMMANDS[name]
+    parser = _Parser(prog=f"chrootbuild {name}", description=f"{purpose[0].upper()}{purpose[1:]}.")
+    module_of(name).arguments(parser)
     return parser
 
 

@@ -13,8 +13,6 @@ from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.findings import Finding, as_json, as_text, failed
 from chrootbuild.spec import Target
 
-PURPOSE = "show what is dangerous in a root"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

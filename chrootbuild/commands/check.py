@@ -11,8 +11,6 @@ from chrootbuild.findings import as_json, as_text, failed
 from chrootbuild.proof import prove
 from chrootbuild.spec import Target
 
-PURPOSE = "prove that the service works inside its root"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

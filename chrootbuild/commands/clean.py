@@ -8,8 +8,6 @@ from chrootbuild.clean import clean
 from chrootbuild.commands import Context
 from chrootbuild.target import read_targets, select
 
-PURPOSE = "remove what was installed"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -14,8 +14,6 @@ from chrootbuild.prepare import make_plan
 from chrootbuild.target import read_target
 from chrootbuild.temporary import with_temporary
 
-PURPOSE = "run a shell or a command inside a root"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -16,8 +16,6 @@ from chrootbuild.installer import install, uninstall
 from chrootbuild.snippet import Snippet
 from chrootbuild.target import read_target
 
-PURPOSE = "show or install the host's side: links, wrapper, syslog, units"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

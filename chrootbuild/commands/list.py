@@ -7,8 +7,6 @@ import argparse
 from chrootbuild.commands import Context
 from chrootbuild.commands.engine import run_doit
 
-PURPOSE = "list the targets and their tasks"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -7,8 +7,6 @@ import argparse
 from chrootbuild.commands import Context
 from chrootbuild.newtarget import write_new
 
-PURPOSE = "write a first target file from what is installed"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

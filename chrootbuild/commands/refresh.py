@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from chrootbuild.project import Project
     from chrootbuild.refresh import Options
 
-PURPOSE = "bring a root up to date, for cron and package hooks"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

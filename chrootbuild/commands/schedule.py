@@ -12,8 +12,6 @@ from chrootbuild.hostcommand import add_actions, done, printed
 from chrootbuild.installer import install, uninstall
 from chrootbuild.snippet import Snippet
 
-PURPOSE = "have it refreshed by cron, systemd, apt or dpkg"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

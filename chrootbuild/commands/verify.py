@@ -14,8 +14,6 @@ from chrootbuild.root import read_root
 from chrootbuild.spec import Target
 from chrootbuild.verify import verify
 
-PURPOSE = "compare a root with what was installed, byte for byte"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -7,8 +7,6 @@ import argparse
 from chrootbuild.commands import Context
 from chrootbuild.commands.refresh import add_checks, options_of, seconds
 
-PURPOSE = "stay, and refresh as sources change"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

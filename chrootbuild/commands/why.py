@@ -13,8 +13,6 @@ from chrootbuild.reasons import leads_to
 from chrootbuild.report import why_text
 from chrootbuild.target import read_target
 
-PURPOSE = "show what brings a path into a root"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -6,12 +6,12 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from chrootbuild.elf import shared
 from chrootbuild.elf.facts import DF_1_PIE, ET_EXEC, Facts
 from chrootbuild.elf.glibc import Glibc
 from chrootbuild.elf.memo import Memo
-from chrootbuild.elf.model import Closure, Load, Missing, Via
+from chrootbuild.elf.model import Closure, Load, Missing, Shared, Via
 from chrootbuild.elf.objects import Object, Objects
+from chrootbuild.elf.process import Process
 from chrootbuild.elf.search import Rules
 from chrootbuild.elf.system import is_freebsd, is_musl
 from chrootbuild.errors import Failure
@@ -53,7 +53,7 @@ class Resolver:
             raise Failure(f"cannot load {path}: {main.facts.error}")
         if not main.facts.interpreter:
             return Closure(path, "static")
-        return shared.closure(self._system(main), main)
+        return _dynamic(self._system(main), main)
 
     def library(self, path: str) -> Closure:
         """Return the closure of an object that is opened with dlopen(3), on its own, as ldd shows it.
@@ -69,7 +69,7 @@ class Resolver:
             raise Failure(f"cannot load {path}: {main.facts.error}")
         if not main.facts.dynamic:
             return Closure(path, "static")
-        return shared.closure(self._system(main), main)
+        return _dynamic(self._system(main), main)
 
     def classify(self, path: str) -> str:
         """Return "program", "library", "script" or "" for what a file is; cheap, raises nothing."""
@@ -175,6 +175,37 @@ def _rules(name: str) -> Callable[[Objects, str, Facts], Rules]:
 
         return Musl
     return Glibc
+
+
+def _dynamic(rules: Rules, main: Object) -> Closure:
+    """Return a main object's closure; programs with nothing but the same NEEDED load the same."""
+    if not (rules.shares and main.main and main.facts.plain):
+        return Process(rules, main).closure()
+    known = rules.shared.get(main.facts.needed)
+    if known is None or main.identity in known.identities:
+        return _worked_out(rules, main)
+    mine = [
+        Load(load.name, load.path, main.path, load.via, load.words, load.optional) for load in known.first
+    ]
+    return Closure(main.path, "dynamic", (*mine, *known.rest))
+
+
+def _worked_out(rules: Rules, main: Object) -> Closure:
+    """Load everything; keep the answer for others where it says no more than what is loaded."""
+    process = Process(rules, main)
+    found = process.closure()
+    needed = main.facts.needed
+    asked = sum(1 for load in found.loads if load.by == main.path)
+    if (
+        needed not in rules.shared
+        and not (found.missing or found.warnings or found.cache)
+        and not any("$" in name for name in needed)
+        and all(load.by == main.path for load in found.loads[:asked])
+        and main not in process.names.values()  # it is no library of its own
+    ):
+        identities = frozenset(process.identities) - {main.identity}
+        rules.shared[needed] = Shared(found.loads[:asked], found.loads[asked:], identities)
+    return found
 
 
 def _is_program(facts: Facts) -> bool:

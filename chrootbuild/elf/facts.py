@@ -61,16 +61,11 @@ class Facts(NamedTuple):
         return self[_BITS:_NEEDED]
 
     @property
-    def usual(self) -> bool:
-        """Tell whether what it loads is decided by its interpreter and the names in NEEDED alone."""
-        return self[_RARE:] == _NOTHING and not self.flags1 & DF_1_NODEFLIB
-
-    @property
     def plain(self) -> bool:
-        """Tell whether it is usual, and has no soname."""
-        return not self.soname and self.usual
+        """Tell whether its interpreter and the names in NEEDED alone decide on what it loads."""
+        return self[_RARE:] == _NOTHING and not self.flags1 & DF_1_NODEFLIB
 
 
 _BITS, _NEEDED = Facts._fields.index("bits"), Facts._fields.index("needed")
-_RARE = Facts._fields.index("rpath")
+_RARE = Facts._fields.index("soname")
 _NOTHING = Facts()[_RARE:]

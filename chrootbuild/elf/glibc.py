@@ -63,8 +63,6 @@ class Glibc(Rules):
         if answer is None:
             answer = self._search(name, by, ())
             if answer.failure is None:
-                if len(answer.found) == 1 and not answer.found[0].cached:
-                    answer = answer._replace(words=f"needs {name}, {answer.found[0].words}")
                 self._plain[name] = answer
         return answer
 

@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.host import Host
 
 __all__ = ["HintsError", "default_hints", "parse", "path", "render"]
 
@@ -72,10 +72,5 @@ def default_hints(host: Host, *, compat32: bool = False) -> tuple[str, ...]:
 
 def _directories(host: Host, file: str) -> list[str]:
     """Return the directories that a file names, one a line."""
-    if not host.isfile(file):
-        return []
-    try:
-        text = host.read(file, _LIMIT).decode(errors="surrogateescape")
-    except Unreadable:
-        return []
+    text = host.content(file, _LIMIT).decode(errors="surrogateescape")
     return [words[0] for line in text.splitlines() if (words := line.split("#", 1)[0].split())]

@@ -15,6 +15,8 @@ from elftools.elf.structs import ELFStructs
 
 __all__ = ["Flavour", "Record", "flavour"]
 
+_INTEGERS = {1: "B", 2: "H", 4: "L", 8: "Q"}
+
 
 class Record(NamedTuple):
     """A flat record as a struct, and where each field is in its tuple."""
@@ -37,16 +39,14 @@ class Flavour(NamedTuple):
 
 
 def _record(mark: str, record: Any) -> Record:
+    """Return a record of pyelftools' as a struct; what has no integer's size (e_ident) is passed over."""
     form = mark
     at: dict[str, int] = {}
     for field in record.subcons:
-        inner = getattr(field, "subcon", field)
-        packer = getattr(inner, "packer", None)
-        if packer is not None and not hasattr(field, "resizer"):
+        size = field.sizeof()  # 0 for a computed field
+        if size in _INTEGERS:
             at[field.name] = len(at)
-            form += packer.format[-1:]
-        elif type(field).__name__ != "Value":  # a computed field takes no room
-            form += f"{field.sizeof()}x"
+        form += _INTEGERS.get(size, f"{size}x")
     return Record(struct.Struct(form), at)
 
 

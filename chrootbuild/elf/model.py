@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Closure", "Load", "Missing", "Via"]
+__all__ = ["Closure", "Load", "Missing", "Shared", "Via"]
 
 
 class Via(StrEnum):
@@ -66,3 +66,11 @@ class Closure(NamedTuple):
     cache: tuple[tuple[str, str], ...] = ()  # (soname, path) that the root's ld.so.cache must hold
     hints: tuple[str, ...] = ()  # directories that the root's ld-elf.so.hints must list
     hints32: tuple[str, ...] = ()  # likewise its ld-elf32.so.hints, for 32-bit programs
+
+
+class Shared(NamedTuple):
+    """The loads of all programs with the same interpreter and NEEDED: by the program itself, and the rest."""
+
+    first: tuple[Load, ...]
+    rest: tuple[Load, ...]
+    identities: frozenset[tuple[int, int]]  # device and inode of all that is loaded

@@ -161,10 +161,6 @@ class Process:
     def edges(self, step: _Step) -> tuple[Edge, ...]:
         """Return what an object asks for, searched once for all programs."""
         target, inherited = step
-        part = self.rules.parts.get(target) if not inherited else None
-        if part is not None:  # the same searches are done
-            pairs = zip(part.targets, part.loads, strict=True)
-            return tuple([Edge(load.name, found, (load,)) for found, load in pairs])
         facts, search = target.facts, self.rules.search
         found = [make_edge(name, target, search(name, target, inherited)) for name in facts.needed]
         found.extend(self.ask(step, name, Via.FILTER, "is a filter for") for name in facts.filters)

@@ -40,21 +40,8 @@ _NEEDED, _FILTER, _AUXILIARY = ENUM_D_TAG["DT_NEEDED"], ENUM_D_TAG["DT_FILTER"],
 _SONAME, _RPATH, _RUNPATH = ENUM_D_TAG["DT_SONAME"], ENUM_D_TAG["DT_RPATH"], ENUM_D_TAG["DT_RUNPATH"]
 _STRTAB, _STRSZ, _FLAGS_1 = ENUM_D_TAG["DT_STRTAB"], ENUM_D_TAG["DT_STRSZ"], ENUM_D_TAG["DT_FLAGS_1"]
 _SYMTAB, _HASH = ENUM_D_TAG["DT_SYMTAB"], ENUM_D_TAG["DT_HASH"]
-_TABLES = tuple(
-    ENUM_D_TAG[f"DT_{name}"]
-    for name in (
-        "STRTAB",
-        "GNU_HASH",
-        "VERSYM",
-        "VERNEED",
-        "VERDEF",
-        "RELA",
-        "REL",
-        "JMPREL",
-        "INIT",
-        "FINI",
-    )
-)
+_NEXT = "STRTAB GNU_HASH VERSYM VERNEED VERDEF RELA REL JMPREL INIT FINI"  # what may follow a symbol table
+_TABLES = tuple(ENUM_D_TAG[f"DT_{name}"] for name in _NEXT.split())
 _AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB  # <elf.h>
 _TEXTS = frozenset((_NEEDED, _FILTER, _AUXILIARY, _SONAME, _RPATH, _RUNPATH, _AUDIT, _DEPAUDIT))
 

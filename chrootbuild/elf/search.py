@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from chrootbuild.elf.model import Load, Missing, Via
+from chrootbuild.elf.model import Load, Missing, Shared, Via
 from chrootbuild.elf.objects import Object, Objects
 from chrootbuild.errors import Failure
 from chrootbuild.host import Unreadable
-
-if TYPE_CHECKING:
-    from chrootbuild.elf.shared import Part, Whole
 
 __all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "inherit", "make_edge"]
 
@@ -55,7 +52,6 @@ class Answer(NamedTuple):
     found: tuple[Found, ...] = ()
     searched: tuple[str, ...] = ()
     failure: Failure | None = None  # what stops the linker
-    words: str = ""  # the whole words of a NEEDED edge, where the first found is all there is to tell
 
 
 class Edge(NamedTuple):
@@ -79,7 +75,7 @@ class Rules:
     libc: tuple[str, ...] = ()  # the one that opens it
     preload = ""  # the file that lists libraries for every program
     compat32 = False  # FreeBSD: a 32-bit program on a 64-bit system
-    shares = False  # answers have their whole words, where there is no more to them
+    shares = False  # no answer depends on which program asks, by anything but its own search list
     lasting = True  # searching does not change what is found next
 
     def __init__(self, objects: Objects) -> None:
@@ -87,10 +83,7 @@ class Rules:
         self.edges: dict[tuple[Object, tuple[Where, ...]], tuple[Edge, ...]] = {}
         self.remarks: dict[Object, tuple[str, ...]] = {}  # warnings about an object's own search lists
         self.warnings: tuple[str, ...] = ()  # about files that every program reads
-        # What chrootbuild.elf.shared has put together so far.
-        self.started: tuple[Object | None] | None = None
-        self.parts: dict[Object, Part | None] = {}
-        self.wholes: dict[tuple[str, ...], Whole] = {}  # by NEEDED
+        self.shared: dict[tuple[str, ...], Shared] = {}  # by NEEDED
         self._lists: dict[tuple[Object, Via], tuple[Where, ...]] = {}
 
     def interpreters(self, asked: str) -> tuple[str, ...]:
@@ -173,9 +166,6 @@ def make_edge(
         missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None
         return Edge(name, None, (), (), optional, missing, answer.failure)
     first = answer.found[0]
-    if answer.words and not via:
-        load = Load(name, first.target.path, by.path, first.via, answer.words, optional)
-        return Edge(name, first.target, (load,), (), optional)
     load = Load(name, first.target.path, by.path, via or first.via, f"{said}, {first.words}", optional)
     if len(answer.found) == 1 and not (first.cached or first.hint or first.warning or first.brings):
         return Edge(name, first.target, (load,), (), optional)

@@ -14,7 +14,7 @@ from chrootbuild.trace.calls import AT_FDCWD, FORKS, Call, Name, number, words
 from chrootbuild.trace.deeds import deed_of
 from chrootbuild.trace.processes import Place, Process, Processes
 
-__all__ = ["follow", "since"]
+__all__ = ["follow"]
 
 _EXITS = frozenset({"+exit", "exit", "_exit", "exit_group"})
 
@@ -56,22 +56,6 @@ def follow(calls: Iterable[Call], *, cwd: str | None = None, root: str = "") -> 
             if call.program and call.name not in ("execve", "fexecve"):
                 process.program = process.program or call.program
             yield from _events(call, process, strip)
-
-
-def since(events: Iterable[Event], path: str) -> Iterator[Event]:
-    """Drop the doings of what started a service.
-
-    ``path`` is the program: what comes before it is executed is dropped. Or it
-    is a mark, a path that was asked for in vain: dropped is all up to there.
-    """
-    started = False
-    for event in events:
-        if not started and isinstance(event, Access) and event.path == path:
-            started = True
-            if event.deed is not Deed.EXEC or event.errno:
-                continue
-        if started:
-            yield event
 
 
 def _events(call: Call, process: Process, strip: str) -> Iterator[Event]:

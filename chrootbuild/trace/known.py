@@ -13,17 +13,8 @@ __all__ = ["KEYS", "Known", "Proposal", "Proposals", "Refusal"]
 
 # The keys of a target file that a proposal may be for, in the order they are written.
 KEYS = (
-    "binaries",
-    "libraries",
-    "files",
-    "seed",
-    "timezone",
-    "devices",
-    "mounts",
-    "accounts.users",
-    "accounts.groups",
-    "directories",
-    "links",
+    *"binaries libraries files seed timezone devices mounts".split(),
+    *("accounts.users", "accounts.groups", "directories", "links"),
 )
 
 

@@ -105,11 +105,8 @@ def _looked_at(host: Host, path: str, looks: AbstractSet[str]) -> bool:
 
 def _fragment(host: Host, path: str) -> frozenset[str]:
     """Return the modules that a text loads, () where it does anything else."""
-    info = host.stat(path)
-    if info is None or info.st_size > _LIMIT:
-        return frozenset()
     modules: set[str] = set()
-    for line in _lines(_read(host, path, _LIMIT)):
+    for line in _lines(host.content(path, _LIMIT)):
         if not _LOADS.fullmatch(line):
             return frozenset()
         modules.update(name.decode() for name in _MODULE.findall(line))
@@ -125,9 +122,7 @@ def _named(draft: Draft, loads: dict[str, frozenset[str]]) -> Iterator[str]:
             or use.canonical.startswith(("/usr/", "/proc/", "/dev/"))
         ):
             continue
-        info = draft.host.stat(use.canonical)
-        if info is not None and info.st_size <= _TEXT_LIMIT:
-            yield from _modules(_read(draft.host, use.canonical, _TEXT_LIMIT))
+        yield from _modules(draft.host.content(use.canonical, _TEXT_LIMIT))
     for artifact in draft.known.artifacts.values():
         yield from _modules(artifact.content)
 
@@ -142,10 +137,3 @@ def _lines(text: bytes) -> Iterator[bytes]:
         line = line.strip()
         if line and not line.startswith(_COMMENT):
             yield line
-
-
-def _read(host: Host, path: str, limit: int) -> bytes:
-    try:
-        return host.read(path, limit) if host.isfile(path) else b""
-    except Unreadable:
-        return b""

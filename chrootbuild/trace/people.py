@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from chrootbuild.accounts.passwd import Group, User, parse_groups, parse_users
 from chrootbuild.artifact import Artifact
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.host import Host
 from chrootbuild.trace.access import Deed
+from chrootbuild.trace.draft import name_of, reason
 from chrootbuild.trace.known import Known, Proposal
 from chrootbuild.trace.rules import is_library_name
 from chrootbuild.trace.uses import By, Uses
@@ -54,9 +55,9 @@ def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
     kept = {name.decode("utf-8", "surrogateescape") for name in (user.name for user in known.users())}
     users: dict[str, Proposal] = {}
     groups: dict[str, Proposal] = {}
-    for name, group, reason, by in sorted(_evidence(found, host, known, book), key=_order):
+    for name, group, why, by in sorted(_evidence(found, host, known, book), key=_order):
         table, key = (groups, "accounts.groups") if group else (users, "accounts.users")
-        table.setdefault(name, Proposal(key, name, reason, by.program, by.call))
+        table.setdefault(name, Proposal(key, name, why, by.program, by.call))
     for name in kept:
         users.pop(name, None)
     # A kept user's primary group is kept with it.
@@ -70,18 +71,13 @@ def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tu
     """Yield (name, whether a group, reason, by), in no order, names twice."""
     for identity in found.identities:
         by = By(identity.program, identity.call)
-        gives = "chown" in identity.call
+        words = "gives files to it" if "chown" in identity.call else _SWITCHES
         for uid in identity.users:
             if uid in book.uids:
-                yield (
-                    book.uids[uid],
-                    False,
-                    _says(by, "gives files to it" if gives else _SWITCHES),
-                    by,
-                )
+                yield book.uids[uid], False, reason(by, words), by
         for gid in identity.groups:
             if gid in book.gids:
-                yield book.gids[gid], True, _says(by, "gives files to it" if gives else _SWITCHES), by
+                yield book.gids[gid], True, reason(by, words), by
     yield from _by_name(found, host, known, book)
 
 
@@ -92,49 +88,35 @@ def _by_name(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tup
     if known.uid == 0 and "root" in book.users:
         program = min(readers)
         by = readers[program]
-        yield "root", False, _says(by, "starts as root and reads passwd"), by
+        yield "root", False, reason(by, "starts as root and reads passwd"), by
     for words, by in found.words.items():
         for name, group in _in_argv(words, book):
-            yield name, group, f"an argument of {_short(by.program)}", by
+            yield name, group, f"an argument of {name_of(by.program)}", by
     for path, by, content in _configuration(found, host, known):
         for name, group in _in_text(content, book):
             yield name, group, f"named in {path}", by
     for program, by in readers.items():
         for name in _in_programs(program, found, host, book):
-            yield name, False, f"a name within {_short(program)}", by
+            yield name, False, f"a name within {name_of(program)}", by
         yield from _owners(program, by, found, host, known, book)
 
 
 def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, By]:
     """Put ids first: what a process became says more than a name it may have had."""
-    name, group, reason, by = evidence
-    return name, group, not reason.endswith(_SWITCHES), reason, by
-
-
-def _says(by: By, words: str) -> str:
-    return f"{_short(by.program)} {words}"
-
-
-def _short(program: str) -> str:
-    return program.rpartition("/")[2] or "the program"
+    name, group, why, by = evidence
+    return name, group, not why.endswith(_SWITCHES), why, by
 
 
 def _book(host: Host) -> _Book:
-    def read(path: str) -> bytes:
-        try:
-            return host.read(path) if host.isfile(path) else b""
-        except Unreadable:
-            return b""
-
     def name(raw: bytes) -> str:
         return raw.decode("utf-8", "surrogateescape")
 
     book = _Book({}, {}, {}, {})
-    for user in parse_users(read("/etc/passwd")).users:
+    for user in parse_users(host.content("/etc/passwd")).users:
         if user.uid is not None and not user.nis:
             book.users.setdefault(name(user.name), user)
             book.uids.setdefault(user.uid, name(user.name))
-    for group in parse_groups(read("/etc/group")).groups:
+    for group in parse_groups(host.content("/etc/group")).groups:
         if group.gid is not None and not group.nis:
             book.groups.setdefault(name(group.name), group)
             book.gids.setdefault(group.gid, name(group.name))
@@ -185,13 +167,7 @@ def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str,
 
 
 def _text(path: str, host: Host) -> bytes:
-    info = host.stat(path)
-    if info is None or info.st_size > _TEXT_LIMIT:
-        return b""
-    try:
-        content = host.read(path, _TEXT_LIMIT)
-    except Unreadable:
-        return b""
+    content = host.content(path, _TEXT_LIMIT)
     return b"" if b"\0" in content else content
 
 
@@ -220,9 +196,9 @@ def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator
     Of those whose name is no word: nobody, and names with - or _. An account of
     the program's own name is meant by it, too.
     """
-    own = book.users.get(_short(program))
+    own = book.users.get(name_of(program))
     if own is not None and own.uid is not None and own.uid >= _SYSTEM:
-        yield _short(program)
+        yield name_of(program)
     names = [
         name
         for name, user in book.users.items()
@@ -236,13 +212,7 @@ def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator
         % b"|".join(re.escape(n.encode("utf-8", "surrogateescape")) for n in names)
     )
     for path in sorted({program, *_own_libraries(program, found)}):
-        info = host.stat(path) if path.startswith("/") else None
-        if info is None or info.st_size > _PROGRAM_LIMIT:
-            continue
-        try:
-            content = host.read(path, _PROGRAM_LIMIT)
-        except Unreadable:
-            continue
+        content = host.content(path, _PROGRAM_LIMIT) if path.startswith("/") else b""
         for name in sorted(set(pattern.findall(content))):
             yield name.decode("utf-8", "surrogateescape")
 
@@ -264,15 +234,15 @@ def _owners(
 ) -> Iterator[tuple[str, bool, str, By]]:
     """Yield the owners of what a program looked at, where it lists directories: it shows their names."""
     listed = found.listed.get(program, ())
-    reason = _says(by, "lists what it owns")
+    why = reason(by, "lists what it owns")
     for path in sorted(found.looks[program]):
         if (path.rpartition("/")[0] or "/") not in listed:
             continue
         uid, gid = _ids(path, host, known.artifacts)
         if uid in book.uids and uid:
-            yield book.uids[uid], False, reason, by
+            yield book.uids[uid], False, why, by
         if gid in book.gids and gid:
-            yield book.gids[gid], True, reason, by
+            yield book.gids[gid], True, why, by
 
 
 def _ids(path: str, host: Host, artifacts: Mapping[str, Artifact]) -> tuple[int, int]:

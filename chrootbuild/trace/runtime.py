@@ -61,10 +61,7 @@ def _files(host: Host, directories: tuple[str, ...], end: str) -> Iterator[str]:
 
 
 def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path, _LIMIT).decode("utf-8", "surrogateescape") if host.isfile(path) else ""
-    except Unreadable:
-        return ""
+    return host.content(path, _LIMIT).decode("utf-8", "surrogateescape")
 
 
 def _tmpfiles(text: str) -> Iterator[tuple[str, RuntimeDirectory]]:

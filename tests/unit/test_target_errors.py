@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from chrootbuild import schema
+from chrootbuild.commandnames import RESERVED
 from chrootbuild.errors import TargetError, UsageError
-from chrootbuild.target import RESERVED, read_targets, select
+from chrootbuild.target import read_targets, select
 from tests.unit.target_project import error, project
 
 X = "cannot use targets/x.toml"

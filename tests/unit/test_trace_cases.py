@@ -7,14 +7,15 @@ client used it. What has to be proposed was found out by leaving it out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import dropwhile
 
 import pytest
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.elf import Memo, Resolver
 from chrootbuild.host import Host
+from chrootbuild.trace.access import Access, Deed, Event
 from chrootbuild.trace.closures import closures
-from chrootbuild.trace.follow import since
 from chrootbuild.trace.known import Known, Proposals
 from chrootbuild.trace.propose import propose
 from tests.unit.trace_sysroot import sample
@@ -179,7 +180,12 @@ def learned(name: str, case: Case) -> Proposals:
     plan = {path: Artifact(path, Kind.FILE, 0o755) for path in closure(case.program)}
     plan["/etc/passwd"] = Artifact("/etc/passwd", Kind.TEXT, content=case.extra.encode())
     plan["/srv/ct/conf"] = Artifact("/srv/ct/conf", Kind.TEXT, content=case.text.encode())
-    events = since(sample(f"{name}.strace"), case.program)
+
+    def before(event: Event) -> bool:
+        """Tell whether the service itself has not begun."""
+        return not (isinstance(event, Access) and event.path == case.program and event.deed is Deed.EXEC)
+
+    events = dropwhile(before, sample(f"{name}.strace"))
     return propose(events, host, Known(plan, closure=closure, uid=case.user))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from chrootbuild.trace.access import Access, Identity
-from chrootbuild.trace.follow import since
 from tests.unit.trace_sysroot import events, sample, shown
 
 
@@ -182,20 +181,6 @@ def test_a_query_to_a_name_server() -> None:
         '1 connect(3, {sa_family=AF_INET, sin_port=htons(5353), sin_addr=inet_addr("192.0.2.1")}, 16) = 0\n'
     )
     assert shown(events(text)) == [("query", "/etc/resolv.conf", "")]
-
-
-def test_what_started_the_service_is_dropped() -> None:
-    text = (
-        '1 execve("/usr/bin/setpriv", ["setpriv", "foo"], 0x7f /* 2 vars */) = 0\n'
-        '1 open("/etc/setpriv", O_RDONLY) = 3\n'
-        '1 access("/the-mark", F_OK) = -1 ENOENT (No such file or directory)\n'
-        '1 execve("/usr/bin/foo", ["foo"], 0x7f /* 2 vars */) = 0\n'
-        '1 open("/etc/foo", O_RDONLY) = 3\n'
-    )
-    found = events(text)
-    assert shown(since(found, "/usr/bin/foo")) == [("exec", "/usr/bin/foo", ""), ("read", "/etc/foo", "")]
-    assert shown(since(found, "/the-mark")) == [("exec", "/usr/bin/foo", ""), ("read", "/etc/foo", "")]
-    assert list(since(found, "/never")) == []
 
 
 def test_who_executes_and_who_opens() -> None:
