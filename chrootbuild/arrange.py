@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from chrootbuild.artifact import Kind
 from chrootbuild.differences import inspect
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Comparison
 from chrootbuild.operation import Operation
 from chrootbuild.order import Phase, end_of, is_executable, phase_of, phase_of_exchange
+from chrootbuild.paths import split
 from chrootbuild.record import Installed
 from chrootbuild.root import Root
 from chrootbuild.stage import name_of, privileged

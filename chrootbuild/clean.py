@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
-from chrootbuild.errors import Failure, printable
+from chrootbuild.errors import Failure
 from chrootbuild.fresh import REMOVE, orphan, same_root
 from chrootbuild.lock import locked
 from chrootbuild.obstacles import refuse_obstacles
@@ -20,6 +20,7 @@ from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage, privileged
 from chrootbuild.stamp import drop_stamp
+from chrootbuild.text import printable
 from chrootbuild.trust import refuse_untrusted
 
 __all__ = ["clean"]

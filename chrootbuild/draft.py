@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
-from chrootbuild.host import Host, Unreadable, join, split
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.paths import join, split
 
-__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame", "join", "split"]
+__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame"]
 
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 

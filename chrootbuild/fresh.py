@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
 from chrootbuild.differences import differs, inspect, kind_differs
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
+from chrootbuild.files import sha256
+from chrootbuild.paths import split
 from chrootbuild.reasons import explained
-from chrootbuild.record import RECIPE, UNPROVEN, Installed, Record
-from chrootbuild.root import Root, kind_of, proof_of, root_signature
+from chrootbuild.record import RECIPE, Installed, Record
+from chrootbuild.root import Root, proof_of, root_signature
+from chrootbuild.signature import UNPROVEN, Signature, signature
 from chrootbuild.source import copy_digest, open_source
 from chrootbuild.stage import privileged
+from chrootbuild.text import kind_of
 
 __all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "orphan", "same_root"]
 
@@ -225,13 +227,6 @@ def _detail(artifact: Artifact) -> str:
             return sha256(artifact.content)
         case _:
             return "open" if artifact.open else ""
-
-
-def sha256(content: bytes) -> str:
-    """Return the hex digest that the record keeps of a content."""
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
 
 
 def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:

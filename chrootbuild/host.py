@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from chrootbuild.errors import Failure
+from chrootbuild.paths import join, split
+from chrootbuild.signature import Signature, signature
 
-__all__ = ["Host", "Link", "Signature", "Unreadable", "join", "signature", "split"]
+__all__ = ["Host", "Link", "Unreadable"]
 
-# ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
-Signature = tuple[int, int, int, int]
 
 _UNKNOWN = os.stat_result((0,) * 10)
 _MANY = 4096  # looks that are remembered; one takes as much memory as an artifact
@@ -53,11 +53,6 @@ class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as
     path: str
     links: tuple[Link, ...]
     stat: os.stat_result | None  # None: nothing there
-
-
-def signature(info: os.stat_result) -> Signature:
-    """Return what has to be equal for a file, link or directory to count as unchanged."""
-    return (info.st_ino, info.st_ctime_ns, info.st_size, info.st_mode)
 
 
 class Host:
@@ -376,14 +371,3 @@ class Host:
 def _parts(path: str) -> list[str]:
     """Return the components, last first (a stack), without empty ones and single dots."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
-
-
-def split(path: str) -> tuple[str, str]:
-    """Return the parent directory ("/" at the top) and the name."""
-    parent, _, name = path.rpartition("/")
-    return parent or "/", name
-
-
-def join(parent: str, name: str) -> str:
-    """Return the path of ``name`` in ``parent``."""
-    return f"/{name}" if parent == "/" else f"{parent}/{name}"

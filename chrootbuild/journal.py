@@ -10,19 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, read_state, write_atomically
 from chrootbuild.operation import Operation
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import (
-    BROKEN,
-    Record,
-    from_json,
-    in_pieces,
-    read_record,
-    read_state,
-    record_signature,
-    safe,
-    write_atomically,
-)
+from chrootbuild.record import Record, from_json, in_pieces, read_record, record_signature
 from chrootbuild.root import Root
 
 __all__ = ["forget_journal", "is_pending", "read_journal", "write_journal"]

@@ -16,9 +16,9 @@ from chrootbuild.accounts.passwd import parse_users
 from chrootbuild.artifact import Artifact, Kind, Plan
 from chrootbuild.check import Users
 from chrootbuild.confine import Box
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host, Unreadable
+from chrootbuild.paths import split
 from chrootbuild.spec import Item, Target
 from chrootbuild.trace.runtime import runtime_directories
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind, Plan
-from chrootbuild.draft import join, split
 from chrootbuild.host import Host
+from chrootbuild.paths import join, split
 from chrootbuild.trace.access import Access, Event
 
 __all__ = ["own_links", "through"]

@@ -8,8 +8,8 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
+from chrootbuild.paths import split
 from chrootbuild.root import Root
 
 __all__ = ["mounts_below", "refuse_obstacles", "unescape"]

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.draft import split
 from chrootbuild.fresh import Comparison
 from chrootbuild.operation import Operation
+from chrootbuild.paths import split
 
 __all__ = ["Phase", "end_of", "is_executable", "phase_of", "phase_of_exchange"]
 

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 
 from chrootbuild.build import Job
 from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, read_state, write_atomically
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import BROKEN, Installed, Record, read_record, read_state, safe, write_atomically
+from chrootbuild.record import Installed, Record, read_record
 from chrootbuild.spec import Target
 
 __all__ = ["drop_pending", "note_pending", "read_pending"]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chrootbuild.artifact import Artifact, Device, Kind, Origin, Plan
-from chrootbuild.host import Signature, signature
-from chrootbuild.record import BROKEN, RECIPE, write_atomically
+from chrootbuild.files import BROKEN, write_atomically
+from chrootbuild.record import RECIPE
+from chrootbuild.signature import Signature, signature
 from chrootbuild.spec import Target
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Plan, Reason
-from chrootbuild.errors import printable
+from chrootbuild.text import printable
 
 if TYPE_CHECKING:
     from chrootbuild.fresh import Change

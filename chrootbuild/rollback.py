@@ -19,24 +19,16 @@ from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, read_state, sha256_of, write_atomically
 from chrootbuild.fresh import Change, Comparison, by_directory, compare, orphan
-from chrootbuild.host import signature
+from chrootbuild.paths import safe
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project
 from chrootbuild.publish import publish
-from chrootbuild.record import (
-    BROKEN,
-    Installed,
-    Record,
-    entry_from_json,
-    entry_to_json,
-    read_record,
-    read_state,
-    safe,
-    write_atomically,
-)
+from chrootbuild.record import Installed, Record, entry_from_json, entry_to_json, read_record
 from chrootbuild.report import table
-from chrootbuild.root import Root, read_root, root_signature, sha256_of
+from chrootbuild.root import Root, read_root, root_signature
+from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stage import Stage, clear_stage, name_of, open_stage, stage_artifact
 from chrootbuild.stamp import drop_stamp

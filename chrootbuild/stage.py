@@ -14,12 +14,14 @@ from typing import Any, Self
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.beneath import STEP, is_mount, open_beneath, remove_tree
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
-from chrootbuild.record import BROKEN, Installed, entry_from_json, entry_to_json
-from chrootbuild.root import TICK_NS, Root, kind_of, root_signature
+from chrootbuild.files import BROKEN, sha256, write_all
+from chrootbuild.paths import split
+from chrootbuild.record import Installed, entry_from_json, entry_to_json
+from chrootbuild.root import Root, root_signature
+from chrootbuild.signature import TICK_NS, UNPROVEN, Signature, signature
 from chrootbuild.source import CAPABILITY, capability_of, copy, open_source, same
+from chrootbuild.text import kind_of
 
 __all__ = ["Stage", "open_stage", "privileged", "stage_artifact"]
 
@@ -210,14 +212,12 @@ def _stage_content(stage: Stage, name: str, artifact: Artifact) -> Installed:
     content = artifact.content if artifact.recipe is None else artifact.recipe.render()
     fd = os.open(name, _FILE, 0o600, dir_fd=stage.fd)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, content)
         _own(fd, artifact)
     finally:
         os.close(fd)
     inputs = "" if artifact.recipe is None else artifact.recipe.digest()
-    return _installed(artifact, hashlib.sha256(content).hexdigest(), inputs=inputs)
+    return _installed(artifact, sha256(content), inputs=inputs)
 
 
 def _stage_node(stage: Stage, name: str, artifact: Artifact) -> Installed:
@@ -253,7 +253,7 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
         if same(before, after):
             seen: Signature = signature(before)
             if before.st_ctime_ns > started - TICK_NS:
-                seen = (0, 0, 0, 0)
+                seen = UNPROVEN
             return _installed(
                 artifact,
                 digest,

@@ -15,8 +15,9 @@ from chrootbuild import syscalls
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import bring_back, foreign_in
 from chrootbuild.operation import Operation
-from chrootbuild.root import Root, kind_of
+from chrootbuild.root import Root
 from chrootbuild.stage import Stage, privileged
+from chrootbuild.text import kind_of
 
 __all__ = ["apply", "staged_as"]
 

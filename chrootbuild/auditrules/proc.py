@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from chrootbuild.auditrules.facts import Mount, Process
 from chrootbuild.auditrules.mounts import read_mounts
-from chrootbuild.errors import printable
 from chrootbuild.running import processes_in
+from chrootbuild.text import printable
 
 __all__ = ["host_sockets", "mounts_in", "processes"]
 

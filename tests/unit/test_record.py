@@ -10,17 +10,11 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.files import write_atomically
 from chrootbuild.lock import locked
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import (
-    Installed,
-    Record,
-    in_pieces,
-    read_record,
-    safe,
-    write_atomically,
-    write_record,
-)
+from chrootbuild.record import Installed, Record, in_pieces, read_record, write_record
 
 
 @pytest.fixture
