@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chrootbuild.artifact import Artifact, Plan
+from chrootbuild.change import Change, Comparison, by_directory
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Change, Comparison, by_directory
 from chrootbuild.journal import is_pending
 from chrootbuild.lock import locked
 from chrootbuild.paths import split

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.fresh import Comparison
+from chrootbuild.change import Comparison
 from chrootbuild.operation import Operation
 from chrootbuild.paths import split
 

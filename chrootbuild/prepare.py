@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Plan
-from chrootbuild.fresh import Comparison, compare
+from chrootbuild.change import Comparison
+from chrootbuild.fresh import compare
 from chrootbuild.host import Host
 from chrootbuild.plancache import Cached, save_plan
 from chrootbuild.project import Project

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from chrootbuild import syscalls
 from chrootbuild.arrange import arrange
+from chrootbuild.change import Comparison
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import can_exchange, clone
-from chrootbuild.fresh import Comparison
 from chrootbuild.journal import forget_journal, read_journal, write_journal
 from chrootbuild.obstacles import mounts_below, refuse_obstacles
 from chrootbuild.operation import Operation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chrootbuild.artifact import Kind, Plan
 
 if TYPE_CHECKING:
-    from chrootbuild.fresh import Change
+    from chrootbuild.change import Change
 
 __all__ = ["explained", "leads_to"]
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
+from chrootbuild.change import Change, Comparison, by_directory
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.files import BROKEN, read_state, sha256_of, write_atomically
-from chrootbuild.fresh import Change, Comparison, by_directory, compare, orphan
+from chrootbuild.fresh import compare, orphan
 from chrootbuild.paths import safe
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project

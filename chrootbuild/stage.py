@@ -22,8 +22,9 @@ from chrootbuild.root import Root, root_signature
 from chrootbuild.signature import TICK_NS, UNPROVEN, Signature, signature
 from chrootbuild.source import CAPABILITY, capability_of, copy, open_source, same
 from chrootbuild.text import kind_of
+from chrootbuild.user import privileged
 
-__all__ = ["Stage", "open_stage", "privileged", "stage_artifact"]
+__all__ = ["Stage", "open_stage", "stage_artifact"]
 
 _TRIES = 5  # for a source that changes while it is copied
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,11 +42,6 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
-
-
-def privileged() -> bool:
-    """Tell whether owners and device nodes can be made."""
-    return os.geteuid() == 0
 
 
 def name_of(path: str) -> str:

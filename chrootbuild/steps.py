@@ -16,8 +16,9 @@ from chrootbuild.errors import Failure
 from chrootbuild.exchange import bring_back, foreign_in
 from chrootbuild.operation import Operation
 from chrootbuild.root import Root
-from chrootbuild.stage import Stage, privileged
+from chrootbuild.stage import Stage
 from chrootbuild.text import kind_of
+from chrootbuild.user import privileged
 
 __all__ = ["apply", "staged_as"]
 

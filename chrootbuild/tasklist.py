@@ -13,11 +13,12 @@ from doit.task import Task
 
 from chrootbuild.artifact import Plan
 from chrootbuild.build import Job, abandon, begin, begin_cached, together
+from chrootbuild.change import Change
 from chrootbuild.errors import Failure, TryAgain, UsageError
-from chrootbuild.fresh import Change
+from chrootbuild.places import MANUAL
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
-from chrootbuild.quick import MANUAL, STALE, candidates
+from chrootbuild.quick import STALE, candidates
 from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, look, write_stamp

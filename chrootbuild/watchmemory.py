@@ -15,9 +15,10 @@ from typing import Any
 
 from chrootbuild.artifact import Kind
 from chrootbuild.build import Job, begin, finish, forget_stage
+from chrootbuild.change import KEEP, Change, Comparison
 from chrootbuild.elf import Memo
 from chrootbuild.elf.reader import read
-from chrootbuild.fresh import KEEP, Change, Comparison, compare
+from chrootbuild.fresh import compare
 from chrootbuild.journal import is_pending
 from chrootbuild.lock import locked
 from chrootbuild.plancache import digest_of, same_but_content, same_names

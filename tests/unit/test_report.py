@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chrootbuild.artifact import Artifact, Kind, Plan, Reason
-from chrootbuild.fresh import Change
+from chrootbuild.change import Change
 from chrootbuild.reasons import explained, leads_to
 from chrootbuild.report import all_chains, chains, table, why_text
 from chrootbuild.text import printable
