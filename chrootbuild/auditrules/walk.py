@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from chrootbuild.auditrules.acl import attributes
+from chrootbuild.acl import attributes
 from chrootbuild.auditrules.facts import EXECUTE, OTHERS, Entry, Facts, Person, can
 from chrootbuild.auditrules.whole import UNREADABLE
 from chrootbuild.errors import Failure
