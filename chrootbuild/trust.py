@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -10,10 +9,10 @@ from dataclasses import dataclass, field
 
 from chrootbuild.acl import acl_of
 from chrootbuild.errors import Failure
+from chrootbuild.paths import LinkLoopError, walk
 
 __all__ = ["refuse_untrusted"]
 
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 _WRITE = 0o2
 _OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)
 
@@ -49,25 +48,20 @@ class _Judge:
 
     def walk(self, path: str) -> None:
         """Judge every component from / down to ``path``, and of what its links lead to."""
-        here, links = "/", 0
-        self._judge("/", path)
-        parts = _parts(path)
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                here = os.path.dirname(here)
-                continue
-            here = os.path.join(here, part)
+
+        def readlink(here: str) -> str | None:
             info = self._judge(here, path)
             if info is None:
-                return
-            if stat.S_ISLNK(info.st_mode):
-                links += 1
-                if links > _MAX_LINKS:
-                    raise self.kind(f"cannot read {path}: {os.strerror(errno.ELOOP)}")
-                text = os.readlink(here)
-                parts += _parts(text)
-                here = "/" if text.startswith("/") else os.path.dirname(here)
+                raise FileNotFoundError  # it is judged by what is above
+            return os.readlink(here) if stat.S_ISLNK(info.st_mode) else None
+
+        self._judge("/", path)
+        try:
+            walk(path, readlink)
+        except FileNotFoundError:
+            return
+        except LinkLoopError as loop:
+            raise self.kind(f"cannot read {path}: {loop.strerror}") from None
 
     def _judge(self, here: str, path: str) -> os.stat_result | None:
         try:
@@ -163,8 +157,3 @@ def _group(gid: int) -> str:
         return f"{grp.getgrgid(gid).gr_name} (gid {gid})"
     except KeyError:
         return f"gid {gid}"
-
-
-def _parts(path: str) -> list[str]:
-    """Return the components, last first (a stack), without empty ones and single dots."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
