@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from chrootbuild import RECIPE
 from chrootbuild.artifact import Kind
-from chrootbuild.files import BROKEN, read_state, write_atomically
+from chrootbuild.files import BROKEN, StateFile, write_atomically
 from chrootbuild.paths import safe
 from chrootbuild.project import Project
 from chrootbuild.signature import UNPROVEN, Signature, signature
@@ -86,7 +86,7 @@ def record_file(project: Project, target: str) -> str:
 def read_record(project: Project, target: str, root: str) -> Record | None:
     """Return the record of a target's root; None where there is none that can be used."""
     try:
-        record = from_json(json.loads(read_state(record_file(project, target))))
+        record = from_json(StateFile(record_file(project, target)).read())
     except BROKEN:
         return None
     return record if record.root == root else None
