@@ -17,8 +17,8 @@ from pathlib import Path
 from chrootbuild.confine import Box, Confinement, confine
 from chrootbuild.learn import learn
 from chrootbuild.learn_scene import build, prove
-from chrootbuild.privileges import ROOT
 from chrootbuild.project import Project
+from chrootbuild.user import ROOT
 
 _REDIS = ("/usr/bin/redis-server", "--port", "24991", "--save", "", "--daemonize", "no")
 _LOAD = "redis-benchmark -p 24991 -n {count} -c 20 -t set,get -q"

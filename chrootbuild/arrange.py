@@ -7,15 +7,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
+from chrootbuild.change import Comparison
 from chrootbuild.differences import inspect
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Comparison
 from chrootbuild.operation import Operation
 from chrootbuild.order import Phase, end_of, is_executable, phase_of, phase_of_exchange
+from chrootbuild.paths import split
 from chrootbuild.record import Installed
 from chrootbuild.root import Root
-from chrootbuild.stage import name_of, privileged
+from chrootbuild.stage import name_of
+from chrootbuild.user import privileged
 from chrootbuild.wholes import exchanges
 
 __all__ = ["arrange"]

@@ -13,7 +13,7 @@ from chrootbuild.auditrules.proc import host_sockets, mounts_in, processes
 from chrootbuild.auditrules.walk import walk
 from chrootbuild.auditrules.whole import UNREADABLE
 from chrootbuild.elf import detect_system
-from chrootbuild.errors import Failure, printable_lines
+from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.gather import find_program
 from chrootbuild.host import Host
@@ -22,6 +22,7 @@ from chrootbuild.project import Project
 from chrootbuild.record import Record, read_record
 from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
+from chrootbuild.text import printable_lines
 
 __all__ = ["audit", "gather"]
 

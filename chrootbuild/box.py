@@ -17,8 +17,8 @@ from chrootbuild import syscalls
 from chrootbuild.errors import Failure
 from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import Rights, reason
-from chrootbuild.privileges import ROOT, User
 from chrootbuild.remains import cut_trace, written
+from chrootbuild.user import ROOT, User
 
 __all__ = ["PATH", "Box", "Process"]
 

@@ -26,8 +26,9 @@ from chrootbuild.inside import Entry, read_report, start, start_failure, traced_
 from chrootbuild.keeper import Confinement, start_keeper
 from chrootbuild.namespaces import Rights
 from chrootbuild.overlay import doing
-from chrootbuild.privileges import User, reset_signals
+from chrootbuild.privileges import reset_signals
 from chrootbuild.pump import Pump, new_pump
+from chrootbuild.user import User
 from chrootbuild.views import View, host_view
 
 __all__ = ["run"]

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chrootbuild.artifact import Artifact, Plan
-from chrootbuild.draft import split
+from chrootbuild.change import Change, Comparison, by_directory
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Change, Comparison, by_directory
 from chrootbuild.journal import is_pending
 from chrootbuild.lock import locked
+from chrootbuild.paths import split
 from chrootbuild.plancache import cached_plan
 from chrootbuild.prepare import Prepared, make_plan, prepare_cached, prepare_made
 from chrootbuild.project import Project

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from chrootbuild.accounts import cap_mkdb
 from chrootbuild.artifact import Artifact, Kind, Reason
-from chrootbuild.draft import DECLARED, Draft, split
+from chrootbuild.draft import DECLARED, Draft
 from chrootbuild.gatherfiles import Files
+from chrootbuild.paths import split
 from chrootbuild.spec import Target
 
 __all__ = ["CapabilityDatabase", "pair_databases"]

@@ -18,17 +18,15 @@ from chrootbuild.artifact import Device
 from chrootbuild.confine import Box, Confinement, confine
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
-from chrootbuild.privileges import ROOT, User
+from chrootbuild.planusers import Users
 from chrootbuild.ready import parse_ready
 from chrootbuild.service import ended, last_lines, run_outside, serve, words
 from chrootbuild.spec import Check, Command, Target
+from chrootbuild.user import ROOT, User
 
 __all__ = ["Trial", "check", "trial"]
 
 _COMMAND_SECONDS = 120.0  # for each command of prepare and run
-
-# A name of [check.service] user, "nobody" or "nobody:nogroup", as the numbers it means in the root.
-Users = Callable[[str], User]
 
 
 @dataclass(frozen=True, slots=True)

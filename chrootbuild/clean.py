@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind
-from chrootbuild.errors import Failure, printable
-from chrootbuild.fresh import REMOVE, orphan, same_root
+from chrootbuild.change import REMOVE
+from chrootbuild.errors import Failure
+from chrootbuild.fresh import orphan, same_root
 from chrootbuild.lock import locked
 from chrootbuild.obstacles import refuse_obstacles
 from chrootbuild.project import Project
@@ -18,9 +19,11 @@ from chrootbuild.publish import recover
 from chrootbuild.record import Installed, Record, read_record, write_record
 from chrootbuild.root import Root, read_root
 from chrootbuild.spec import Target
-from chrootbuild.stage import clear_stage, privileged
+from chrootbuild.stage import clear_stage
 from chrootbuild.stamp import drop_stamp
+from chrootbuild.text import printable
 from chrootbuild.trust import refuse_untrusted
+from chrootbuild.user import privileged
 
 __all__ = ["clean"]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from chrootbuild.accounts import Names, UnknownNameError
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
-from chrootbuild.draft import DECLARED, DESCRIBED, NAMED, Draft, blame, join
+from chrootbuild.draft import DECLARED, DESCRIBED, NAMED, Draft, blame
 from chrootbuild.errors import TargetError
 from chrootbuild.gatherfiles import Files
+from chrootbuild.paths import join
 from chrootbuild.spec import Item, Target
 
 __all__ = ["add_declared", "add_devices", "add_places", "add_timezone", "file_of", "overrule"]

@@ -19,13 +19,13 @@ to fd/63.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
 from chrootbuild.artifact import Device, Origin
 from chrootbuild.errors import TargetError
 from chrootbuild.spec import DeviceItem
+from chrootbuild.text import did_you_mean
 
 __all__ = ["DEVFS_ONLY", "Node", "device", "names", "resolve"]
 
@@ -206,10 +206,10 @@ def _unknown(name: str, system: str, origin: Origin | None) -> TargetError:
     message = f"cannot make the device {name}{where}: {'FreeBSD' if system == 'freebsd' else 'Linux'}"
     if name in _NO_NODES:
         return TargetError(f"cannot make the device {name}{where}: {_NO_NODES[name]}")
-    near = difflib.get_close_matches(name, names(system), n=3)
+    near = did_you_mean(name, names(system), 3)
     hint = f'or write its numbers: {{ name = "{name}", char = "MAJOR:MINOR" }}; ls -l /dev/{name} shows them'
     if near:
-        hint = f"did you mean {' or '.join(near)}? {hint[0].upper()}{hint[1:]}"
+        hint = f"{near} {hint[0].upper()}{hint[1:]}"
     else:
         hint = hint.removeprefix("or ")
     return TargetError(f"{message} has no standard node of that name", hint=hint)

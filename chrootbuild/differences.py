@@ -7,9 +7,10 @@ import stat
 
 from chrootbuild.artifact import Device, Kind
 from chrootbuild.errors import Failure
-from chrootbuild.host import signature
-from chrootbuild.record import UNPROVEN, Installed
-from chrootbuild.root import Root, kind_of
+from chrootbuild.record import Installed
+from chrootbuild.root import Root
+from chrootbuild.signature import UNPROVEN, signature
+from chrootbuild.text import kind_of
 
 __all__ = ["differs", "inspect", "kind_differs"]
 

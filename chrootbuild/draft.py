@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
-from chrootbuild.host import Host, Unreadable, join, split
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.paths import MAX_LINKS, LinkLoopError, join, split, walk
 
-__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame", "join", "split"]
-
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame"]
 
 _ENOUGH = 8  # reasons of a link that half of the root is reached through
 
@@ -57,7 +56,7 @@ class Draft:
         It is repeated until nothing moves: a declared link may lead to where another one is.
         """
         known: dict[str, str | None] | None = None
-        for _ in range(_MAX_LINKS):
+        for _ in range(MAX_LINKS):
             known = dict(self._overlay)
             found: dict[str, str | None] = {}
             for path in sorted(declared):  # parents first
@@ -124,30 +123,20 @@ class Draft:
         return self.host.readlink(where)
 
     def _walk(self, path: str, reason: Reason | None) -> _Place:
-        here = "/"
         links: dict[str, None] = {}
-        parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        hops = 0
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                here = split(here)[0]
-                continue
-            child = join(here, part)
-            text = self._link_text(child)
-            if text is None:
-                here = child
-                continue
-            hops += 1
-            if hops > _MAX_LINKS:
-                raise Unreadable(path, errno.ELOOP, hint=f"{child} leads back to itself")
-            if reason is not None:
-                self._add_link(child, text, reason)
-            links[child] = None
-            parts.extend(part for part in reversed(text.split("/")) if part not in ("", "."))
-            if text.startswith("/"):
-                here = "/"
-        return _Place(here, tuple(links))
+
+        def readlink(where: str) -> str | None:
+            text = self._link_text(where)
+            if text is not None:
+                links[where] = None
+                if reason is not None:
+                    self._add_link(where, text, reason)
+            return text
+
+        try:
+            return _Place(walk(path, readlink), tuple(links))
+        except LinkLoopError as loop:
+            raise Unreadable(path, errno.ELOOP, hint=f"{loop.filename} leads back to itself") from None
 
     def _add_link(self, where: str, text: str, reason: Reason) -> None:
         if where in self._overlay:

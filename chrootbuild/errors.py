@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Failure", "TargetError", "TryAgain", "UsageError", "printable", "printable_lines"]
+from chrootbuild.text import printable
+
+__all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
 
 _LINE = 8000  # characters of a line that is printed: a hostile file's name for a library may be 64 kB
 
@@ -37,16 +39,6 @@ def _line(text: str) -> str:
     """Return a text as one line: a name from a file moves no cursor, fakes no line and fills no screen."""
     shown = printable(text)
     return shown if len(shown) <= _LINE else f"{shown[:_LINE]}... ({len(shown)} characters)"
-
-
-def printable(text: str) -> str:
-    """Return a text in which no control character can move a cursor or fake a line."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def printable_lines(text: str) -> str:
-    """Return a text of several lines, each of them printable."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _rebuild(kind: type[Failure], message: str, hint: str, details: tuple[str, ...]) -> Failure:

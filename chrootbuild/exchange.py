@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from chrootbuild import syscalls
 from chrootbuild.beneath import open_beneath, remove_tree
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.operation import Operation
+from chrootbuild.paths import split
 from chrootbuild.root import Root
-from chrootbuild.stage import Stage, privileged
+from chrootbuild.stage import Stage
+from chrootbuild.user import privileged
 
 __all__ = ["bring_back", "can_exchange", "clone", "foreign_in"]
 

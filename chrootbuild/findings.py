@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from chrootbuild.errors import printable, printable_lines
+from chrootbuild.text import printable, printable_lines
 
 __all__ = ["Finding", "Severity", "as_json", "as_text", "failed"]
 

@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from itertools import chain
-from typing import NamedTuple
 
 from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
+from chrootbuild.change import INSTALL, KEEP, REMOVE, REPLACE, Change, Comparison, by_directory
 from chrootbuild.differences import differs, inspect, kind_differs
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
+from chrootbuild.files import sha256
 from chrootbuild.reasons import explained
-from chrootbuild.record import RECIPE, UNPROVEN, Installed, Record
-from chrootbuild.root import Root, kind_of, proof_of, root_signature
+from chrootbuild.record import RECIPE, Installed, Record
+from chrootbuild.root import Root, proof_of, root_signature
+from chrootbuild.signature import UNPROVEN, Signature, signature
 from chrootbuild.source import copy_digest, open_source
-from chrootbuild.stage import privileged
+from chrootbuild.text import kind_of
+from chrootbuild.user import privileged
 
-__all__ = ["Change", "Comparison", "applicable", "by_directory", "compare", "orphan", "same_root"]
+__all__ = ["applicable", "compare", "orphan", "same_root"]
 
-INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
-
-
-class Change(NamedTuple):
-    """What a build would do with one path, and the reason."""
-
-    path: str
-    action: str  # install, replace, remove, keep
-    reason: str
-    artifact: Artifact | None = None  # None: remove
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Every path of plan and record with its change; ``known`` is the record after a look at all."""
-
-    changes: Mapping[str, Change]
-    known: Mapping[str, Installed]  # of what is kept: signatures brought up to date
-    children: Mapping[str, tuple[str, ...]]  # the paths of changes, by their directory
-    skipped: tuple[Skipped, ...] = ()  # what cannot be applied without root
-    stale: Mapping[str, Change] = field(init=False)  # what a build would do something about
-
-    def __post_init__(self) -> None:
-        stale = {path: change for path, change in self.changes.items() if change.action != KEEP}
-        object.__setattr__(self, "stale", stale)
 
 
 def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
@@ -113,14 +88,6 @@ def compare(
     return Comparison(
         changes, known, groups if len(changes) == len(artifacts) else by_directory(changes), skipped
     )
-
-
-def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return paths grouped by the directory that holds them."""
-    groups: dict[str, list[str]] = {}
-    for path in paths:
-        groups.setdefault(split(path)[0], []).append(path)
-    return {directory: tuple(group) for directory, group in groups.items()}
 
 
 def orphan(path: str, entry: Installed, root: Root | None) -> Change:
@@ -225,13 +192,6 @@ def _detail(artifact: Artifact) -> str:
             return sha256(artifact.content)
         case _:
             return "open" if artifact.open else ""
-
-
-def sha256(content: bytes) -> str:
-    """Return the hex digest that the record keeps of a content."""
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
 
 
 def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:

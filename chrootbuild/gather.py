@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from chrootbuild.accounts import Names
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
-from chrootbuild.draft import DECLARED, FOUND, Draft, blame, join, split
+from chrootbuild.draft import DECLARED, FOUND, Draft, blame
 from chrootbuild.elf import Closure, Missing, Resolver
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.host import Host, Unreadable
 from chrootbuild.leftout import LeftOut
+from chrootbuild.paths import join, split
 from chrootbuild.spec import FileItem, Target
 
 __all__ = ["SEARCH_PATH", "Gatherer", "find_program", "is_glob", "not_there"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
-from chrootbuild.draft import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame, join, split
+from chrootbuild.draft import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame
 from chrootbuild.errors import TargetError
 from chrootbuild.gather import Gatherer, is_glob, not_there
 from chrootbuild.host import Host, Unreadable
 from chrootbuild.leftout import LeftOut
+from chrootbuild.paths import join, split
 from chrootbuild.spec import FileItem
 
 __all__ = ["SPECIAL", "Files", "too_long"]

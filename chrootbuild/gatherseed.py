@@ -5,11 +5,12 @@ from __future__ import annotations
 import stat
 
 from chrootbuild.artifact import Artifact, Kind, Reason
-from chrootbuild.draft import Draft, blame, join
+from chrootbuild.draft import Draft, blame
 from chrootbuild.gather import not_there
 from chrootbuild.gatherfiles import SPECIAL, too_long
 from chrootbuild.host import Unreadable
 from chrootbuild.leftout import LeftOut
+from chrootbuild.paths import join
 from chrootbuild.spec import Target
 
 __all__ = ["seeds"]

@@ -16,15 +16,14 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from chrootbuild.errors import Failure
+from chrootbuild.paths import MAX_LINKS, components, join, split
+from chrootbuild.signature import Signature, signature
 
-__all__ = ["Host", "Link", "Signature", "Unreadable", "join", "signature", "split"]
+__all__ = ["Host", "Link", "Unreadable"]
 
-# ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
-Signature = tuple[int, int, int, int]
 
 _UNKNOWN = os.stat_result((0,) * 10)
 _MANY = 4096  # looks that are remembered; one takes as much memory as an artifact
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger
 
 
@@ -53,11 +52,6 @@ class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as
     path: str
     links: tuple[Link, ...]
     stat: os.stat_result | None  # None: nothing there
-
-
-def signature(info: os.stat_result) -> Signature:
-    """Return what has to be equal for a file, link or directory to count as unchanged."""
-    return (info.st_ino, info.st_ctime_ns, info.st_size, info.st_mode)
 
 
 class Host:
@@ -327,10 +321,10 @@ class Host:
             raise Unreadable(path, errno.EINVAL)
         parent, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
-            return self._walk(path, self._directory("/"), _parts(path))
+            return self._walk(path, self._directory("/"), components(path))
         above = self._directories.get(parent or "/")
         if above is None:  # most paths share their parent with others: walk to it once
-            above = self._walk(parent, self._directory("/"), _parts(parent))
+            above = self._walk(parent, self._directory("/"), components(parent))
             self._directories[parent or "/"] = above
         if above.stat is not None and stat.S_ISDIR(above.stat.st_mode):
             child = join(above.path, name)
@@ -340,7 +334,10 @@ class Host:
         return self._walk(path, above, [name])
 
     def _walk(self, path: str, start: _Place, parts: list[str]) -> _Place:
-        """Go from a place along the parts, last first, through every link."""
+        """Go from a place along the parts, last first, through every link.
+
+        Not by ``paths.walk``: here each step has to be a directory, and its stat is remembered.
+        """
         links = list(start.links)
         here = start
         while parts:
@@ -353,11 +350,11 @@ class Host:
             child = join(here.path, part)
             info = self._lstat_canonical(child)
             if info is not None and stat.S_ISLNK(info.st_mode):
-                if len(links) >= _MAX_LINKS:
+                if len(links) >= MAX_LINKS:
                     raise Unreadable(path, errno.ELOOP)
                 text = self._readlink(child)
                 links.append(Link(child, text))
-                parts.extend(_parts(text))
+                parts.extend(components(text))
                 if text.startswith("/"):
                     here = self._directory("/")
                 continue
@@ -378,19 +375,3 @@ class Host:
             for name in self.listdir(base or "/")
             if pattern.match(name) and (not name.startswith(".") or part.startswith("."))
         ]
-
-
-def _parts(path: str) -> list[str]:
-    """Return the components, last first (a stack), without empty ones and single dots."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
-
-
-def split(path: str) -> tuple[str, str]:
-    """Return the parent directory ("/" at the top) and the name."""
-    parent, _, name = path.rpartition("/")
-    return parent or "/", name
-
-
-def join(parent: str, name: str) -> str:
-    """Return the path of ``name`` in ``parent``."""
-    return f"/{name}" if parent == "/" else f"{parent}/{name}"

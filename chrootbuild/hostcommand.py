@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 
-from chrootbuild.errors import printable
 from chrootbuild.installer import Change
 from chrootbuild.snippet import Owner, Snippet, shown
+from chrootbuild.text import printable
 
 __all__ = ["add_actions", "done", "printed"]
 

@@ -8,10 +8,10 @@ import pwd
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host
 from chrootbuild.hostuser import Known, program
-from chrootbuild.privileges import KEPT
 from chrootbuild.quoting import plain, unit_exec, unit_path, unit_word
 from chrootbuild.snippet import Snippet
 from chrootbuild.spec import Service, Target
+from chrootbuild.user import KEPT
 
 __all__ = ["unit"]
 

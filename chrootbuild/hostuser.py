@@ -9,9 +9,9 @@ from chrootbuild.errors import TargetError
 from chrootbuild.gather import find_program
 from chrootbuild.host import Host
 from chrootbuild.plan import account_sources, system_of
-from chrootbuild.privileges import ROOT, User
-from chrootbuild.proof import users_of
+from chrootbuild.planusers import users_of
 from chrootbuild.spec import Target
+from chrootbuild.user import ROOT, User
 
 __all__ = ["Known", "look", "program"]
 

@@ -18,7 +18,8 @@ from typing import NoReturn
 
 from chrootbuild import syscalls
 from chrootbuild.errors import Failure
-from chrootbuild.privileges import User, cut_capabilities, reset_signals, switch_user
+from chrootbuild.privileges import cut_capabilities, reset_signals, switch_user
+from chrootbuild.user import User
 
 __all__ = ["MARK", "Entry", "Report", "is_there", "read_report", "start", "start_failure", "traced_argv"]
 

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chrootbuild.errors import Failure
+from chrootbuild.files import write_atomically
 from chrootbuild.hostfile import Found, Place, opened
 from chrootbuild.project import Project
-from chrootbuild.record import write_atomically
 from chrootbuild.snippet import Form, Owner, Snippet, block, bounds, marker, whole
 from chrootbuild.trust import refuse_untrusted
 

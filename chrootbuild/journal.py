@@ -9,20 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, StateFile, write_atomically
 from chrootbuild.operation import Operation
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import (
-    BROKEN,
-    Record,
-    from_json,
-    in_pieces,
-    read_record,
-    read_state,
-    record_signature,
-    safe,
-    write_atomically,
-)
+from chrootbuild.record import Record, from_json, in_pieces, read_record, record_signature
 from chrootbuild.root import Root
 
 __all__ = ["forget_journal", "is_pending", "read_journal", "write_journal"]
@@ -31,20 +22,20 @@ _KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 
 
-def _journal(project: Project, target: str) -> str:
-    return f"{project.state}/{target}.journal"
+def _journal(project: Project, target: str) -> StateFile:
+    return StateFile(f"{project.state}/{target}.journal")
 
 
 def is_pending(project: Project, target: str) -> bool:
     """Tell whether a publish was broken off and waits for ``recover``."""
-    return os.path.lexists(_journal(project, target))
+    return os.path.lexists(_journal(project, target).path)
 
 
 def write_journal(
     project: Project, target: str, operations: list[Operation], record: Record, base: Record | None
 ) -> None:
     """Write down what a publish is about to do, and have the disk hold it. Raises Failure and OSError."""
-    write_atomically(_journal(project, target), _in_pieces(project, target, operations, record, base))
+    write_atomically(_journal(project, target).path, _in_pieces(project, target, operations, record, base))
     fd = os.open(project.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -74,7 +65,7 @@ def read_journal(project: Project, target: str, root: Root) -> tuple[list[Operat
     Raises FileNotFoundError where there is no journal.
     """
     try:
-        journal = json.loads(read_state(_journal(project, target)))
+        journal = _journal(project, target).read()
         operations = [_operation(entry) for entry in journal["operations"]]
         record = _whole(project, target, root, journal)
     except FileNotFoundError:
@@ -122,9 +113,4 @@ def _operation(entry: Any) -> Operation:
 
 def forget_journal(project: Project, target: str) -> None:
     """Remove the journal: what it told is done, or is not ours. Raises Failure."""
-    try:
-        os.unlink(_journal(project, target))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Failure(f"cannot remove {_journal(project, target)}: {error.strerror}") from None
+    _journal(project, target).remove()

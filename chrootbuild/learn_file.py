@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure, TargetError
+from chrootbuild.files import write_atomically
 from chrootbuild.prepare import make_plan
 from chrootbuild.project import Project
-from chrootbuild.record import write_atomically
 from chrootbuild.target import read_target
 from chrootbuild.trace.known import Proposal
 from chrootbuild.trace.learned import entries, merge, without

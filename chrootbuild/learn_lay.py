@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 from chrootbuild.accounts.passwd import parse_users
 from chrootbuild.artifact import Artifact, Kind, Plan
-from chrootbuild.check import Users
 from chrootbuild.confine import Box
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host, Unreadable
+from chrootbuild.paths import split
+from chrootbuild.planusers import Users
 from chrootbuild.spec import Item, Target
 from chrootbuild.trace.runtime import runtime_directories
 

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from chrootbuild.artifact import Kind, Plan
-from chrootbuild.draft import join, split
 from chrootbuild.host import Host
+from chrootbuild.paths import MAX_LINKS, join, split
 from chrootbuild.trace.access import Access, Event
 
 __all__ = ["own_links", "through"]
-
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
 
 def own_links(plan: Plan, host: Host) -> dict[str, str]:
@@ -38,7 +36,11 @@ def through(events: Iterable[Event], links: Mapping[str, str]) -> Iterator[Event
 
 
 def _resolved(path: str, links: Mapping[str, str]) -> str:
-    for _ in range(_MAX_LINKS):
+    """Return a path with the links' texts in their places, and all else in it as it was asked for.
+
+    Not by ``paths.walk``: what else is a link in it, only the sysroot can tell, and its ".." with it.
+    """
+    for _ in range(MAX_LINKS):
         link = next((above for above in _above(path) if above in links), "")
         if not link:
             return path

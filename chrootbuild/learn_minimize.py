@@ -13,10 +13,11 @@ from chrootbuild.findings import failed
 from chrootbuild.host import Host
 from chrootbuild.learn import Lesson, Tell
 from chrootbuild.learn_file import LearnedFile
-from chrootbuild.learn_scene import Scene, alone, build, events_of, prove, tracer
+from chrootbuild.learn_scene import Scene, alone, build, prove, tracer
 from chrootbuild.project import Project
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Access
+from chrootbuild.trace.detect import events_of
 from chrootbuild.trace.learned import Entry, entries
 from chrootbuild.trace.propose import touched
 from chrootbuild.trace.rules import is_policy

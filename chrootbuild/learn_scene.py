@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import shutil
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from chrootbuild.artifact import Kind, Plan
 from chrootbuild.build import begin, finish, stage_one
-from chrootbuild.check import Users, check
+from chrootbuild.check import check
 from chrootbuild.confine import Confinement
 from chrootbuild.elf import Memo, Resolver
 from chrootbuild.errors import Failure, TryAgain
@@ -23,24 +20,20 @@ from chrootbuild.host import Host
 from chrootbuild.learn_links import own_links, through
 from chrootbuild.lock import locked
 from chrootbuild.plan import system_of
+from chrootbuild.planusers import Users, users_of
 from chrootbuild.prepare import make_plan
 from chrootbuild.project import Project
-from chrootbuild.proof import users_of
 from chrootbuild.record import read_record
 from chrootbuild.root import read_root
 from chrootbuild.spec import Target
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Event
 from chrootbuild.trace.closures import known
-from chrootbuild.trace.detect import detect, parse
-from chrootbuild.trace.follow import follow
+from chrootbuild.trace.detect import events_of
 from chrootbuild.trace.known import Known
-from chrootbuild.trace.strace import parse_files
 from chrootbuild.verify import verify
 
-__all__ = ["Scene", "alone", "build", "events_of", "prove", "scene_of", "tracer"]
-
-_HEAD = 1 << 16  # bytes that tell who wrote a trace
+__all__ = ["Scene", "alone", "build", "prove", "scene_of", "tracer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,54 +120,6 @@ def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
     memo = Memo.load(f"{project.state}/{target.name}.memo")
     resolver = Resolver(host, memo, system_of(target, host))
     return Scene(target, plan, host, users, known(plan, resolver, users(service.user).uid if service else 0))
-
-
-def events_of(path: str) -> Iterator[Event]:
-    """Yield what the processes of a trace text did; raises Failure where it is none.
-
-    Where ``path`` is not there, the texts PATH.PID of ``strace -ff -o PATH`` are read.
-    """
-    try:
-        pieces = _pieces(path)
-        if pieces:
-            yield from follow(parse_files(pieces))
-            return
-        with _opened(path) as file:
-            head = file.read(_HEAD)
-            if not head and path.startswith("/proc/"):
-                return  # of a program that could not be started
-            kind = detect(head, path)
-            file.seek(0)
-            yield from follow(parse(file, kind))
-    except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}", hint="name the text of a trace") from None
-
-
-def _opened(path: str) -> BinaryIO:
-    # O_NONBLOCK: a FIFO in the place of a file must not stop us.
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise Failure(f"cannot read {path}: it is not a regular file", hint="name the text of a trace")
-
-
-def _pieces(path: str) -> dict[int, Iterator[bytes]]:
-    """Return the texts of strace -ff by their process; each is opened when its first line is asked for."""
-
-    def lines(file: str) -> Iterator[bytes]:
-        with _opened(file) as text:
-            yield from text
-
-    folder, name = os.path.split(path)
-    if os.path.lexists(path) or not os.path.isdir(folder or "."):
-        return {}
-    found = (entry.rpartition(".") for entry in os.listdir(folder or "."))
-    return {
-        int(pid): lines(f"{path}.{pid}")
-        for stem, _, pid in found
-        if stem == name and pid.isascii() and pid.isdigit() and len(pid) < 20
-    }
 
 
 def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:

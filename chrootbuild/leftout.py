@@ -7,7 +7,8 @@ import re
 import stat
 from collections.abc import Iterable
 
-from chrootbuild.draft import Draft, split
+from chrootbuild.draft import Draft
+from chrootbuild.paths import split
 from chrootbuild.spec import Item
 
 __all__ = ["LeftOut"]

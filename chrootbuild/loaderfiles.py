@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chrootbuild.draft import split
 from chrootbuild.elf import Memo, render_cache
 from chrootbuild.elf import hints as elf_hints
 from chrootbuild.host import Host
+from chrootbuild.paths import split
 
 __all__ = ["LoaderFile", "cache_files", "hints_file"]
 

@@ -11,8 +11,9 @@ import stat
 import time
 from collections.abc import Iterator
 
-from chrootbuild.errors import Failure, TryAgain, printable
+from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import Project
+from chrootbuild.text import printable
 
 __all__ = ["locked"]
 

@@ -1,34 +1,21 @@
-"""The network of a box: its loopback interface, and who is bound to what in it."""
+"""The network namespace of a box: its loopback interface, and the addresses that are local to it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
-import ipaddress
 import os
 import socket
 import struct
-import sys
-from dataclasses import dataclass
 
-__all__ = ["Bound", "answer_everywhere", "bound", "loopback_up"]
+__all__ = ["answer_everywhere", "loopback_up"]
 
 # From include/uapi/linux: sockios.h, if.h, netlink.h, rtnetlink.h.
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _NETLINK_ROUTE, _RTM_NEWROUTE, _NLMSG_ERROR = 0, 24, 2
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_CREATE = 1, 4, 0x400
 _RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, _RTA_OIF = 255, 3, 254, 2, 4
-_LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A socket that takes what is sent to an address and port of this machine."""
-
-    address: str  # as ipaddress writes it; 0.0.0.0 and :: are every address
-    port: int
-    inode: int
 
 
 def loopback_up() -> None:
@@ -64,34 +51,3 @@ def answer_everywhere() -> None:
         number = -error if kind_of_answer == _NLMSG_ERROR else 0
         if number and (family == socket.AF_INET or number not in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)):
             raise OSError(number, os.strerror(number), "lo")
-
-
-def bound(table: str, protocol: str) -> list[Bound]:
-    """Read who is bound from a directory like /proc/PID/net: proc(5), the tables tcp, tcp6, udp, udp6.
-
-    ``protocol`` is "tcp" (those that listen) or "udp" (those that are not connected).
-    """
-    found = []
-    for name in (protocol, f"{protocol}6"):
-        try:
-            with open(f"{table}/{name}", encoding="ascii") as file:
-                lines = file.read().splitlines()[1:]
-        except FileNotFoundError:
-            continue  # no IPv6 in this kernel
-        for line in lines:
-            words = line.split()
-            where, peer, state, inode = words[1], words[2], words[3], int(words[9])
-            if state == _LISTEN or (protocol == "udp" and peer.endswith(":0000")):
-                address, _, port = where.partition(":")
-                found.append(Bound(_address(address), int(port, 16), inode))
-    return found
-
-
-def _address(digits: str) -> str:
-    """Decode an address as the kernel prints it: 32-bit words in the byte order of the machine."""
-    packed = bytes.fromhex(digits)
-    if sys.byteorder == "little":
-        packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))
-    address = ipaddress.ip_address(packed)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from chrootbuild.netns import bound
+from chrootbuild.sockets import bound
 
 __all__ = ["listens"]
 

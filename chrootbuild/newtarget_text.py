@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from chrootbuild.newtarget_config import Config
 from chrootbuild.newtarget_unit import Unit
+from chrootbuild.text import toml_value
 
 __all__ = ["Findings", "foreground", "render"]
 
@@ -41,29 +41,28 @@ def _lines(found: Findings) -> Iterator[str]:
     unit = found.unit
     origin = f", from the package {found.package}" if found.package else ""
     yield f"# Made from what is installed{': ' + unit.path if unit else ''}. `chrootbuild learn` adds what is missing."
-    yield f"summary  = {_value(os.path.basename(found.program) + origin)}"
-    yield f"binaries = {_value(_programs(found))}"
+    yield f"summary  = {toml_value(os.path.basename(found.program) + origin)}"
+    yield f"binaries = {toml_value(_programs(found))}"
     if found.config.entries:
         yield "files    = ["
-        yield from (f"  {_value(entry)}," for entry in found.config.entries)
+        yield from (f"  {toml_value(entry)}," for entry in found.config.entries)
         yield "]"
     if found.config.closed:
         yield "# Not for everybody to read, and so left out of a tree; name them if the service needs them:"
-        yield from (f"#   {_value(path)}," for path in found.config.closed[:_SHOWN])
+        yield from (f"#   {toml_value(path)}," for path in found.config.closed[:_SHOWN])
     if found.users:
         yield ""
         yield "[accounts]"
-        yield f"users = {_value(list(found.users))}"
+        yield f"users = {toml_value(list(found.users))}"
     if found.directories:
         yield ""
         yield "[directories]"
         for path, about in found.directories.items():
-            table = ", ".join(f"{key} = {_value(value)}" for key, value in about.items())
-            yield f"{_value(path)} = " + (f"{{ {table} }}" if table else "{}")
+            yield f"{toml_value(path)} = {toml_value(about)}"
     if unit:
         yield ""
         yield "[host]"
-        yield f"restart = {_value(f'systemctl restart {unit.name}')}"
+        yield f"restart = {toml_value(f'systemctl restart {unit.name}')}"
     yield ""
     yield from _check(found)
 
@@ -78,31 +77,25 @@ def _check(found: Findings) -> Iterator[str]:
     unit = found.unit
     if unit is None and not found.ready:
         yield "[check]"
-        yield f"run = [[{_value(found.program)}, {_value('--version')}]]"
+        yield f"run = [[{toml_value(found.program)}, {toml_value('--version')}]]"
         return
     argv = foreground(unit.start) if unit else (found.program,)
     yield "[check.service]"
-    yield f"start = {_value(list(argv))}"
+    yield f"start = {toml_value(list(argv))}"
     if unit and unit.forks and argv == unit.start:
         yield "# It goes into the background, says its unit: check and learn follow it there."
     if unit and unit.user:
-        yield f"user  = {_value(f'{unit.user}:{unit.group}' if unit.group else unit.user)}"
+        yield f"user  = {toml_value(f'{unit.user}:{unit.group}' if unit.group else unit.user)}"
     if unit and unit.env:
-        table = ", ".join(f"{key} = {_value(value)}" for key, value in unit.env.items())
-        yield f"env   = {{ {table} }}"
+        yield f"env   = {toml_value(unit.env)}"
     if found.ready:
-        yield f"ready = {_value(found.ready)}  # from {found.port_from}"
+        yield f"ready = {toml_value(found.ready)}  # from {found.port_from}"
     if found.ready.startswith("tcp:"):
         _, _, where = found.ready.partition(":")
         address, _, port = where.rpartition(":")
         yield "# The port answers. A client of the service proves more, and lets learn see more."
         plain = address.strip("[]")
-        yield f"probe = {_value([f'exec 3<>/dev/tcp/{plain}/{port}'])}"
-
-
-def _value(value: str | list[str]) -> str:
-    """Return a TOML value: JSON's strings are TOML's, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        yield f"probe = {toml_value([f'exec 3<>/dev/tcp/{plain}/{port}'])}"
 
 
 def foreground(argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,42 +8,15 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
+from chrootbuild.paths import split
 from chrootbuild.root import Root
 
-__all__ = ["mounts_below", "refuse_obstacles", "unescape"]
+__all__ = ["refuse_obstacles"]
 
 # ioctl_iflags(2): _IOR('f', 1, long), and the flags of linux/fs.h.
 _FS_IOC_GETFLAGS = 0x80006601 | struct.calcsize("l") << 16
 _IMMUTABLE, _APPEND = 0x10, 0x20
-
-
-def mounts_below(root: Root) -> tuple[list[str], str]:
-    """Return the paths in a root on which something is mounted, and the root's filesystem type.
-
-    From /proc/self/mountinfo, see proc_pid_mountinfo(5); nothing and "" where it cannot be read.
-    """
-    found, kind, longest = [], "", -1
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                fields = line.split(" ")
-                place = unescape(fields[4])
-                if place.startswith(f"{root.path}/"):
-                    found.append(place[len(root.path) :])
-                elif len(place) >= longest and f"{root.path}/".startswith(f"{place.rstrip('/')}/"):
-                    longest, kind = len(place), fields[fields.index("-") + 1]
-    except (OSError, ValueError, IndexError):
-        return [], ""
-    return found, kind
-
-
-def unescape(text: str) -> str:
-    """Return a mount point as it is: blanks, tabs, newlines and backslashes are octal there."""
-    for char in " \t\n\\":
-        text = text.replace(f"\\{ord(char):03o}", char)
-    return text
 
 
 def refuse_obstacles(root: Root, paths: Iterable[str]) -> None:

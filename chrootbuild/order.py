@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.draft import split
-from chrootbuild.fresh import Comparison
+from chrootbuild.change import Comparison
 from chrootbuild.operation import Operation
+from chrootbuild.paths import LinkLoopError, walk
 
 __all__ = ["Phase", "end_of", "is_executable", "phase_of", "phase_of_exchange"]
 
-_LINKS = 40  # that one path may lead over: path_resolution(7)
 # By which a run-time linker finds libraries.
 _INDEXES = frozenset({"/etc/ld.so.cache", "/var/run/ld-elf.so.hints", "/var/run/ld-elf32.so.hints"})
 
@@ -89,21 +88,17 @@ def phase_of_exchange(op: Operation, phases: Mapping[str, Phase]) -> Phase:
 
 
 def end_of(comparison: Comparison, path: str) -> str:
-    """Return the path that a path of the root leads to, over the links that are planned there."""
-    todo, here, links = path.split("/"), "", 0
-    while todo:
-        name = todo.pop(0)
-        if name in ("", "."):
-            continue
-        if name == "..":
-            here = split(here)[0].rstrip("/") if here else ""
-            continue
-        change = comparison.changes.get(f"{here}/{name}")
+    """Return the path that a path of the root leads to, over the links that are planned there.
+
+    Links that loop lead nowhere: then it is ``path``.
+    """
+
+    def readlink(where: str) -> str | None:
+        change = comparison.changes.get(where)
         artifact = None if change is None else change.artifact
-        if artifact is None or artifact.kind is not Kind.LINK or links == _LINKS:
-            here = f"{here}/{name}"
-            continue
-        links += 1
-        here = "" if artifact.link.startswith("/") else here
-        todo = [*artifact.link.split("/"), *todo]
-    return here or "/"
+        return None if artifact is None or artifact.kind is not Kind.LINK else artifact.link
+
+    try:
+        return walk(path, readlink)
+    except LinkLoopError:
+        return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from chrootbuild import syscalls
 from chrootbuild.copytree import copy_tree
 from chrootbuild.errors import Failure
+from chrootbuild.mounts import mounts_below, own_mounts
 
 __all__ = ["Tree", "below", "doing", "mount_overlay", "mount_tree", "open_directory", "open_tree"]
 
@@ -73,8 +73,8 @@ def open_tree(lower: str, *, privileged: bool) -> Tree:
     what they hide: there each of its entries is a piece of its own. Raises OSError.
     """
     os.close(open_directory(lower))  # a link or a file is refused
-    mounts = _mounts_below(lower)
-    files = {path for path, kind in mounts.items() if kind not in _KERNEL}
+    mounts = mounts_below(own_mounts(), lower)
+    files = {path for path, mount in mounts.items() if mount.type not in _KERNEL}
     kernel = tuple(f"{path}/" for path in mounts.keys() - files)
     if privileged:
         prefix = len(lower.rstrip("/"))
@@ -186,16 +186,3 @@ def _make(root: str, piece: _Piece) -> None:
             PermissionError
         ):  # flags that a user namespace may not touch; the source is read-only
             syscalls.mount("", place, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
-
-
-def _mounts_below(directory: str) -> dict[str, str]:
-    """Return where something is mounted below a directory, and its kind."""
-    prefix = directory.rstrip("/") + "/"
-    found: dict[str, str] = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.split(" ")
-            path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), words[4])
-            if path.startswith(prefix) and path != prefix:
-                found[path] = words[words.index("-") + 1]
-    return found

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chrootbuild.errors import TryAgain
-from chrootbuild.host import Host, Signature, Unreadable, signature
+from chrootbuild.host import Host, Unreadable
+from chrootbuild.signature import Signature, signature
 
 __all__ = ["at_work", "databases", "state_of", "wait_until_idle"]
 

@@ -6,15 +6,13 @@ It holds what was in the root before: as long as the record says the same, nothi
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Mapping
 
 from chrootbuild.build import Job
-from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, StateFile
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import BROKEN, Installed, Record, read_record, read_state, safe, write_atomically
+from chrootbuild.record import Installed, Record, read_record
 from chrootbuild.spec import Target
 
 __all__ = ["drop_pending", "note_pending", "read_pending"]
@@ -23,8 +21,8 @@ __all__ = ["drop_pending", "note_pending", "read_pending"]
 _Before = Mapping[str, list[object] | None]
 
 
-def _file(project: Project, name: str) -> str:
-    return f"{project.state}/{name}.pending"
+def _file(project: Project, name: str) -> StateFile:
+    return StateFile(f"{project.state}/{name}.pending")
 
 
 def note_pending(job: Job) -> None:
@@ -32,8 +30,7 @@ def note_pending(job: Job) -> None:
     record = job.prepared.record
     earlier = _read(job.project, job.name) or {}
     now = {path: _of(record, path) for path in job.stale}
-    text = json.dumps({"before": {**now, **earlier}})
-    write_atomically(_file(job.project, job.name), text.encode())
+    _file(job.project, job.name).write({"before": {**now, **earlier}})
 
 
 def read_pending(project: Project, target: Target) -> tuple[str, ...] | None:
@@ -53,17 +50,12 @@ def read_pending(project: Project, target: Target) -> tuple[str, ...] | None:
 
 def drop_pending(project: Project, name: str) -> None:
     """Forget it: it was done, or undone. Raises Failure."""
-    path = _file(project, name)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    except OSError as error:
-        raise Failure(f"cannot remove {path}: {error.strerror}") from None
+    _file(project, name).remove()
 
 
 def _read(project: Project, name: str) -> _Before | None:
     try:
-        data = json.loads(read_state(_file(project, name)))
+        data = _file(project, name).read()
         return {path: entry for path, entry in data["before"].items() if safe(path)}
     except FileNotFoundError:
         return None

@@ -7,8 +7,8 @@ other change makes a new plan. Reasons are not kept: who asks why, plans.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Collection, Mapping
@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chrootbuild.artifact import Artifact, Device, Kind, Origin, Plan
-from chrootbuild.host import Signature, signature
-from chrootbuild.record import BROKEN, RECIPE, write_atomically
+from chrootbuild.errors import Failure
+from chrootbuild.files import BROKEN, StateFile
+from chrootbuild.record import RECIPE
+from chrootbuild.signature import Signature, signature
 from chrootbuild.spec import Target
 
 TYPE_CHECKING = False
@@ -85,16 +87,13 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
         "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
         "warnings": plan.warnings,
     }
-    text = json.dumps(data, separators=(",", ":"))
-    write_atomically(plan_file(project, target.name), text.encode())
+    StateFile(plan_file(project, target.name)).write(data)
 
 
 def drop_plan(project: Project, target: str) -> None:
     """Forget a target's plan."""
-    try:
-        os.unlink(plan_file(project, target))
-    except OSError:
-        return
+    with contextlib.suppress(Failure):
+        StateFile(plan_file(project, target)).remove()
 
 
 def sources_of(plan: Plan, memo: Memo, seen: Mapping[str, Signature]) -> dict[str, list[Any]]:
@@ -164,8 +163,7 @@ def cached_plan(project: Project, name: str, changed: Collection[str] | None = N
     Of the copied files none but the ``changed`` are looked at, where that is known.
     """
     try:
-        with open(plan_file(project, name), encoding="utf-8", errors="surrogatepass") as file:
-            data = json.load(file)
+        data = StateFile(plan_file(project, name)).read()
         if data["header"] != _header(name) or data["out"] != project.out or not _read_unchanged(data):
             return None
         seen = _still_seen(data, changed)

@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Plan
-from chrootbuild.fresh import Comparison, compare
-from chrootbuild.host import Host, Signature
+from chrootbuild.change import Comparison
+from chrootbuild.fresh import compare
+from chrootbuild.host import Host
 from chrootbuild.plancache import Cached, save_plan
 from chrootbuild.project import Project
 from chrootbuild.record import Record, read_record
 from chrootbuild.root import Root, read_root
+from chrootbuild.signature import Signature
 from chrootbuild.spec import Target
 
 __all__ = ["Prepared", "make_plan", "prepare", "prepare_cached"]

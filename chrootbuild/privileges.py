@@ -7,41 +7,11 @@ import pwd
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
 
 from chrootbuild import syscalls
+from chrootbuild.user import KEPT, User
 
-__all__ = ["KEPT", "ROOT", "User", "cut_capabilities", "map_ids", "reset_signals", "switch_user"]
-
-# Numbers of include/uapi/linux/capability.h: what services need to bind, to change user, to chroot
-# and to care for their files. Left out is all that reaches beyond the root: SYS_ADMIN, MKNOD,
-# SYS_PTRACE, SYS_MODULE, SYS_TIME, DAC_READ_SEARCH (open_by_handle_at(2) is a way out), ...
-KEPT = {
-    "CAP_CHOWN": 0,
-    "CAP_DAC_OVERRIDE": 1,
-    "CAP_FOWNER": 3,
-    "CAP_FSETID": 4,
-    "CAP_KILL": 5,
-    "CAP_SETGID": 6,
-    "CAP_SETUID": 7,
-    "CAP_SETPCAP": 8,
-    "CAP_NET_BIND_SERVICE": 10,
-    "CAP_NET_RAW": 13,
-    "CAP_SYS_CHROOT": 18,
-    "CAP_AUDIT_WRITE": 29,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Whom a program runs as; numbers only, for the root may know no names."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...] = ()
-
-
-ROOT = User(0, 0)
+__all__ = ["cut_capabilities", "map_ids", "reset_signals", "switch_user"]
 
 
 def cut_capabilities() -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from chrootbuild.errors import UsageError
-from chrootbuild.quick import SYSTEM, places
+from chrootbuild.places import SYSTEM, places
 
 __all__ = ["SYSTEM", "Project", "find_project"]
 

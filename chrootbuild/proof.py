@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from chrootbuild import accounts
 from chrootbuild.artifact import Kind, Plan
-from chrootbuild.check import Users, check
+from chrootbuild.check import check
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding, failed
 from chrootbuild.foreign import refuse_foreign
 from chrootbuild.host import Host
-from chrootbuild.plan import account_sources
+from chrootbuild.planusers import users_of
 from chrootbuild.prepare import make_plan
-from chrootbuild.privileges import User
 from chrootbuild.project import Project
 from chrootbuild.record import read_record
 from chrootbuild.root import read_root
@@ -25,7 +23,7 @@ from chrootbuild.trace.known import Known
 from chrootbuild.trace.propose import missing
 from chrootbuild.verify import verify
 
-__all__ = ["prove", "users_of"]
+__all__ = ["prove"]
 
 
 def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding, ...]:
@@ -70,20 +68,6 @@ def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding,
         learn = f"chrootbuild learn {target.name} adds what is missing"
         findings = (*findings, Finding("note", "missing", "", learn))
     return findings
-
-
-def users_of(target: Target, host: Host) -> Users:
-    """Return what turns "nobody" or "nobody:nogroup" into numbers: the sysroot's, the target's own lines first."""
-    names = accounts.Names(account_sources(target, host), target.accounts)
-
-    def users(text: str) -> User:
-        name, _, group = text.partition(":")
-        if not group and name in ("root", "0"):
-            return User(0, 0)
-        gid = names.gid(group) if group else names.group_of(name)
-        return User(names.uid(name), gid, (gid,))
-
-    return users
 
 
 def _explain(trace: str, plan: Plan, host: Host) -> Iterable[str]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 
 from chrootbuild import syscalls
 from chrootbuild.arrange import arrange
+from chrootbuild.change import Comparison
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import can_exchange, clone
-from chrootbuild.fresh import Comparison
 from chrootbuild.journal import forget_journal, read_journal, write_journal
-from chrootbuild.obstacles import mounts_below, refuse_obstacles
+from chrootbuild.mounts import filesystem_of, mounts_below, own_mounts
+from chrootbuild.obstacles import refuse_obstacles
 from chrootbuild.operation import Operation
 from chrootbuild.project import Project
 from chrootbuild.record import (
@@ -82,6 +83,20 @@ def publish(
     return _complete(project, target, root, stage, operations, record)
 
 
+def _mounts(root: Root) -> tuple[list[str], str]:
+    """Return the paths in a root on which something is mounted, and the type of the root's filesystem.
+
+    Nothing and "" where the system does not tell.
+    """
+    try:
+        mounts = own_mounts()
+    except OSError:
+        return [], ""
+    return [path[len(root.path) :] for path in mounts_below(mounts, root.path)], filesystem_of(
+        mounts, root.path
+    )
+
+
 def _is_one_rename(operations: list[Operation], base: Record | None) -> bool:
     """Tell whether one system call replaces one file of ours: killed before or after it, the next build sees it."""
     if len(operations) != 1 or base is None:
@@ -93,7 +108,7 @@ def _operations(
     root: Root, stage: Stage, comparison: Comparison, staged: Mapping[str, Installed]
 ) -> list[Operation]:
     """Return the steps with the inodes of what is staged; directories that are exchanged are copied."""
-    mounts, kind = mounts_below(root)
+    mounts, kind = _mounts(root)
     # On an overlay a directory of a lower layer cannot be renamed: EXDEV.
     whole = kind != "overlay" and len(comparison.stale) > 1 and can_exchange(stage)
     operations = arrange(root, comparison, staged, whole=whole, mounts=mounts)

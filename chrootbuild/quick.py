@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from chrootbuild.places import MANUAL, SYSTEM, places
 from chrootbuild.stamp import is_fresh, look
 
 TYPE_CHECKING = False
@@ -12,10 +13,7 @@ if TYPE_CHECKING:
 
     from chrootbuild.stamp import Look
 
-__all__ = ["MANUAL", "SYSTEM", "candidates", "fresh_targets", "nothing_to_do", "places"]
-
-SYSTEM = "/etc/chrootbuild"  # the project of a machine that has no other
-MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
+__all__ = ["candidates", "fresh_targets", "nothing_to_do"]
 
 
 def nothing_to_do(argv: list[str]) -> bool:
@@ -34,20 +32,6 @@ def nothing_to_do(argv: list[str]) -> bool:
         directory = "." if os.path.isdir("targets") else SYSTEM
     directory = os.path.realpath(directory)
     return fresh_targets(directory, places(directory, out)[1], names) is not None
-
-
-def places(directory: str, out: str) -> tuple[str, str, str]:
-    """Return a project's OUT, its state folder, and the folder of its locks, all of them real paths.
-
-    Each OUT has a state of its own: its roots are others. What is locked is the target.
-    """
-    base = "/var/lib/chrootbuild" if directory == SYSTEM else directory + "/.chrootbuild"
-    default = "/srv/chroot" if directory == SYSTEM else directory + "/build"
-    where = os.path.normpath(os.path.join(directory, out or default))
-    if where == default:
-        return where, base, base
-    name = "".join(char if char.isalnum() else f"%{ord(char):02X}" for char in where)
-    return where, f"{base}/out-{name[-200:]}", base
 
 
 # What was found stale in this process, by state and target: it is not looked at a second time, but built.

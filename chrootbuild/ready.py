@@ -8,7 +8,7 @@ import re
 import stat
 from dataclasses import dataclass
 
-from chrootbuild import netns
+from chrootbuild import sockets
 from chrootbuild.confine import Box
 from chrootbuild.errors import Failure
 
@@ -88,7 +88,7 @@ def look(box: Box, ready: Ready, before: State) -> str:
 
 def _look_bound(box: Box, ready: Ready) -> str:
     where = f"{ready.kind}:{ready.value}:{ready.port}"
-    bound = netns.bound(box.proc("1/net"), ready.kind)
+    bound = sockets.bound(box.proc("1/net"), ready.kind)
     here = [one for one in bound if one.port == ready.port]
     inodes = {one.inode for one in here if one.address in (ready.value, *_EVERY)}
     if not inodes:

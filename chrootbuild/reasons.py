@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Kind, Plan
+from chrootbuild.paths import LinkLoopError, split, walk
 
 if TYPE_CHECKING:
-    from chrootbuild.fresh import Change
+    from chrootbuild.change import Change
 
 __all__ = ["explained", "leads_to"]
-
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
 
 def explained(
@@ -48,21 +47,17 @@ def _reason(plan: Plan, path: str, links: Mapping[str, str]) -> str:
 def leads_to(plan: Plan, path: str, *, last: bool = True) -> str:
     """Return the canonical path that ``path`` is in the root, by the links of the plan alone.
 
-    A link at the path itself is followed (one step) with ``last``.
+    A link at the path itself is followed (one step) with ``last``. Links that loop lead
+    nowhere: then it is ``path``.
     """
-    here, hops = "", 0
-    parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    while parts:
-        part = parts.pop()
-        if part == "..":
-            here = here.rpartition("/")[0]
-            continue
-        child = f"{here}/{part}"
-        artifact = plan.artifacts.get(child)
-        here = child
-        if artifact is not None and artifact.link and hops < _MAX_LINKS and (parts or last):
-            last = last and bool(parts)
-            hops += 1
-            parts.extend(word for word in reversed(artifact.link.split("/")) if word not in ("", "."))
-            here = "" if artifact.link.startswith("/") else child.rpartition("/")[0]
-    return here or "/"
+
+    def readlink(where: str) -> str | None:
+        artifact = plan.artifacts.get(where)
+        return (artifact.link or None) if artifact is not None else None
+
+    try:
+        where = walk(path, readlink, last=False)
+        text = readlink(where) if last else None
+        return where if text is None else walk(text, readlink, start=split(where)[0], last=False)
+    except LinkLoopError:
+        return path

@@ -7,26 +7,22 @@ the root is then compared with the plan, and what is right is taken as ours.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 from chrootbuild import RECIPE
 from chrootbuild.artifact import Kind
-from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
+from chrootbuild.files import BROKEN, StateFile, write_atomically
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
+from chrootbuild.signature import UNPROVEN, Signature, signature
 
 __all__ = [
-    "BROKEN",
     "RECIPE",
-    "UNPROVEN",
     "Installed",
     "Record",
     "entry_from_json",
@@ -34,19 +30,13 @@ __all__ = [
     "from_json",
     "in_pieces",
     "read_record",
-    "read_state",
     "record_file",
     "record_signature",
-    "safe",
-    "write_atomically",
     "write_record",
 ]
 
 _FORMAT = 1
 _PIECE = 500  # entries that are written at once
-UNPROVEN: Signature = (0, 0, 0, 0)  # in place of a signature: look closely
-# What reading a state file raises that is damaged, or that somebody else wrote.
-BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _TYPES = (str, int, int, int, str, str, int, str, str, *(int,) * 8)  # of an entry's list
 _KINDS = frozenset(map(str, Kind))
 
@@ -96,7 +86,7 @@ def record_file(project: Project, target: str) -> str:
 def read_record(project: Project, target: str, root: str) -> Record | None:
     """Return the record of a target's root; None where there is none that can be used."""
     try:
-        record = from_json(json.loads(read_state(record_file(project, target))))
+        record = from_json(StateFile(record_file(project, target)).read())
     except BROKEN:
         return None
     return record if record.root == root else None
@@ -108,15 +98,6 @@ def record_signature(project: Project, target: str) -> Signature | None:
         return signature(os.lstat(record_file(project, target)))
     except OSError:
         return None
-
-
-def read_state(path: str) -> str:
-    """Return a file of the state folder; raises OSError, also where it is no regular file (EINVAL)."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, encoding="utf-8", errors="surrogatepass") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-        return file.read()
 
 
 def write_record(project: Project, target: str, record: Record) -> None:
@@ -184,47 +165,3 @@ def from_json(data: Any) -> Record:
     if not all(safe(seed) for seed in seeds) or not all(type(number) is int for number in numbers):
         raise ValueError("not a record")
     return Record(str(data["root"]), artifacts, seeds, *numbers)
-
-
-def safe(path: str) -> bool:
-    """Tell whether a path has the form of an artifact's: absolute, canonical, no NUL.
-
-    Raises AttributeError or ValueError for what is no path at all.
-    """
-    if not path.isascii():
-        os.fsencode(path)  # ValueError: nothing on a filesystem can have that name
-    closed = path + "/"
-    return (
-        path[:1] == "/"
-        and "//" not in closed
-        and "/./" not in closed
-        and "/../" not in closed
-        and "\0" not in path
-    )
-
-
-def write_atomically(path: str, content: bytes | Iterable[bytes], mode: int = 0o600) -> None:
-    """Write a file of the state folder, whole or in pieces, by a new name and a rename; raises Failure."""
-    state = os.path.dirname(path)
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        os.makedirs(state, mode=0o755, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        try:
-            for piece in (content,) if isinstance(content, bytes) else content:
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(fd, view) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-    except FileExistsError:
-        os.unlink(temporary)  # of a process with our number that was killed
-        write_atomically(path, content, mode)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise Failure(
-            f"cannot write {path}: {error.strerror}", hint="the project's state folder has to be writable"
-        ) from None

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from chrootbuild.build import Job, begin, finish, forget_stage, stage_one
 from chrootbuild.differences import inspect
-from chrootbuild.errors import Failure, TryAgain, printable
+from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding, as_text, failed
 from chrootbuild.lock import locked
 from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
@@ -32,6 +32,7 @@ from chrootbuild.root import Root, read_root
 from chrootbuild.running import running_outdated
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage
+from chrootbuild.text import printable
 
 __all__ = ["Options", "Steps", "refresh"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Plan, Reason
-from chrootbuild.errors import printable
+from chrootbuild.text import printable
 
 if TYPE_CHECKING:
-    from chrootbuild.fresh import Change
+    from chrootbuild.change import Change
     from chrootbuild.publish import Published
 
 __all__ = ["all_chains", "chains", "changes_text", "table", "why_text"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -17,26 +16,19 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
+from chrootbuild.change import Change, Comparison, by_directory
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
-from chrootbuild.fresh import Change, Comparison, by_directory, compare, orphan
-from chrootbuild.host import signature
+from chrootbuild.files import BROKEN, StateFile, sha256_of
+from chrootbuild.fresh import compare, orphan
+from chrootbuild.paths import safe
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project
 from chrootbuild.publish import publish
-from chrootbuild.record import (
-    BROKEN,
-    Installed,
-    Record,
-    entry_from_json,
-    entry_to_json,
-    read_record,
-    read_state,
-    safe,
-    write_atomically,
-)
+from chrootbuild.record import Installed, Record, entry_from_json, entry_to_json, read_record
 from chrootbuild.report import table
-from chrootbuild.root import Root, read_root, root_signature, sha256_of
+from chrootbuild.root import Root, read_root, root_signature
+from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stage import Stage, clear_stage, name_of, open_stage, stage_artifact
 from chrootbuild.stamp import drop_stamp
@@ -54,13 +46,13 @@ class _Kept:
     installed: frozenset[str]
 
 
-def _file(project: Project, name: str) -> str:
-    return f"{project.state}/{name}.kept"
+def _file(project: Project, name: str) -> StateFile:
+    return StateFile(f"{project.state}/{name}.kept")
 
 
 def _read(project: Project, name: str, root: Root) -> _Kept | None:
     try:
-        data = json.loads(read_state(_file(project, name)))
+        data = _file(project, name).read()
         if data["inode"] != os.fstat(root.fd).st_ino:
             return None
         files = {path: entry_from_json(entry) for path, entry in data["files"].items() if safe(path)}
@@ -104,7 +96,7 @@ def keep(job: Job, *, proven: bool) -> None:
             "installed": sorted(installed),
         }
         os.fsync(store.fd)
-        write_atomically(_file(job.project, job.name), json.dumps(data, separators=(",", ":")).encode())
+        _file(job.project, job.name).write(data)
 
 
 def _link(root: Root, store: Stage, path: str) -> None:
@@ -123,12 +115,7 @@ def _link(root: Root, store: Stage, path: str) -> None:
 
 def drop_kept(project: Project, target: Target) -> None:
     """Remove what was kept; raises Failure."""
-    path = _file(project, target.name)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    except OSError as error:
-        raise Failure(f"cannot remove {path}: {error.strerror}") from None
+    _file(project, target.name).remove()
     root = read_root(target.root)
     if root is not None:
         with root:
@@ -236,8 +223,8 @@ def _artifact(path: str, entry: Installed, elf: str = "") -> Artifact:
 # -- not again -----------------------------------------------------------------------------
 
 
-def _held_file(project: Project, name: str) -> str:
-    return f"{project.state}/{name}.held"
+def _held_file(project: Project, name: str) -> StateFile:
+    return StateFile(f"{project.state}/{name}.held")
 
 
 def hold(job: Job) -> None:
@@ -248,23 +235,22 @@ def hold(job: Job) -> None:
     with root:
         record = read_record(job.project, job.name, job.prepared.target.root)
         stale = compare(job.prepared.plan, record, root, job.prepared.seen).stale
-    text = json.dumps({"digest": _digest(stale), "since": int(time.time())})
-    write_atomically(_held_file(job.project, job.name), text.encode())
+    _held_file(job.project, job.name).write({"digest": _digest(stale), "since": int(time.time())})
 
 
 def held_back(job: Job) -> None:
     """Raise Failure where this is the update that failed its check before; else forget that one."""
-    path = _held_file(job.project, job.name)
+    file = _held_file(job.project, job.name)
     try:
-        data = json.loads(read_state(path))
+        data = file.read()
         digest, since = str(data["digest"]), time.strftime("%Y-%m-%d %H:%M", time.localtime(data["since"]))
     except FileNotFoundError:
         return
     except BROKEN:
         digest, since = "", ""
     if digest != _digest(job.stale):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        with contextlib.suppress(Failure):
+            file.remove()
         return
     drop_pending(job.project, job.name)
     drop_kept(job.project, job.prepared.target)

@@ -9,7 +9,6 @@ ever used together with the descriptor of its directory.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
@@ -18,27 +17,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from chrootbuild.beneath import STEP, is_mount, open_beneath
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
+from chrootbuild.files import sha256_of
+from chrootbuild.paths import split
+from chrootbuild.signature import TICK_NS, UNPROVEN, Signature, signature
+from chrootbuild.text import kind_of
 
-__all__ = [
-    "TICK_NS",
-    "Observed",
-    "Root",
-    "kind_of",
-    "open_root",
-    "proof_of",
-    "read_root",
-    "root_signature",
-    "sha256_of",
-]
+__all__ = ["Observed", "Root", "open_root", "proof_of", "read_root", "root_signature"]
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_CHUNK = 1 << 20  # bytes
-# The kernel stamps files with a clock that ticks every 4 or 10 ms: what was written as
-# lately as this before the copy may be written again without a new ctime.
-TICK_NS = 20_000_000
 # Nothing there, a link, a socket, another filesystem, or not ours to read.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV, errno.ENOTDIR, errno.EACCES, errno.EPERM)
 # Attributes that the system puts on files by itself are no drift.
@@ -57,20 +44,6 @@ class Observed:
     xattrs: tuple[tuple[str, bytes], ...]
 
 
-def kind_of(mode: int) -> str:
-    """Return what a mode means, in the words of messages."""
-    kinds = {
-        stat.S_IFREG: "a file",
-        stat.S_IFDIR: "a directory",
-        stat.S_IFLNK: "a link",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a block device",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-    }
-    return kinds.get(stat.S_IFMT(mode), "something unknown")
-
-
 def root_signature(info: os.stat_result) -> Signature:
     """Return what proves an installed path unchanged; a directory's times are the daemon's."""
     if stat.S_ISDIR(info.st_mode):
@@ -87,16 +60,7 @@ def proof_of(info: os.stat_result) -> Signature:
     ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
     if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
         return root_signature(info)
-    return (0, 0, 0, 0)
-
-
-def sha256_of(fd: int) -> str:
-    """Return the hex digest of what can be read from a descriptor, from its start."""
-    digest, offset = hashlib.sha256(), 0
-    while chunk := os.pread(fd, _CHUNK, offset):
-        digest.update(chunk)
-        offset += len(chunk)
-    return digest.hexdigest()
+    return UNPROVEN
 
 
 class Root:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from chrootbuild.errors import printable
+from chrootbuild.text import printable
 
 __all__ = ["processes_in", "running_on", "running_outdated"]
 

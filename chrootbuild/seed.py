@@ -10,7 +10,8 @@ from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root import Root
 from chrootbuild.source import copy, open_source
-from chrootbuild.stage import Stage, name_of, privileged
+from chrootbuild.stage import Stage, name_of
+from chrootbuild.user import privileged
 
 __all__ = ["seed_name", "stage_seeds"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from chrootbuild.confine import Box, Process
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.privileges import User
 from chrootbuild.ready import Ready, State, look, parse_ready, state_of
 from chrootbuild.spec import Service
+from chrootbuild.user import User
 
 __all__ = ["ended", "last_lines", "run_outside", "serve", "stop_signal", "words"]
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from chrootbuild.artifact import Kind
 from chrootbuild.differences import inspect
-from chrootbuild.draft import split
-from chrootbuild.record import UNPROVEN, Installed
-from chrootbuild.root import TICK_NS, Root, proof_of, root_signature
+from chrootbuild.paths import split
+from chrootbuild.record import Installed
+from chrootbuild.root import Root, proof_of, root_signature
+from chrootbuild.signature import TICK_NS, UNPROVEN
 
 __all__ = ["signed"]
 

@@ -12,8 +12,8 @@ from chrootbuild import syscalls
 from chrootbuild.artifact import Artifact
 from chrootbuild.beneath import STEP
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
-from chrootbuild.root import TICK_NS, sha256_of
+from chrootbuild.files import sha256_of, write_all
+from chrootbuild.signature import TICK_NS, UNPROVEN, Signature, signature
 
 __all__ = ["CAPABILITY", "capability_of", "copy", "copy_digest", "open_source", "same"]
 
@@ -82,9 +82,7 @@ def copy(source: int, target: int, size: int) -> str:
             if not chunk:
                 break
             digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(target, view) :]
+            write_all(target, chunk)
             offset += len(chunk)
         if offset < end:
             break  # it shrank; the caller sees that it changed
@@ -125,4 +123,4 @@ def copy_digest(source: int, artifact: Artifact, before: os.stat_result) -> tupl
     digest = sha256_of(source)
     capability = capability_of(source).hex() if artifact.capabilities and os.geteuid() == 0 else ""
     settled = same(before, os.fstat(source)) and before.st_ctime_ns < time.time_ns() - TICK_NS
-    return digest, capability, signature(before) if settled else (0, 0, 0, 0)
+    return digest, capability, signature(before) if settled else UNPROVEN

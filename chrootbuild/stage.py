@@ -14,14 +14,17 @@ from typing import Any, Self
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.beneath import STEP, is_mount, open_beneath, remove_tree
-from chrootbuild.draft import split
 from chrootbuild.errors import Failure
-from chrootbuild.host import Signature, signature
-from chrootbuild.record import BROKEN, Installed, entry_from_json, entry_to_json
-from chrootbuild.root import TICK_NS, Root, kind_of, root_signature
+from chrootbuild.files import BROKEN, sha256, write_all
+from chrootbuild.paths import split
+from chrootbuild.record import Installed, entry_from_json, entry_to_json
+from chrootbuild.root import Root, root_signature
+from chrootbuild.signature import TICK_NS, UNPROVEN, Signature, signature
 from chrootbuild.source import CAPABILITY, capability_of, copy, open_source, same
+from chrootbuild.text import kind_of
+from chrootbuild.user import privileged
 
-__all__ = ["Stage", "open_stage", "privileged", "stage_artifact"]
+__all__ = ["Stage", "open_stage", "stage_artifact"]
 
 _TRIES = 5  # for a source that changes while it is copied
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,11 +42,6 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
-
-
-def privileged() -> bool:
-    """Tell whether owners and device nodes can be made."""
-    return os.geteuid() == 0
 
 
 def name_of(path: str) -> str:
@@ -210,14 +208,12 @@ def _stage_content(stage: Stage, name: str, artifact: Artifact) -> Installed:
     content = artifact.content if artifact.recipe is None else artifact.recipe.render()
     fd = os.open(name, _FILE, 0o600, dir_fd=stage.fd)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, content)
         _own(fd, artifact)
     finally:
         os.close(fd)
     inputs = "" if artifact.recipe is None else artifact.recipe.digest()
-    return _installed(artifact, hashlib.sha256(content).hexdigest(), inputs=inputs)
+    return _installed(artifact, sha256(content), inputs=inputs)
 
 
 def _stage_node(stage: Stage, name: str, artifact: Artifact) -> Installed:
@@ -253,7 +249,7 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
         if same(before, after):
             seen: Signature = signature(before)
             if before.st_ctime_ns > started - TICK_NS:
-                seen = (0, 0, 0, 0)
+                seen = UNPROVEN
             return _installed(
                 artifact,
                 digest,

@@ -208,7 +208,7 @@ def write_stamp(
 
     ``directories`` are those of which only inode, owner and mode count.
     """
-    from chrootbuild.record import write_atomically
+    from chrootbuild.files import write_atomically
 
     groups: dict[tuple[str, str], list[str]] = {}
     for kind, entries in (("f", files), ("d", directories)):

@@ -15,8 +15,10 @@ from chrootbuild import syscalls
 from chrootbuild.errors import Failure
 from chrootbuild.exchange import bring_back, foreign_in
 from chrootbuild.operation import Operation
-from chrootbuild.root import Root, kind_of
-from chrootbuild.stage import Stage, privileged
+from chrootbuild.root import Root
+from chrootbuild.stage import Stage
+from chrootbuild.text import kind_of
+from chrootbuild.user import privileged
 
 __all__ = ["apply", "staged_as"]
 

@@ -19,7 +19,7 @@ from chrootbuild.spec import Target
 from chrootbuild.targetfile import Parsed, read_file
 from chrootbuild.targetmerge import merge
 from chrootbuild.targetrules import Role, check_file
-from chrootbuild.targetwords import did_you_mean, listing, printable, quote
+from chrootbuild.text import did_you_mean, listing, printable_or_quoted, quote
 from chrootbuild.trust import refuse_untrusted
 
 __all__ = ["SHIPPED", "Targets", "read_target", "read_targets", "select"]
@@ -80,7 +80,7 @@ def select(targets: Targets, names: Sequence[str], *, all_when_empty: bool = Tru
         if name in targets.failures:
             raise targets.failures[name]
         if name not in targets.targets:
-            known = sorted(map(printable, {*targets.targets, *targets.failures}))
+            known = sorted(map(printable_or_quoted, {*targets.targets, *targets.failures}))
             raise UsageError(
                 f"cannot find a target named {quote(name)}: targets/ has {listing(known)}",
                 hint=did_you_mean(name, known),
@@ -195,7 +195,9 @@ def _check_name(name: str, shown: str) -> None:
         fact, better = f"{quote(name)} would be taken for an option", name.strip("-") or "target"
     else:
         return
-    raise TargetError(f"cannot use {printable(shown)}: {fact}", hint=f"rename it: targets/{better}.toml")
+    raise TargetError(
+        f"cannot use {printable_or_quoted(shown)}: {fact}", hint=f"rename it: targets/{better}.toml"
+    )
 
 
 def _names(folder: str) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from chrootbuild import schema
 from chrootbuild.targetfile import Parsed
-from chrootbuild.targetwords import printable, show_key
+from chrootbuild.targetwords import show_key
+from chrootbuild.text import printable_or_quoted
 from chrootbuild.tomllines import KeyPath
 
 __all__ = ["check_claims", "claims", "compatible", "is_glob"]
@@ -61,7 +62,8 @@ def check_claims(parsed: Parsed) -> None:
             if not compatible({other, what}):
                 line = parsed.lines.get(first)
                 place = f" in line {line}" if line else ""
-                fact = f"two different things for {printable(path)}: {show_key(first[:1])}{place} speaks of it too"
+                shown = printable_or_quoted(path)
+                fact = f"two different things for {shown}: {show_key(first[:1])}{place} speaks of it too"
                 raise parsed.wrong(where, fact, "keep one of them")
         others.append((what, where))
 

@@ -11,7 +11,7 @@ from enum import Enum
 from chrootbuild import schema
 from chrootbuild.targetclaims import check_claims
 from chrootbuild.targetfile import Parsed
-from chrootbuild.targetwords import did_you_mean, printable, quote
+from chrootbuild.text import did_you_mean, printable_or_quoted, quote
 from chrootbuild.tomllines import KeyPath
 
 __all__ = ["Role", "account_line", "check_file"]
@@ -80,7 +80,9 @@ def _say_once(
         line = parsed.origin(key, first).line
         where = f" (first in line {line})" if line else ""
         raise parsed.wrong(
-            (key, index), f"{printable(name)} stands twice, with different words{where}", "keep one of them"
+            (key, index),
+            f"{printable_or_quoted(name)} stands twice, with different words{where}",
+            "keep one of them",
         )
 
 
@@ -91,7 +93,7 @@ def _check_accounts(parsed: Parsed) -> None:
         for index, line in enumerate(lines):
             name = line.split(":")[0]
             if lines[names.setdefault(name, index)] != line:
-                fact = f"there are two lines for {printable(name)}"
+                fact = f"there are two lines for {printable_or_quoted(name)}"
                 raise parsed.wrong(("accounts", key, index), fact, "keep one of them")
 
 

@@ -7,21 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from chrootbuild import schema
+from chrootbuild.text import did_you_mean, listing, quote, toml_key
 from chrootbuild.tomllines import KeyPath
 
-__all__ = [
-    "did_you_mean",
-    "explain",
-    "listing",
-    "printable",
-    "quote",
-    "show_key",
-    "syntax_hint",
-    "unknown_key",
-    "value_at",
-]
-
-_BARE_KEY = re.compile(r"\A[A-Za-z0-9_-]+\Z")
+__all__ = ["explain", "show_key", "syntax_hint", "unknown_key", "value_at"]
 
 
 def show_key(where: KeyPath) -> str:
@@ -31,33 +20,8 @@ def show_key(where: KeyPath) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + (step if _BARE_KEY.match(step) else quote(step))
+            text += ("." if text else "") + toml_key(step)
     return text
-
-
-def quote(text: str) -> str:
-    """Return a string in TOML's double quotes."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
-
-
-def printable(text: str) -> str:
-    """Return text as it is, or quoted where a terminal could not show it (a file name is any bytes)."""
-    return text if text.isprintable() else quote(text)
-
-
-def listing(names: Sequence[str]) -> str:
-    """Return names as a list to read: "a, b, c", or "nothing"."""
-    return ", ".join(names) or "nothing"
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return "did you mean X?" where a known name is close to ``name``, else nothing."""
-    from difflib import get_close_matches  # only where something is wrong
-
-    folded = {other.casefold(): other for other in known}
-    close = get_close_matches(name.casefold(), folded, n=1)
-    return f"did you mean {folded[close[0]]}?" if close else ""
 
 
 def unknown_key(key: str, known: Sequence[str], top: Sequence[str], where: KeyPath) -> str:

@@ -13,12 +13,13 @@ from doit.task import Task
 
 from chrootbuild.artifact import Plan
 from chrootbuild.build import Job, abandon, begin, begin_cached, together
-from chrootbuild.errors import Failure, TryAgain, UsageError, printable
-from chrootbuild.fresh import Change
-from chrootbuild.host import signature
+from chrootbuild.change import Change
+from chrootbuild.errors import Failure, TryAgain, UsageError
+from chrootbuild.places import MANUAL
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
-from chrootbuild.quick import MANUAL, STALE, candidates
+from chrootbuild.quick import STALE, candidates
+from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, look, write_stamp
 from chrootbuild.taskactions import (
@@ -31,6 +32,7 @@ from chrootbuild.taskactions import (
     sources_of,
 )
 from chrootbuild.tasks import Invocation, path_of, quoted, task_name
+from chrootbuild.text import printable
 
 if TYPE_CHECKING:
     from chrootbuild.target import Targets

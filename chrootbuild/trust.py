@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from chrootbuild.acl import acl_of
 from chrootbuild.errors import Failure
+from chrootbuild.paths import LinkLoopError, walk
 
 __all__ = ["refuse_untrusted"]
 
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+_WRITE = 0o2
 _OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)
-# The value of system.posix_acl_access: u32 version 2, then entries; linux/posix_acl_xattr.h.
-_ACL_ENTRY = struct.Struct("<HHI")  # tag, permissions, id
-_ACL_USER, _ACL_GROUP, _ACL_WRITE = 0x02, 0x08, 0x02
 
 
 def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = Failure) -> None:
@@ -51,25 +48,20 @@ class _Judge:
 
     def walk(self, path: str) -> None:
         """Judge every component from / down to ``path``, and of what its links lead to."""
-        here, links = "/", 0
-        self._judge("/", path)
-        parts = _parts(path)
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                here = os.path.dirname(here)
-                continue
-            here = os.path.join(here, part)
+
+        def readlink(here: str) -> str | None:
             info = self._judge(here, path)
             if info is None:
-                return
-            if stat.S_ISLNK(info.st_mode):
-                links += 1
-                if links > _MAX_LINKS:
-                    raise self.kind(f"cannot read {path}: {os.strerror(errno.ELOOP)}")
-                text = os.readlink(here)
-                parts += _parts(text)
-                here = "/" if text.startswith("/") else os.path.dirname(here)
+                raise FileNotFoundError  # it is judged by what is above
+            return os.readlink(here) if stat.S_ISLNK(info.st_mode) else None
+
+        self._judge("/", path)
+        try:
+            walk(path, readlink)
+        except FileNotFoundError:
+            return
+        except LinkLoopError as loop:
+            raise self.kind(f"cannot read {path}: {loop.strerror}") from None
 
     def _judge(self, here: str, path: str) -> os.stat_result | None:
         try:
@@ -105,31 +97,19 @@ class _Judge:
 
     def _group_fault(self, here: str, info: os.stat_result) -> tuple[str, str] | None:
         # With an ACL these bits are its mask: acl(5).
-        for tag, number in _acl_writers(here):
-            if tag == _ACL_USER and not self._trusts(number):
-                return f"{_user(number)}, by its ACL", f"setfacl -b {here}"
-            if tag == _ACL_GROUP and number != 0:
-                return f"the group {_group(number)}, by its ACL", f"setfacl -b {here}"
+        acl = acl_of(here)
+        for uid, permissions in acl.users:
+            if permissions & _WRITE and not self._trusts(uid):
+                return f"{_user(uid)}, by its ACL", f"setfacl -b {here}"
+        for gid, permissions in acl.groups:
+            if permissions & _WRITE and gid != 0:
+                return f"the group {_group(gid)}, by its ACL", f"setfacl -b {here}"
         if info.st_gid == 0 or _private_group(info.st_gid, self.caller):
             return None
         return f"its group, {_group(info.st_gid)}", f"chmod g-w {here}"
 
     def _trusts(self, uid: int) -> bool:
         return uid in (0, self.caller) or _is_nobodys(uid)
-
-
-def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
-    """Yield (tag, id) of the users and groups that an ACL names and lets write."""
-    if not hasattr(os, "getxattr"):
-        return
-    try:
-        value = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
-    except OSError:
-        return  # no ACL, or a filesystem that knows none
-    entries = value[4 : 4 + (len(value) - 4) // _ACL_ENTRY.size * _ACL_ENTRY.size]
-    for tag, permissions, number in _ACL_ENTRY.iter_unpack(entries):
-        if tag in (_ACL_USER, _ACL_GROUP) and permissions & _ACL_WRITE:
-            yield tag, number
 
 
 def _is_nobodys(uid: int) -> bool:
@@ -177,8 +157,3 @@ def _group(gid: int) -> str:
         return f"{grp.getgrgid(gid).gr_name} (gid {gid})"
     except KeyError:
         return f"gid {gid}"
-
-
-def _parts(path: str) -> list[str]:
-    """Return the components, last first (a stack), without empty ones and single dots."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -10,7 +10,8 @@ from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.record import Record
-from chrootbuild.root import Root, kind_of
+from chrootbuild.root import Root
+from chrootbuild.text import kind_of
 from chrootbuild.verifydatabase import damage
 
 __all__ = ["verify"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from chrootbuild.accounts.damage import damaged_records, damaged_users
-from chrootbuild.draft import join, split
 from chrootbuild.errors import Failure
+from chrootbuild.files import sha256
+from chrootbuild.paths import join, split
 from chrootbuild.record import Record
 from chrootbuild.root import Root
 
@@ -26,7 +26,7 @@ def damage(record: Record, root: Root, path: str) -> str:
     origin = join(directory, "master.passwd" if users else name.removesuffix(".db"))
     entry = record.artifacts.get(origin)
     data, text = _read(root, path), _read(root, origin)
-    if data is None or text is None or entry is None or hashlib.sha256(text).hexdigest() != entry.detail:
+    if data is None or text is None or entry is None or sha256(text) != entry.detail:
         return ""
     try:
         if users:

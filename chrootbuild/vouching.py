@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 
-from chrootbuild.host import Signature, signature
 from chrootbuild.plancache import plan_file
 from chrootbuild.prepare import Prepared
 from chrootbuild.project import Project
-from chrootbuild.record import UNPROVEN, Record, record_file
+from chrootbuild.record import Record, record_file
+from chrootbuild.signature import UNPROVEN, Signature, signature
 from chrootbuild.stamp import Look, is_stamp, write_stamp
 
 __all__ = ["changed_since", "stamp", "touches"]

@@ -15,10 +15,10 @@ from typing import Any
 
 from chrootbuild.artifact import Kind
 from chrootbuild.build import Job, begin, finish, forget_stage
+from chrootbuild.change import KEEP, Change, Comparison
 from chrootbuild.elf import Memo
 from chrootbuild.elf.reader import read
-from chrootbuild.fresh import KEEP, Change, Comparison, compare
-from chrootbuild.host import Signature, signature
+from chrootbuild.fresh import compare
 from chrootbuild.journal import is_pending
 from chrootbuild.lock import locked
 from chrootbuild.plancache import digest_of, same_but_content, same_names
@@ -27,6 +27,7 @@ from chrootbuild.project import Project
 from chrootbuild.publish import Published
 from chrootbuild.record import Record, record_signature
 from chrootbuild.root import Root, open_root
+from chrootbuild.signature import Signature, signature
 from chrootbuild.spec import Target
 from chrootbuild.stage import clear_stage, open_stage
 from chrootbuild.stamp import drop_stamp

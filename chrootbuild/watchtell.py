@@ -7,7 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from chrootbuild.commands import complain
-from chrootbuild.errors import Failure, TryAgain, printable, printable_lines
+from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.text import printable, printable_lines
 
 __all__ = ["end_line", "say", "show_status", "status", "tell"]
 

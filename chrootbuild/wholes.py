@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.draft import split
-from chrootbuild.fresh import Comparison
+from chrootbuild.change import Comparison
 from chrootbuild.operation import Operation
+from chrootbuild.paths import split
 from chrootbuild.root import Root
-from chrootbuild.stage import name_of, privileged
+from chrootbuild.stage import name_of
+from chrootbuild.user import privileged
 
 __all__ = ["exchanges"]
 

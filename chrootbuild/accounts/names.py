@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from chrootbuild.accounts.passwd import ID_LIMIT, MASTER_FIELDS, Group, User, parse_groups, parse_users
-from chrootbuild.accounts.select import did_you_mean, encoded, extra_groups, extra_users, first_by_name
+from chrootbuild.accounts.passwd import (
+    ID_LIMIT,
+    MASTER_FIELDS,
+    Group,
+    User,
+    parse_groups,
+    parse_users,
+    shown,
+)
+from chrootbuild.accounts.select import encoded, extra_groups, extra_users, first_by_name
 from chrootbuild.accounts.sources import Sources
 from chrootbuild.artifact import Origin
 from chrootbuild.errors import TargetError
 from chrootbuild.spec import Accounts
+from chrootbuild.text import did_you_mean
 
 __all__ = ["Names", "UnknownNameError"]
 
@@ -110,7 +119,10 @@ def _unknown(
     noun: str, name: str, origin: Origin | None, known: dict[bytes, User] | dict[bytes, Group], path: str
 ) -> UnknownNameError:
     extra = "extra" if noun == "user" else "extra_groups"
-    hint = did_you_mean(name, known) or f"a {noun} that exists only in the root goes into accounts.{extra}"
+    hint = (
+        did_you_mean(name, map(shown, known), 3)
+        or f"a {noun} that exists only in the root goes into accounts.{extra}"
+    )
     return UnknownNameError(f"cannot find the {noun} {name} in {path}{_at(origin)}", hint=hint)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from chrootbuild.text import printable
+
 __all__ = [
     "ID_LIMIT",
     "MASTER_FIELDS",
@@ -101,8 +103,7 @@ class ParsedGroups:
 
 def shown(name: bytes) -> str:
     """Return a name as a message may show it: printable, and not too long."""
-    text = name.decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    text = printable(name.decode("utf-8", "backslashreplace"))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

@@ -5,7 +5,6 @@ The article's rule is ``min_uid``: ordinary users. Groups follow the users.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,11 +23,11 @@ from chrootbuild.accounts.passwd import (
 )
 from chrootbuild.errors import TargetError
 from chrootbuild.spec import Accounts, Item
+from chrootbuild.text import did_you_mean
 
 __all__ = [
     "NOBODY",
     "Extra",
-    "did_you_mean",
     "encoded",
     "extra_groups",
     "extra_users",
@@ -54,12 +53,6 @@ class Extra:
 def encoded(value: str) -> bytes:
     """Return a target file's string as the bytes of an account file."""
     return value.encode("utf-8", "surrogateescape")
-
-
-def did_you_mean(name: str, known: Iterable[bytes]) -> str:
-    """Return a hint with the names that are near, or nothing."""
-    near = difflib.get_close_matches(name, [shown(each) for each in known], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
@@ -222,7 +215,7 @@ def password_names(spec: Accounts, known: Iterable[bytes], users: tuple[User, ..
         elif name not in known:
             raise TargetError(
                 f"cannot find the user {item.value}: no such account ({item.origin})",
-                hint=did_you_mean(item.value, kept),
+                hint=did_you_mean(item.value, map(shown, kept), 3),
             )
     return wanted
 
@@ -239,5 +232,8 @@ def _not_found(
                 f"{'extra' if noun == 'user' else 'extra_groups'}",
             )
     extra = "extra" if noun == "user" else "extra_groups"
-    hint = did_you_mean(item.value, known) or f"a {noun} that exists only in the root goes into {extra}"
+    hint = (
+        did_you_mean(item.value, map(shown, known), 3)
+        or f"a {noun} that exists only in the root goes into {extra}"
+    )
     return TargetError(f"cannot find the {noun} {item.value} in {path} ({item.origin})", hint=hint)

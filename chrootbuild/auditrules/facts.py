@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from chrootbuild.auditrules.acl import NO_ACL, Acl, mask_of
+from chrootbuild.acl import NO_ACL, Acl, mask_of
 from chrootbuild.record import Installed, Record
 from chrootbuild.root import Root
 from chrootbuild.spec import Target

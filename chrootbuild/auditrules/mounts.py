@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from chrootbuild.auditrules.facts import Facts, Mount, Summary
+from chrootbuild.auditrules.facts import Facts, Summary
 from chrootbuild.auditrules.rule import Rule
 from chrootbuild.findings import Finding
 
-__all__ = ["MOUNT", "mounted", "read_mounts"]
+__all__ = ["MOUNT", "mounted"]
 
 MOUNT = Rule(
     "mount",
@@ -24,26 +23,6 @@ _KERNEL = {
     *"linprocfs linsysfs procfs".split(),  # FreeBSD's
 }
 _DEVICES = {"devtmpfs", "devfs"}
-
-
-def read_mounts(text: str, root: str) -> tuple[Mount, ...]:
-    """Return what a mountinfo has below a directory: proc_pid_mountinfo(5). ``root`` is a real path, or empty for /.
-
-    Of several mounts on one path the last one is seen.
-    """
-    found = {}
-    for line in text.splitlines():
-        before, separator, after = line.partition(" - ")
-        fields, rest = before.split(" "), after.split(" ")
-        if not separator or len(fields) < 6 or len(rest) < 3:
-            continue
-        place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        if not place.startswith(f"{root}/") or place == "/":
-            continue
-        options = {*fields[5].split(","), *rest[2].split(",")}
-        path = place[len(root) :]
-        found[path] = Mount(path, rest[0], "ro" not in options)
-    return tuple(found.values())
 
 
 def mounted(facts: Facts, _summary: Summary) -> Iterator[Finding]:

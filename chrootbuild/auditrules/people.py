@@ -12,7 +12,7 @@ from chrootbuild.auditrules.facts import Person, Process
 from chrootbuild.errors import Failure
 from chrootbuild.host import Host
 from chrootbuild.plan import account_sources
-from chrootbuild.proof import users_of
+from chrootbuild.planusers import users_of
 from chrootbuild.root import Root
 from chrootbuild.spec import Target
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.auditrules.facts import Mount, Process
-from chrootbuild.auditrules.mounts import read_mounts
-from chrootbuild.errors import printable
+from chrootbuild.mounts import mounts_below, read_mounts
 from chrootbuild.running import processes_in
+from chrootbuild.text import printable
 
 __all__ = ["host_sockets", "mounts_in", "processes"]
 
@@ -75,15 +75,22 @@ def _outside(pid: int, root: str) -> Iterator[str]:
 
 def mounts_in(root: str, found: tuple[Process, ...]) -> tuple[Mount, ...]:
     """Return what is mounted in a root, as we see it and as its processes do that have a view of their own."""
-    mounts = {mount.path: mount for mount in read_mounts(_text("/proc/self/mountinfo"), root)}
+    mounts = {mount.path: mount for mount in _mounts(_text("/proc/self/mountinfo"), root)}
     seen = set()
     for process in found:
         view = _link(f"/proc/{process.pid}/ns/mnt")
         if view and view not in seen and view != _link("/proc/self/ns/mnt"):
             seen.add(view)
-            for mount in read_mounts(_text(f"/proc/{process.pid}/mountinfo"), ""):
+            for mount in _mounts(_text(f"/proc/{process.pid}/mountinfo"), "/"):
                 mounts.setdefault(mount.path, replace(mount, private=True))
     return tuple(mounts.values())
+
+
+def _mounts(text: str, root: str) -> list[Mount]:
+    """Return what a mountinfo has below a root; the paths are in the root."""
+    start = len(root.rstrip("/"))
+    found = mounts_below(read_mounts(text), root)
+    return [Mount(path[start:], mount.type, mount.writable) for path, mount in found.items()]
 
 
 def host_sockets() -> frozenset[str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chrootbuild.auditrules.facts import Facts, Summary
 from chrootbuild.auditrules.rule import Rule
 from chrootbuild.findings import Finding
-from chrootbuild.privileges import KEPT
 from chrootbuild.running import running_outdated
+from chrootbuild.user import KEPT
 
 __all__ = [
     "CAPABLE",

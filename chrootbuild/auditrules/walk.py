@@ -6,12 +6,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from chrootbuild.auditrules.acl import attributes
+from chrootbuild.acl import attributes
 from chrootbuild.auditrules.facts import EXECUTE, OTHERS, Entry, Facts, Person, can
 from chrootbuild.auditrules.whole import UNREADABLE
-from chrootbuild.draft import join
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
+from chrootbuild.paths import join
 from chrootbuild.root import Root
 
 __all__ = ["walk"]

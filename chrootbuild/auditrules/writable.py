@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from chrootbuild.auditrules.acl import mask_of
+from chrootbuild.acl import mask_of
 from chrootbuild.auditrules.facts import OTHERS, WRITE, Entry, Facts, Person, ancestors, can
 from chrootbuild.auditrules.rule import Rule
 from chrootbuild.findings import Finding

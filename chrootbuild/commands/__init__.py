@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from chrootbuild import __version__
 from chrootbuild.commandnames import COMMANDS, RESERVED
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.project import Project, find_project
+from chrootbuild.text import did_you_mean
 
 __all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
 
@@ -120,8 +120,7 @@ def _main(argv: list[str]) -> int:
         return 2
     name = argv.pop(0)
     if name not in COMMANDS:
-        near = get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else "chrootbuild --help lists the commands"
+        hint = did_you_mean(name, COMMANDS) or "chrootbuild --help lists the commands"
         raise UsageError(f'cannot run "{name}": there is no such command', hint=hint)
     return run_command(name, argv, directory, out)
 

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 
 from chrootbuild.commands import Context
-from chrootbuild.errors import UsageError, printable
+from chrootbuild.errors import UsageError
 from chrootbuild.findings import as_text, failed
 from chrootbuild.learn import Lesson, Tell, learn, learn_from
+from chrootbuild.text import printable
 
 PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all

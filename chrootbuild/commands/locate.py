@@ -11,10 +11,11 @@ import subprocess
 
 from chrootbuild.commands import Context
 from chrootbuild.elf import Resolver
-from chrootbuild.errors import Failure, printable
+from chrootbuild.errors import Failure
 from chrootbuild.host import Host
 from chrootbuild.packages import Owned, named, owner_of
 from chrootbuild.target import read_target
+from chrootbuild.text import printable
 
 PURPOSE = "find a file of the sysroot and the package that owns it"
 # Where things are that no package lists: made by hand, or by another installer.

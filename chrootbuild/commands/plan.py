@@ -11,11 +11,11 @@ from typing import Any
 from chrootbuild.artifact import Kind
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
-from chrootbuild.errors import printable
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.report import all_chains, table
 from chrootbuild.running import running_on
 from chrootbuild.spec import Target
+from chrootbuild.text import printable
 
 PURPOSE = "show what a build would do, and why"
 _SHOWN = 10  # of what was left out; --json has all

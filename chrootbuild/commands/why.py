@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from difflib import get_close_matches
 
 from chrootbuild.artifact import Plan
 from chrootbuild.commands import Context
@@ -12,6 +11,7 @@ from chrootbuild.prepare import make_plan
 from chrootbuild.reasons import leads_to
 from chrootbuild.report import why_text
 from chrootbuild.target import read_target
+from chrootbuild.text import did_you_mean
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,7 @@ def _absent(plan: Plan, asked: str, path: str) -> Failure:
     for left in plan.skipped:
         if path == left.path or path.startswith(left.path.rstrip("/") + "/"):
             return Failure(f"{message}: it is left out", details=(f"{left.path}  {left.reason}",))
-    near = get_close_matches(asked, plan.reasons, 1)
     return Failure(
         message,
-        hint=f"did you mean {near[0]}?" if near else f"chrootbuild plan {plan.target} --json lists what is",
+        hint=did_you_mean(asked, plan.reasons) or f"chrootbuild plan {plan.target} --json lists what is",
     )

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from chrootbuild.elf.facts import Dlopen, Facts
+from chrootbuild.errors import Failure
+from chrootbuild.files import read_file, write_atomically
 
 __all__ = ["Memo"]
 
 _FIRST, _LAST = "chrootbuild elf memo 2", "end"
-_LIMIT = 256 << 20  # bytes
 _TOO_NEW = 1_000_000_000  # nanoseconds; a change so soon after could leave the same times
 _ITEM, _GROUP = "\1", "\2"
 _FIELDS = 6
@@ -47,10 +47,7 @@ class Memo:
         """Read a memo; a file that is absent, damaged, or of another version is an empty one."""
         memo = cls(file)
         try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(fd, "rb") as stream:
-                info = os.fstat(fd)
-                data = stream.read() if stat.S_ISREG(info.st_mode) and info.st_size <= _LIMIT else b""
+            data = read_file(file)
         except OSError:
             return memo
         fields = os.fsdecode(data).split("\0")
@@ -108,20 +105,11 @@ class Memo:
         """
         if not self._file or not self._changed:
             return
-        folder, name = os.path.split(self._file)
-        draft = os.path.join(folder, f".{name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(draft)
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with open(fd, "wb") as stream:
-                    fields = chain((_FIRST,), *self._new.values(), (_LAST,))
-                    stream.write(os.fsencode("\0".join(fields)))
-                os.replace(draft, self._file)
-            except OSError:
-                os.unlink(draft)
-                raise
+        if not os.path.isdir(os.path.dirname(self._file) or "."):
+            return  # where nothing was built there is no state folder, and a look makes none
+        fields = chain((_FIRST,), *self._new.values(), (_LAST,))
+        with contextlib.suppress(Failure):
+            write_atomically(self._file, os.fsencode("\0".join(fields)), durable=False)
             self._changed = False
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from chrootbuild.elf.facts import OSABI_FREEBSD, Facts
@@ -51,15 +52,8 @@ def detect_system(host: Host, paths: Sequence[str], memo: Memo | None = None) ->
 
     Files that are absent or no ELF are passed over; EI_OSABI alone is no proof of Linux.
     """
-    objects = Objects(host, Memo() if memo is None else memo)
-    for path in paths:
-        try:
-            found = objects.get(path)
-        except Unreadable:
-            continue
-        if found is not None and found.facts.bits:
-            return "freebsd" if is_freebsd(found.facts) else "linux"
-    return "linux"
+    first = next(_elf_files(host, paths, memo), None)
+    return "freebsd" if first is not None and is_freebsd(first) else "linux"
 
 
 def freebsd_release(host: Host, paths: Sequence[str], memo: Memo | None = None) -> Release:
@@ -69,15 +63,19 @@ def freebsd_release(host: Host, paths: Sequence[str], memo: Memo | None = None) 
     linker's start files (sys/param.h has the number); programs for arm64 and
     those of other compilers may lack it.
     """
-    objects = Objects(host, Memo() if memo is None else memo)
     little = True
-    for path in paths:
-        try:
-            found = objects.get(path)
-        except Unreadable:
-            continue
-        if found is not None and found.facts.bits:
-            little = found.facts.little
-            if found.facts.freebsd:
-                return Release(found.facts.freebsd, little)
+    for facts in _elf_files(host, paths, memo):
+        little = facts.little
+        if facts.freebsd:
+            return Release(facts.freebsd, little)
     return Release(0, little)
+
+
+def _elf_files(host: Host, paths: Sequence[str], memo: Memo | None) -> Iterator[Facts]:
+    """Yield the facts of the files that are there and ELF."""
+    objects = Objects(host, Memo() if memo is None else memo)
+    for path in paths:
+        with contextlib.suppress(Unreadable):
+            found = objects.get(path)
+            if found is not None and found.facts.bits:
+                yield found.facts

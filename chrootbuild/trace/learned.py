@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from chrootbuild.errors import TargetError
+from chrootbuild.text import toml_value
 from chrootbuild.trace.known import KEYS, Proposal
 
 __all__ = ["Entry", "entries", "merge", "render", "without"]
@@ -79,17 +80,17 @@ def entries(text: str, name: str = "the learned file") -> tuple[Entry, ...]:
 def _pairs(table: Mapping[str, object], name: str) -> Iterator[tuple[str, str, str]]:
     for key, value in table.items():
         if key == "timezone" and isinstance(value, str):
-            yield key, value, f"timezone = {_value(value)}"
+            yield key, value, f"timezone = {toml_value(value)}"
         elif key in ("directories", "links") and isinstance(value, dict):
             for path, settings in value.items():
-                yield key, path, f"{_value(path)} = {_value(settings)}"
+                yield key, path, f"{toml_value(path)} = {toml_value(settings)}"
         elif key == "accounts" and _is_accounts(value):
             for part, items in value.items():
                 for item in items:
-                    yield f"accounts.{part}", _name(item), _value(item)
+                    yield f"accounts.{part}", _name(item), toml_value(item)
         elif key in _LISTS and isinstance(value, list):
             for item in value:
-                yield key, _name(item), _value(item)
+                yield key, _name(item), toml_value(item)
         else:
             raise TargetError(
                 f"cannot edit {name}: learn does not write the key {key}",
@@ -107,57 +108,28 @@ def _is_accounts(value: object) -> TypeGuard[Mapping[str, list[object]]]:
 
 def _name(item: object) -> str:
     if isinstance(item, dict):
-        return str(item.get("path", item.get("name", _value(item))))
+        return str(item.get("path", item.get("name", toml_value(item))))
     return str(item)
 
 
 def _entry(proposal: Proposal) -> Entry:
     comment = f"# {_comment(proposal.reason)}".rstrip()
     if proposal.key == "timezone":
-        return Entry("timezone", proposal.value, f"timezone = {_value(proposal.value)}", comment)
+        return Entry("timezone", proposal.value, f"timezone = {toml_value(proposal.value)}", comment)
     if proposal.key == "directories":
-        code = f"{_value(proposal.value)} = {_value(dict(proposal.table))}"
+        code = f"{toml_value(proposal.value)} = {toml_value(dict(proposal.table))}"
         return Entry("directories", proposal.value, code, comment)
     if proposal.key == "links":
-        return Entry("links", proposal.value, f"{_value(proposal.value)} = {_value(proposal.text)}", comment)
-    return Entry(proposal.key, proposal.value, _value(proposal.value), comment)
+        return Entry(
+            "links", proposal.value, f"{toml_value(proposal.value)} = {toml_value(proposal.text)}", comment
+        )
+    return Entry(proposal.key, proposal.value, toml_value(proposal.value), comment)
 
 
 def _comment(text: str) -> str:
     """Return a reason as one printable line: it comes from a trace, which anybody may have written."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _WIDTH else shown[: _WIDTH - 3] + "..."
-
-
-def _value(value: object) -> str:
-    """Return a TOML value on one line (https://toml.io/en/v1.0.0)."""
-    if isinstance(value, str):
-        return f'"{"".join(_letter(letter) for letter in value)}"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_bare(key)} = {_value(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(_value(item) for item in value)}]"
-    return str(value)
-
-
-def _bare(key: str) -> str:
-    return (
-        key
-        if key and all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in key)
-        else _value(key)
-    )
-
-
-def _letter(letter: str) -> str:
-    if letter in '"\\':
-        return f"\\{letter}"
-    if letter.isprintable():
-        return letter
-    code = ord(letter)
-    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"
 
 
 # -- the text ------------------------------------------------------------------------------

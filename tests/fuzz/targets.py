@@ -16,11 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from chrootbuild import installer, pending, plancache, publish, rollback, stamp
+from chrootbuild import acl, installer, pending, plancache, publish, rollback, stamp
 from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, db185_reader, render, users
 from chrootbuild.accounts.capabilities import pairs
 from chrootbuild.accounts.damage import damaged_records, damaged_users
-from chrootbuild.auditrules import acl, mounts, secrets
+from chrootbuild.auditrules import secrets
 from chrootbuild.build import Job
 from chrootbuild.elf import Memo, Resolver, gnu, hints, libmap, reader, render_cache, script
 from chrootbuild.elf import cache as ldcache
@@ -29,9 +29,9 @@ from chrootbuild.elf.objects import Objects
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.host import Host
 from chrootbuild.hostside_freebsd import ruleset
+from chrootbuild.mounts import mounts_below, read_mounts
 from chrootbuild.newtarget import find
 from chrootbuild.newtarget_text import render as render_target
-from chrootbuild.obstacles import unescape
 from chrootbuild.packages import files_of, named, owner_of
 from chrootbuild.ready import parse_ready
 from chrootbuild.record import from_json, in_pieces, read_record
@@ -355,9 +355,8 @@ def devfs_rules(data: bytes) -> None:
 def kernel(data: bytes) -> None:
     """Mount points and ACLs: the kernel's form, the names and values of others."""
     text = data.decode("utf-8", "surrogateescape")
-    unescape(text)
-    for root in ("", "/r"):
-        mounts.read_mounts(text, root)
+    for root in ("/", "/r"):
+        mounts_below(read_mounts(text), root)
     acl.parse(data)
 
 

@@ -13,9 +13,9 @@ from chrootbuild.check import check
 from chrootbuild.confine import Confinement, confine
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.privileges import ROOT, User
 from chrootbuild.service import serve
 from chrootbuild.spec import Check, Command, Item, Service, Target
+from chrootbuild.user import ROOT, User
 from tests.integration.confine_lab import leftovers, make_root, running
 
 pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.namespaces]

@@ -15,7 +15,7 @@ import pytest
 from chrootbuild.artifact import Device
 from chrootbuild.confine import Box, Confinement, confine
 from chrootbuild.errors import Failure
-from chrootbuild.privileges import KEPT, User
+from chrootbuild.user import KEPT, User
 from tests.integration.confine_lab import leftovers, make_root, running
 from tests.trees import tree
 

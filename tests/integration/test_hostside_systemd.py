@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.privileges import KEPT
+from chrootbuild.user import KEPT
 from tests.hostside_project import make_sysroot, public_folder, snippets
 
 pytestmark = [

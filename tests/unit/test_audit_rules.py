@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from chrootbuild.acl import Acl, parse
 from chrootbuild.auditrules import RULES
-from chrootbuild.auditrules.acl import Acl, parse
-from chrootbuild.auditrules.facts import EXECUTE, OTHERS, READ, WRITE, Entry, Mount, Person, can
-from chrootbuild.auditrules.mounts import read_mounts
+from chrootbuild.auditrules.facts import EXECUTE, OTHERS, READ, WRITE, Entry, Person, can
 from chrootbuild.auditrules.writable import in_program_place
 
 DOCS = Path(__file__).parents[2] / "docs/audit.md"
@@ -73,30 +72,6 @@ def test_who_may_do_what(mode: int, uid: int, gid: int, acl: Acl | None, may: st
 def test_others_are_in_no_group_and_own_nothing() -> None:
     assert not can(OTHERS, entry(0o100770), READ)
     assert can(OTHERS, entry(0o100004), READ)
-
-
-MOUNTINFO = r"""
-22 28 0:21 / /proc rw,nosuid shared:12 - proc proc rw
-40 28 0:21 / /srv/x/proc rw,relatime - proc proc rw
-41 28 0:22 / /srv/x/sys ro,relatime shared:3 master:1 - sysfs sysfs rw
-42 28 0:23 / /srv/x/tmp\040two rw - tmpfs none ro
-43 28 8:1 /etc /srv/xy/etc rw - ext4 /dev/sda1 rw
-44 28 8:1 / /srv/x rw - ext4 /dev/sda1 rw
-45 28 8:1 / /srv/x/tmp\040two rw - ext4 /dev/sda1 rw
-damaged
-"""
-
-
-def test_mounts_below_a_root() -> None:
-    """Both option fields count, \\040 is a space, the last mount on a path is seen, /srv/xy is another root."""
-    assert read_mounts(MOUNTINFO, "/srv/x") == (
-        Mount("/proc", "proc", writable=True),
-        Mount("/sys", "sysfs", writable=False),
-        Mount("/tmp two", "ext4", writable=True),
-    )
-    assert [
-        mount.path for mount in read_mounts("1 2 0:1 / / rw - x x rw\n2 1 0:2 / /proc ro - proc p rw", "")
-    ] == ["/proc"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure
-from chrootbuild.netns import Bound, bound
 from chrootbuild.ready import Ready, parse_ready
 from chrootbuild.service import last_lines, stop_signal
+from chrootbuild.sockets import Bound, bound
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
-from chrootbuild.draft import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame, join, split
+from chrootbuild.draft import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame
 from chrootbuild.errors import TargetError
 from chrootbuild.host import Host, Unreadable
+from chrootbuild.paths import join, split
 
 ONE, TWO = Reason("one"), Reason("two")
 HERE, THERE = Origin("targets/x.toml", "files", 3), Origin("targets/x.toml", "files", 4)

@@ -10,17 +10,11 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.files import BROKEN, STATE_LIMIT, StateFile, write_atomically
 from chrootbuild.lock import locked
+from chrootbuild.paths import safe
 from chrootbuild.project import Project
-from chrootbuild.record import (
-    Installed,
-    Record,
-    in_pieces,
-    read_record,
-    safe,
-    write_atomically,
-    write_record,
-)
+from chrootbuild.record import Installed, Record, in_pieces, read_record, write_record
 
 
 @pytest.fixture
@@ -132,3 +126,38 @@ def test_what_killed_builds_left_is_swept_and_the_rest_is_not(project: Project) 
         Path(project.state, name).write_text("")
     with locked(project, "t"):
         assert set(os.listdir(project.state)) == names - {f"t.record.{dead}.new"} | {"t.lock"}
+
+
+def test_a_state_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = StateFile(f"{tmp_path}/state/x.pending")
+    with pytest.raises(FileNotFoundError):
+        file.read()
+    value = {"before": {"/\udcff\n": None, "/a": [1, "x"]}}
+    file.write(value)
+    assert file.read() == value
+    assert os.stat(file.path).st_mode & 0o777 == 0o600
+    file.remove()
+    file.remove()
+    assert os.listdir(tmp_path / "state") == []
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "huge", "bytes", "deep"])
+def test_what_is_no_state_file_is_broken_and_stops_nothing(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    match kind:
+        case "link":
+            (tmp_path / "target").write_text("{}")
+            path.symlink_to("target")
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "huge":
+            path.touch()
+            os.truncate(path, STATE_LIMIT + 1)
+        case "bytes":
+            path.write_bytes(b"\xff")
+        case "deep":
+            path.write_text("[" * 100_000)
+    with pytest.raises(BROKEN):
+        StateFile(str(path)).read()

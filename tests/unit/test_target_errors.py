@@ -428,7 +428,7 @@ def test_names_that_no_terminal_can_show(tmp_path: Path) -> None:
     found = read_targets(given)
     text = "\n".join(map(str, found.failures.values()))
     assert text.isascii()
-    assert r'cannot use "targets/\udcff.toml": "\udcff" is no name for a target' in text
+    assert r'cannot use "targets/\uDCFF.toml": "\uDCFF" is no name for a target' in text
     with pytest.raises(UsageError, match=r"targets/ has "):
         select(found, ["\udcfe"])
 

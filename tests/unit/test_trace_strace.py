@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure
-from chrootbuild.learn_scene import events_of
 from chrootbuild.trace.calls import AT_FDCWD, LINE_LIMIT, Call, Name
+from chrootbuild.trace.detect import events_of
 from chrootbuild.trace.follow import follow
 from chrootbuild.trace.strace import parse, parse_files
 from tests.unit.trace_sysroot import SAMPLES, events, shown

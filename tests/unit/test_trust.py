@@ -233,12 +233,14 @@ def test_an_acl_that_lets_only_read(file: Path) -> None:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """Return a folder that everybody can read, with the module and a file of each owner in it."""
+    """Return a folder that everybody can read, with the package and a file of each owner in it."""
     folder = Path(tempfile.mkdtemp())
     try:
-        (folder / "chrootbuild").mkdir()
-        for name in ("__init__.py", "errors.py", "trust.py"):
-            shutil.copy(Path(chrootbuild.__file__).parent / name, folder / "chrootbuild")
+        shutil.copytree(
+            Path(chrootbuild.__file__).parent,
+            folder / "chrootbuild",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         for name, uid in (("nobodys", 65534), ("roots", 0), ("strangers", STRANGER)):
             (folder / name).write_text("")
             os.chown(folder / name, uid, uid)

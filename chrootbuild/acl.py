@@ -6,7 +6,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-__all__ = ["NO_ACL", "Acl", "attributes", "mask_of", "parse"]
+__all__ = ["NO_ACL", "Acl", "acl_of", "attributes", "mask_of", "parse"]
 
 # The value of system.posix_acl_access: u32 version 2, then entries; linux/posix_acl_xattr.h.
 _ENTRY = struct.Struct("<HHI")  # tag, permissions, id
@@ -46,6 +46,16 @@ def mask_of(acl: Acl, mode: int) -> int:
     return 7 if acl.group is None else mode >> 3 & 7
 
 
+def acl_of(path: str) -> Acl:
+    """Return the ACL of a path, itself not followed; NO_ACL where it has none, or its filesystem knows none."""
+    if not hasattr(os, "getxattr"):
+        return NO_ACL
+    try:
+        return parse(os.getxattr(path, _NAME, follow_symlinks=False))
+    except OSError:
+        return NO_ACL
+
+
 def attributes(directory: int, name: str) -> tuple[Acl, bool]:
     """Return the ACL of a name in an open directory, and whether it has capabilities."""
     if not hasattr(os, "listxattr"):
@@ -56,7 +66,6 @@ def attributes(directory: int, name: str) -> tuple[Acl, bool]:
         found = os.listxattr(path, follow_symlinks=False)
         if not found:
             return NO_ACL, False
-        acl = parse(os.getxattr(path, _NAME, follow_symlinks=False)) if _NAME in found else NO_ACL
     except OSError:
         return NO_ACL, False
-    return acl, "security.capability" in found
+    return acl_of(path) if _NAME in found else NO_ACL, "security.capability" in found

@@ -1,0 +1,43 @@
+"""The user that a program runs as, and what it may do."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = ["KEPT", "ROOT", "User", "privileged"]
+
+# Numbers of include/uapi/linux/capability.h: what services need to bind, to change user, to chroot
+# and to care for their files. Left out is all that reaches beyond the root: SYS_ADMIN, MKNOD,
+# SYS_PTRACE, SYS_MODULE, SYS_TIME, DAC_READ_SEARCH (open_by_handle_at(2) is a way out), ...
+KEPT = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_FSETID": 4,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_BIND_SERVICE": 10,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_AUDIT_WRITE": 29,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a program runs as; numbers only, for the root may know no names."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+ROOT = User(0, 0)
+
+
+def privileged() -> bool:
+    """Tell whether owners and device nodes can be made."""
+    return os.geteuid() == 0
