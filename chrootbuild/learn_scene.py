@@ -15,6 +15,7 @@ from chrootbuild.artifact import Kind, Plan
 from chrootbuild.build import begin, finish, stage_one
 from chrootbuild.check import Users, check
 from chrootbuild.confine import Confinement
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.elf import Memo, Resolver
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding
@@ -177,7 +178,7 @@ def _pieces(path: str) -> dict[int, Iterator[bytes]]:
     }
 
 
-def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:
+def prove(project: Project, scene: Scene, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Verify a root that was just built, and run its check; raises Failure as check does."""
     target = scene.target
     record, root = read_record(project, target.name, target.root), read_root(target.root)
@@ -185,8 +186,8 @@ def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:
         raise Failure(f"cannot check {target.name}: {target.root} is gone", hint="learn again")
     with root:
         drifted = tuple(
-            itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20)
+            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), 20)
         )
     if drifted:
         return drifted
-    return check(target, target.root, users=scene.users, devices=scene.confinement.devices)
+    return check(target, target.root, users=scene.users, devices=scene.confinement.devices, bar=bar)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
+from chrootbuild.console import table
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.fresh import Change, Comparison, by_directory, compare, orphan
@@ -35,7 +36,6 @@ from chrootbuild.record import (
     safe,
     write_atomically,
 )
-from chrootbuild.report import table
 from chrootbuild.root import Root, read_root, root_signature, sha256_of
 from chrootbuild.spec import Target
 from chrootbuild.stage import Stage, clear_stage, name_of, open_stage, stage_artifact

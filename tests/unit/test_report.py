@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from chrootbuild.artifact import Artifact, Kind, Plan, Reason
+from chrootbuild.console import table
 from chrootbuild.errors import printable
 from chrootbuild.fresh import Change
 from chrootbuild.reasons import explained, leads_to
-from chrootbuild.report import all_chains, chains, table, why_text
+from chrootbuild.report import all_chains, chains, why_text
 
 PROGRAM, SSL, CRYPTO = "/usr/sbin/nginx", "/lib/libssl.so.3", "/lib/libcrypto.so.3"
 
