@@ -98,7 +98,7 @@ class Progress:
         """Set what is at hand now, with its bytes, and count what was before it."""
 
     def now(self, what: str) -> None:
-        """Set what is at hand now, or waited for; nothing is counted."""
+        """Set what is at hand now, or waited for; it is not counted itself."""
 
 
 SILENT = Progress()
@@ -143,7 +143,7 @@ class _Bar(Progress):
 
     def __init__(self, title: str) -> None:
         self.title, self.part, self.what = title, "", ""
-        self.count = self.total = self.size = self.coming = 0
+        self.count = self.total = self.size = self.pending = self.coming = 0
         self.lock: Any = _drawing()
         self.open_line = False  # somebody wrote the start of a line
         self._fd = sys.stderr.fileno()
@@ -157,17 +157,18 @@ class _Bar(Progress):
         self.begin()
 
     def begin(self, total: int = 0) -> None:
-        self.count = self.size = self.coming = 0
+        self.count = self.size = self.pending = self.coming = 0
         self.total, self.what = total, ""
 
     def step(self, what: str, size: int = 0) -> None:
         self.what = what
-        self.count += 1
+        self.count += self.pending
         self.size += self.coming
-        self.coming = size
+        self.pending, self.coming = 1, size
 
     def now(self, what: str) -> None:
-        self.what = what
+        self.step(what)
+        self.pending = 0
 
     def start(self) -> None:
         """Start the clock."""
@@ -249,7 +250,7 @@ def _line_maker(stream: TextIO) -> Callable[[_Bar, float], str]:
     spinner = Spinner("line" if plain else "dots", style="green")
 
     def line(bar: _Bar, seconds: float) -> str:
-        width, count = console.width - _ECHO, max(bar.count - 1, 0)
+        width, count = console.width - _ECHO, bar.count
         title = printable(f"{bar.title}: {bar.part}" if bar.part else bar.title)
         cells: list[Any] = [Text(title, style="bold", no_wrap=True)]
         if bar.total and count <= bar.total:
@@ -260,7 +261,7 @@ def _line_maker(stream: TextIO) -> Callable[[_Bar, float], str]:
             minutes, rest = divmod(int(seconds), 60)
             length = 1
             cells.insert(0, spinner)
-            words = [f"{count:,}" if bar.count else f"{minutes}:{rest:02}"]
+            words = [f"{count:,}" if count else f"{minutes}:{rest:02}"]
         words += [decimal(bar.size)] if bar.size else []
         left = width - length - sum(2 + cell_len(text) for text in (title, *words)) - 2
         grid = Table.grid(padding=(0, 2, 0, 0))
@@ -270,7 +271,7 @@ def _line_maker(stream: TextIO) -> Callable[[_Bar, float], str]:
         grid.add_row(*cells)
         with console.capture() as drawn:
             console.print(grid, width=width, end="")
-        text = drawn.get().strip("\n")
+        text = drawn.get().split("\n")[0]
         return text.encode("ascii", "replace").decode() if plain else text
 
     return line
