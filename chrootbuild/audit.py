@@ -12,6 +12,7 @@ from chrootbuild.auditrules.people import people_of, read_accounts
 from chrootbuild.auditrules.proc import host_sockets, mounts_in, processes
 from chrootbuild.auditrules.walk import walk
 from chrootbuild.auditrules.whole import UNREADABLE
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.elf import detect_system
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -29,7 +30,7 @@ __all__ = ["audit", "gather"]
 _MANY = 100  # findings of one rule and severity that are kept
 
 
-def audit(project: Project, target: Target) -> tuple[Finding, ...]:
+def audit(project: Project, target: Target, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Return what is dangerous in a target's root, by rule and path; an error among them: act.
 
     Nothing is changed, nothing of the root is run, and no link in it is followed. What ``[audit]
@@ -43,11 +44,13 @@ def audit(project: Project, target: Target) -> tuple[Finding, ...]:
         )
     with root:
         record = read_record(project, target.name, target.root)
-        facts, notes = gather(project, target, root, record)
+        facts, notes = gather(project, target, root, record, bar)
         kept = _Kept(_ignored(target, Host(root.path)))
         kept.take(notes)
         summary = Summary()
+        bar.begin(0 if record is None else len(record.artifacts))
         for entry in walk(facts, lambda finding: kept.take([finding])):
+            bar.step(entry.path, entry.info.st_size if entry.is_file else 0)
             summary.add(entry)
             kept.take(_judged(entry, facts))
         for rule in OF_THE_WHOLE:
@@ -70,7 +73,7 @@ def _judged(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def gather(
-    project: Project, target: Target, root: Root, record: Record | None
+    project: Project, target: Target, root: Root, record: Record | None, bar: Progress = SILENT
 ) -> tuple[Facts, tuple[Finding, ...]]:
     """Return all that is known of a root before it is walked, and what could not be found out."""
     sysroot, inside = Host(target.sysroot), Host(root.path)
@@ -103,6 +106,7 @@ def gather(
         places=(os.path.dirname(root.path), *target.read, project.state),
         knows_user=accounts.has_user,
         knows_group=accounts.has_group,
+        bar=bar,
     )
     return facts, tuple(notes)
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from chrootbuild.artifact import Device
 from chrootbuild.confine import Box, Confinement, confine
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.planusers import Users
@@ -49,6 +50,7 @@ def check(
     devices: Mapping[str, Device] | None = None,
     logs: str = "",
     explain: Callable[[str], Iterable[str]] | None = None,
+    bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
     """Run a target's ``[check]`` on an overlay of ``root``; an error among the findings: it does not serve.
 
@@ -65,7 +67,7 @@ def check(
         return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
     mounts = tuple(item.value for item in target.mounts)
     confinement = Confinement(root, mounts, devices or {})
-    findings = trial(confinement, target.check, users, logs=logs).findings
+    findings = trial(confinement, target.check, users, logs=logs, bar=bar).findings
     if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
         return findings
     strace = shutil.which("strace")
@@ -74,7 +76,8 @@ def check(
             *findings,
             Finding("note", "missing", "", "install strace to be told which paths were missing"),
         )
-    again = trial(confinement, target.check, users, strace=strace, privileges=bool(target.setuid))
+    bar.stage("once more under strace")
+    again = trial(confinement, target.check, users, strace=strace, privileges=bool(target.setuid), bar=bar)
     return (*findings, *_explained(again, explain))
 
 
@@ -87,6 +90,7 @@ def trial(
     strace: str = "",
     privileges: bool = False,
     arrange: Callable[[Box], None] | None = None,
+    bar: Progress = SILENT,
 ) -> Trial:
     """Do prepare, run and service once in a box of their own; raises Failure as check does.
 
@@ -98,20 +102,25 @@ def trial(
     user = users(service.user) if service else ROOT
     ready = parse_ready(service.ready) if service else None
     parts: dict[str, Sequence[Finding]] = {}
+    bar.begin()
     with confine(confinement) as box:
         if arrange is not None:
             arrange(box)
         env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
         for number, text in enumerate(checks.prepare, 1):
+            bar.now(f"prepare-{number}: {words(text)}")
             parts[f"prepare-{number}"] = _prepare(box, text, f"prepare-{number}", env)
             if parts[f"prepare-{number}"]:
                 break
         if not any(parts.values()):
             for number, command in enumerate(checks.run, 1):
+                bar.now(f"run-{number}: {words(command.argv)}")
                 parts[f"run-{number}"] = _run(box, command, f"run-{number}", strace=strace)
             if service:
                 privileges = privileges and user != ROOT
-                parts["service"] = serve(box, service, user, env, strace=strace, privileges=privileges)
+                parts["service"] = serve(
+                    box, service, user, env, strace=strace, privileges=privileges, bar=bar
+                )
         box.end()
         if logs:
             probes = [f"probe-{number + 1}" for number in range(len(service.probe) if service else 0)]

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from chrootbuild.text import printable, printable_lines
+from chrootbuild.console import table
+from chrootbuild.text import printable
 
 __all__ = ["Finding", "Severity", "as_json", "as_text", "failed"]
 
@@ -37,14 +38,14 @@ def as_text(target: str, findings: Iterable[Finding]) -> str:
     """Return the text for people, errors first, without a newline at its end."""
     order = get_args(Severity)
     ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
-    paths = [printable(finding.path) for finding in ranked]
-    width = max(map(len, paths), default=0)
+    texts = [finding.message.split("\n") for finding in ranked]
+    rows = [
+        (finding.severity, finding.path, f"{first}  [{finding.rule}]")
+        for finding, (first, *_) in zip(ranked, texts, strict=True)
+    ]
     lines = [target]
-    for finding, path in zip(ranked, paths, strict=True):
-        first, *more = printable_lines(finding.message).split("\n")
-        column = f"{path:<{width}}  " if width else ""
-        lines.append(f"  {finding.severity:<7}  {column}{first}  [{finding.rule}]")
-        lines += [f"           {line}" for line in more]
+    for line, (_, *more) in zip(table(rows), texts, strict=True):
+        lines += [line, *(f"           {printable(text)}" for text in more)]
     return "\n".join(lines)
 
 

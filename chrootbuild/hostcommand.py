@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 
+from chrootbuild.console import table
 from chrootbuild.installer import Change
 from chrootbuild.snippet import Owner, Snippet, shown
 from chrootbuild.text import printable
@@ -35,8 +36,7 @@ def done(changes: Iterable[Change], snippets: Sequence[Snippet], *, removed: boo
     """Yield a line for each change, and what people have to do now; nothing where nothing was done."""
     changed = False
     for change in changes:
-        reason = f"  {printable(change.reason)}" if change.reason else ""
-        yield f"{change.action:8} {printable(change.path)}{reason}"
+        yield from table([(change.action, change.path, change.reason)], indent="")
         changed = changed or change.action != "stays"
     if changed:
         for snippet in snippets:

@@ -7,11 +7,12 @@ but the target's root, which is built as ever: every run is in a box (confine.py
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chrootbuild.check import trial
 from chrootbuild.confine import Confinement
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.learn_file import LearnedFile
@@ -22,12 +23,9 @@ from chrootbuild.target import read_target
 from chrootbuild.trace.known import Proposal, Proposals, Refusal
 from chrootbuild.trace.propose import missing, propose
 
-__all__ = ["Lesson", "Tell", "learn", "learn_from"]
+__all__ = ["Lesson", "learn", "learn_from"]
 
 _ROUNDS = 12  # of builds and checks; each but the last has added something
-
-# Told what is going on, for whoever waits at a terminal.
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class _Course:
     """A lesson while it is being learned."""
 
     file: LearnedFile
-    tell: Tell
+    bar: Progress
     added: dict[tuple[str, str], Proposal] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
     unfit: set[tuple[str, str]] = field(default_factory=set)  # no plan can be made with them
@@ -112,11 +110,7 @@ class _Seen:
     last: tuple[Proposals, ...]  # for the last resort
 
 
-def _quiet(_: str) -> None:
-    """Tell nobody."""
-
-
-def learn(project: Project, name: str, tell: Tell = _quiet) -> Lesson:
+def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
     """Find what a target's service needs beside what the target names, and add it to its learned file.
 
     Raises Failure where nothing can be learned: no [check], no strace(1), no namespaces, a
@@ -125,9 +119,9 @@ def learn(project: Project, name: str, tell: Tell = _quiet) -> Lesson:
     target = read_target(project, name)
     strace = tracer(target)
     with alone(project, name):
-        course = _Course(LearnedFile(project, name), tell)
+        course = _Course(LearnedFile(project, name), bar)
         if course.file.exists():
-            findings = prove(project, _built(course))
+            findings = prove(project, _built(course), bar)
             if not failed(findings):
                 return course.lesson(findings)
         _on_the_host(course, strace)
@@ -139,7 +133,7 @@ def learn_from(project: Project, name: str, path: str) -> Lesson:
 
     ``path`` is a text of strace(1), kdump(1) or truss(1). Raises Failure.
     """
-    course = _Course(LearnedFile(project, name), _quiet)
+    course = _Course(LearnedFile(project, name), SILENT)
     scene = scene_of(project, name)
     proposals = propose(scene.events(path), scene.host, scene.known)
     course.take(proposals)
@@ -157,7 +151,7 @@ def _on_the_host(course: _Course, strace: str) -> None:
     """
     project, name = course.file.project, course.file.name
     scene = scene_of(project, name)
-    course.tell("tracing the check on a copy of the host")
+    course.bar.stage("running on a copy of the host, traced")
     try:
         run = trial(
             Confinement(scene.target.sysroot, system=True),
@@ -166,6 +160,7 @@ def _on_the_host(course: _Course, strace: str) -> None:
             strace=strace,
             privileges=bool(scene.target.setuid),
             arrange=lambda box: lay(box, scene.target, scene.plan, scene.host, scene.users),
+            bar=course.bar,
         )
     except TargetError:
         raise
@@ -192,29 +187,29 @@ def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
     """Build and check; while that fails, trace inside, add and build again. Returns the last check's findings."""
     project = course.file.project
     scene = _built(course)
-    findings = prove(project, scene)
+    findings = prove(project, scene, course.bar)
     while failed(findings) and not _hopeless(findings):
         added = False
         while course.rounds < _ROUNDS:
-            course.tell("tracing the check in the root")
-            seen = _inside(scene, strace)
+            course.bar.stage(f"round {course.rounds}, tracing in the root")
+            seen = _inside(scene, strace, course.bar)
             if not failed(seen.findings) or not _more(course, seen):
                 break
             added, scene = True, _built(course)
         if not added:
             break
-        findings = prove(project, scene)
+        findings = prove(project, scene, course.bar)
     if failed(findings) and course.take_back():
-        course.tell("taking back what did not help")
+        course.bar.stage("taking back what did not help")
         build(project, course.file.name)
     return findings
 
 
 def _built(course: _Course) -> Scene:
     course.rounds += 1
-    course.tell("building" if course.rounds == 1 else f"building, round {course.rounds}")
+    course.bar.stage(f"round {course.rounds}, building")
     scene = build(course.file.project, course.file.name)
-    course.tell("checking")
+    course.bar.stage(f"round {course.rounds}, checking")
     return scene
 
 
@@ -223,11 +218,11 @@ def _hopeless(findings: Iterable[Finding]) -> bool:
     return any(finding.severity == "error" and finding.rule in ("prepare", "drift") for finding in findings)
 
 
-def _inside(scene: Scene, strace: str) -> _Seen:
+def _inside(scene: Scene, strace: str, bar: Progress) -> _Seen:
     """Trace the check in the root."""
     target = scene.target
     privileges = bool(target.setuid)
-    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges)
+    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
     missed: list[Proposals] = []
     last: list[Proposals] = []
     for name, file in run.traces:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from chrootbuild.check import trial
+from chrootbuild.console import Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import failed
 from chrootbuild.host import Host
-from chrootbuild.learn import Lesson, Tell
+from chrootbuild.learn import Lesson
 from chrootbuild.learn_file import LearnedFile
 from chrootbuild.learn_scene import Scene, alone, build, prove, tracer
 from chrootbuild.project import Project
@@ -28,7 +29,7 @@ _PATHS = ("binaries", "libraries", "files", "links")
 _TREES = ("directories", "seed")  # used by what is used below them
 
 
-def minimize(project: Project, name: str, tell: Tell) -> Lesson:
+def minimize(project: Project, name: str, bar: Progress) -> Lesson:
     """Drop from a target's learned file what its check does not use, and prove that it still passes.
 
     Where it does not, the half that does no harm is dropped, down to single entries. Raises
@@ -40,13 +41,13 @@ def minimize(project: Project, name: str, tell: Tell) -> Lesson:
     with alone(project, name):
         before = file.read()
         if not before:
-            return Lesson(file.shown, findings=prove(project, build(project, name)))
+            return Lesson(file.shown, findings=prove(project, build(project, name), bar))
         scene = build(project, name)
-        tell("tracing the check in the root")
-        unused = _unused(scene, strace, entries(before, file.shown))
+        bar.stage("tracing in the root")
+        unused = _unused(scene, strace, entries(before, file.shown), bar)
         try:
-            dropped = _drop(file, [], unused, tell)
-            findings = prove(project, build(project, name))
+            dropped = _drop(file, [], unused, bar, len(unused))
+            findings = prove(project, build(project, name), bar)
         except BaseException:
             file.write(before)
             raise
@@ -58,11 +59,11 @@ def minimize(project: Project, name: str, tell: Tell) -> Lesson:
         return Lesson(file.shown, findings=findings, dropped=pairs)
 
 
-def _unused(scene: Scene, strace: str, learned: tuple[Entry, ...]) -> list[Entry]:
+def _unused(scene: Scene, strace: str, learned: tuple[Entry, ...], bar: Progress) -> list[Entry]:
     """Return the entries that a run of the check does not use; raises Failure where the run fails."""
     target = scene.target
     privileges = bool(target.setuid)
-    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges)
+    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
     inside = Host(target.root)
     used: set[str] = set()
     kernel = False
@@ -106,17 +107,19 @@ def _is_used(entry: Entry, used: AbstractSet[str], above: AbstractSet[str], *, k
     return entry.key not in _PATHS or path in used
 
 
-def _drop(file: LearnedFile, dropped: list[Entry], more: list[Entry], tell: Tell) -> list[Entry]:
+def _drop(
+    file: LearnedFile, dropped: list[Entry], more: list[Entry], bar: Progress, whole: int
+) -> list[Entry]:
     """Return ``dropped`` and what of ``more`` the check passes without; the file is written so."""
     if not more:
         return dropped
     before = file.read()
     file.drop({(entry.key, entry.name) for entry in more})
-    tell(f"checking without {len(dropped) + len(more)}")
-    if not failed(prove(file.project, build(file.project, file.name))):
+    bar.stage(f"minimize, without {len(dropped) + len(more)} of {whole}")
+    if not failed(prove(file.project, build(file.project, file.name), bar)):
         return [*dropped, *more]
     file.write(before)
     if len(more) == 1:
         return dropped
     half = len(more) // 2
-    return _drop(file, _drop(file, dropped, more[:half], tell), more[half:], tell)
+    return _drop(file, _drop(file, dropped, more[:half], bar, whole), more[half:], bar, whole)

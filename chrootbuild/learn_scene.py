@@ -12,6 +12,7 @@ from chrootbuild.artifact import Kind, Plan
 from chrootbuild.build import begin, finish, stage_one
 from chrootbuild.check import check
 from chrootbuild.confine import Confinement
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.elf import Memo, Resolver
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding
@@ -122,7 +123,7 @@ def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
     return Scene(target, plan, host, users, known(plan, resolver, users(service.user).uid if service else 0))
 
 
-def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:
+def prove(project: Project, scene: Scene, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Verify a root that was just built, and run its check; raises Failure as check does."""
     target = scene.target
     record, root = read_record(project, target.name, target.root), read_root(target.root)
@@ -130,8 +131,8 @@ def prove(project: Project, scene: Scene) -> tuple[Finding, ...]:
         raise Failure(f"cannot check {target.name}: {target.root} is gone", hint="learn again")
     with root:
         drifted = tuple(
-            itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20)
+            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), 20)
         )
     if drifted:
         return drifted
-    return check(target, target.root, users=scene.users, devices=scene.confinement.devices)
+    return check(target, target.root, users=scene.users, devices=scene.confinement.devices, bar=bar)

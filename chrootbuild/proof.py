@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from chrootbuild.artifact import Kind, Plan
 from chrootbuild.check import check
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding, failed
 from chrootbuild.foreign import refuse_foreign
@@ -26,7 +27,9 @@ from chrootbuild.verify import verify
 __all__ = ["prove"]
 
 
-def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding, ...]:
+def prove(
+    project: Project, target: Target, *, logs: str = "", bar: Progress = SILENT
+) -> tuple[Finding, ...]:
     """Return what ``[check]`` showed; an error among the findings: the root does not serve.
 
     A root that drifted is not run at all. ``logs`` is a directory for what was
@@ -43,7 +46,7 @@ def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding,
     with root:
         # Extra files are no reason: a daemon may have left them. What drifted is not run.
         drifted = tuple(
-            itertools.islice((item for item in verify(record, root) if item.rule != "extra"), 20)
+            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), 20)
         )
     if drifted:
         hint = Finding(
@@ -62,6 +65,7 @@ def prove(project: Project, target: Target, *, logs: str = "") -> tuple[Finding,
         users=users_of(target, host),
         devices=nodes,
         logs=logs,
+        bar=bar,
         explain=lambda trace: _explain(trace, plan, host),
     )
     if failed(findings) and any(item.rule == "missing" and item.path for item in findings):

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chrootbuild.artifact import Plan, Reason
+from chrootbuild.console import table
 from chrootbuild.text import printable
 
 if TYPE_CHECKING:
     from chrootbuild.change import Change
     from chrootbuild.publish import Published
 
-__all__ = ["all_chains", "chains", "changes_text", "table", "why_text"]
+__all__ = ["all_chains", "chains", "changes_text", "why_text"]
 
 _MANY = 40  # installs; a first build's list says nothing that plan does not
 _LONG = 100  # links of a chain that are told; a hostile library may be 10,000 away
-
-
-def table(rows: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return rows of action, path and reason as aligned lines."""
-    cells = [(action, printable(path), printable(reason)) for action, path, reason in rows]
-    width = min(max((len(path) for _, path, _ in cells), default=0), 60)
-    return [f"  {action:8} {path:{width}}  {reason}".rstrip() for action, path, reason in cells]
 
 
 def changes_text(
@@ -35,9 +29,7 @@ def changes_text(
     if first or counts["install"] > _MANY:
         rows = [row for row in rows if row[0] != "install"] if counts["install"] > _MANY else rows
     lines = [f"{name}  {printable(root)}", *table(rows)]
-    lines += [
-        f"  stays    {printable(path)}  it holds what was not installed by us" for path in published.stays
-    ]
+    lines += table(("stays", path, "it holds what was not installed by us") for path in published.stays)
     lines.append(
         f"{counts['install']} installed, {counts['replace']} replaced, {counts['remove']} removed,"
         f" published in {published.window * 1000:.1f} ms"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import Job
 from chrootbuild.change import Change, Comparison, by_directory
+from chrootbuild.console import table
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.files import BROKEN, StateFile, sha256_of
@@ -25,8 +26,13 @@ from chrootbuild.paths import safe
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project
 from chrootbuild.publish import publish
-from chrootbuild.record import Installed, Record, entry_from_json, entry_to_json, read_record
-from chrootbuild.report import table
+from chrootbuild.record import (
+    Installed,
+    Record,
+    entry_from_json,
+    entry_to_json,
+    read_record,
+)
 from chrootbuild.root import Root, read_root, root_signature
 from chrootbuild.signature import signature
 from chrootbuild.spec import Target

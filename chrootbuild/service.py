@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chrootbuild.confine import Box, Process
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.ready import Ready, State, look, parse_ready, state_of
@@ -30,6 +31,7 @@ class _Running:
     service: Service
     process: Process
     env: Mapping[str, str]  # of the host's commands
+    bar: Progress
 
 
 def serve(
@@ -40,6 +42,7 @@ def serve(
     *,
     strace: str = "",
     privileges: bool = False,
+    bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
     """Start, wait, probe, stop; return what went wrong. Nothing of it runs any more then.
 
@@ -48,13 +51,14 @@ def serve(
     ready, number = parse_ready(service.ready), stop_signal(service.stop_signal)
     before = state_of(box, ready.value) if ready.kind in ("unix", "file") else None
     program = service.start[0]
+    bar.now(f"starting {program}")
     try:
         process = box.inside(
             service.start, name="service", env=service.env, user=user, strace=strace, privileges=privileges
         )
     except Failure as failure:
         return (Finding("error", "start", program, str(failure)),)
-    running = _Running(box, service, process, env)
+    running = _Running(box, service, process, env, bar)
     rule, problem = "ready", _wait_until_ready(running, ready, before)
     if not problem:
         rule, problem = "probe", _probe(running)
@@ -130,6 +134,7 @@ def _wait_until_ready(running: _Running, ready: Ready, before: State) -> str:
             return f"{died} before it was ready"
         if not why:
             return ""
+        running.bar.now(f"waiting until it is ready: {why}")
         if time.monotonic() >= until:
             return f"it is not ready after {timeout:g} seconds: {why}"
         if running.box.wait(running.process, pause) is not None:
@@ -142,6 +147,7 @@ def _probe(running: _Running) -> str:
     for number, probe in enumerate(running.service.probe, 1):
         until = time.monotonic() + running.service.timeout
         pause, name = _SHORTEST * 4, f"probe-{number}"
+        running.bar.now(f"{name}: {words(probe)}")
         while why := run_outside(running.box, probe, name, max(0.1, until - time.monotonic()), running.env):
             died = _died(running)
             if died or time.monotonic() >= until:
@@ -163,6 +169,7 @@ def _died(running: _Running) -> str:
 def _stop(running: _Running, number: int) -> str:
     """Stop all of the service; return what did not follow the signal."""
     box = running.box
+    running.bar.now(f"stopping {running.service.start[0]}")
     if box.wait(running.process, 0) is None:
         box.signal(running.process, number)
     else:  # it went into the background

@@ -8,12 +8,12 @@ stale, nothing else of the package is imported.
 
 from __future__ import annotations
 
+import contextlib
 import getopt
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from doit.cmd_base import DodoTaskLoader, DoitCmdBase
@@ -25,6 +25,9 @@ from doit.task import Task
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import find_project
 from chrootbuild.quick import fresh_targets
+
+if TYPE_CHECKING:
+    from chrootbuild.console import Progress
 
 __all__ = ["DOIT_CONFIG", "Backend", "Invocation", "path_of", "quoted", "task_name", "tasks_of_dodo"]
 
@@ -99,39 +102,34 @@ class Backend:
         """Nothing to remove."""
 
 
-_MUCH, _STEP = 100, 20  # tasks: below that nobody waits; how often the line is written
-
-
 class Reporter(ConsoleReporter):  # type: ignore[misc]
     """Failures as chrootbuild says them; what was built is told when it was published.
 
-    On a terminal a long run shows how far the staging is: one line, gone at the end.
+    On a terminal a long run shows how far the staging is: on ``bar`` where there is one, else on its own.
     """
 
-    _status: Any = None
-    _count = 0
-    total = 0  # artifacts to stage; 0: those of the one run that there is
+    bar: Progress | None = None
+    _own: contextlib.ExitStack | None = None
 
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:  # noqa: ARG002
-        """Show a line where there is much to do and somebody to see it."""
-        self.total = self.total or sum(":" in name for name in tasks)
-        if self._status is None and self.total > _MUCH and sys.stderr.isatty():
-            from rich.console import Console
+        """Start to count what is staged, unless whoever gave the bar does."""
+        total = sum(":" in name for name in tasks)
+        if self.bar is None and total:
+            from chrootbuild.console import progress
 
-            self._status = Console(stderr=True).status(f"staging 0 of {self.total}")
-        if self._status is not None:
-            self._status.start()
+            self._own = contextlib.ExitStack()
+            self.bar = self._own.enter_context(progress("build"))
+            self.bar.begin(total)
 
     def execute_task(self, task: Task) -> None:
-        """Count what is staged; what publishes speaks for itself."""
-        if self._status is None:
+        """Count what is staged."""
+        if self.bar is None or not self.bar.visible:
             return
         if task.has_subtask or task.name.startswith("_publish:"):
-            self._status.stop()
-            return
-        self._count += 1
-        if self._count % _STEP == 0:
-            self._status.update(f"staging {self._count} of {self.total}")
+            self.bar.now(f"publishing {task.name.removeprefix('_publish:')}")
+        else:
+            source = task.artifact.source if hasattr(task, "artifact") else ""
+            self.bar.step(path_of(task.name.removeprefix("_stage:"))[1], _size_of(source))
 
     def skip_uptodate(self, task: Task) -> None:
         """Say nothing."""
@@ -141,16 +139,28 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # noqa: ARG002
         text = result["exception"].get_msg().strip()
-        if "UnmetDependency" in type(result["exception"]).__name__:
-            return
-        sys.stderr.write(f"error: {text}\n")
+        if "UnmetDependency" not in type(result["exception"]).__name__:
+            from chrootbuild.console import error
+
+            error(text)
 
     def complete_run(self) -> None:
         """Everything was said when it happened, but for errors of doit itself."""
-        if self._status is not None:
-            self._status.stop()
+        if self._own is not None:
+            self._own.close()
+            self._own = self.bar = None
         for message in self.runtime_errors:
-            sys.stderr.write(f"error: {message}\n")
+            from chrootbuild.console import error
+
+            error(message)
+
+
+def _size_of(source: str) -> int:
+    """Return the bytes of a source; 0 where it cannot be told, which whoever stages it says better."""
+    try:
+        return os.stat(source).st_size if source else 0
+    except OSError:
+        return 0
 
 
 DOIT_CONFIG: dict[str, Any] = {
@@ -174,7 +184,7 @@ class Invocation:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def of_argv(cls, argv: Sequence[str], commands: set[str]) -> Invocation:
+    def of_argv(cls, argv: Sequence[str], commands: Set[str]) -> Invocation:
         """Read it from a command line, as doit does: the command is the first word, else ``run``."""
         words = [word for word in argv if word.startswith("-") or "=" not in word]
         command = words.pop(0) if words and words[0] in commands else "run"
@@ -223,7 +233,7 @@ def _names(word: str, target: str, root: str) -> bool:
     return name == target or "*" in word or word.startswith(root + "/")
 
 
-def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> Iterator[Task]:
+def tasks_of_dodo(argv: Sequence[str], commands: Set[str], out: str | None) -> Iterator[Task]:
     """Yield the tasks of the project in the current folder, for a dodo.py.
 
     Errors are doit's (InvalidCommand); where somebody else is at work the
@@ -245,7 +255,9 @@ def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> I
 
         yield from tasks(project, read_targets(project), invocation)
     except TryAgain as failure:
-        sys.stderr.write(f"error: {failure}\n")
+        from chrootbuild.console import complain
+
+        complain(failure)
         raise SystemExit(failure.code) from None
     except Failure as failure:
         raise InvalidCommand(str(failure)) from None

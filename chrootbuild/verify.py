@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from chrootbuild.artifact import Kind
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -19,14 +20,16 @@ __all__ = ["verify"]
 _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 
 
-def verify(record: Record, root: Root) -> Iterator[Finding]:
+def verify(record: Record, root: Root, bar: Progress = SILENT) -> Iterator[Finding]:
     """Yield what differs, a path at a time; every byte is read, whatever the signatures say.
 
     What the daemon may write is not looked at: directories that the target
     declares, seeds, other filesystems. Raises Failure where the root cannot be read.
     """
     directories = ["/"]
+    bar.begin(len(record.artifacts))
     for path, entry in sorted(record.artifacts.items()):
+        bar.step(path, entry.root[2])
         try:
             info = root.lstat(path)
             difference = "" if info is None else inspect(root, path, entry, info, closely=True)

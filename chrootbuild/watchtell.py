@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 
-from chrootbuild.commands import complain
+from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.text import printable, printable_lines
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from chrootbuild.acl import NO_ACL, Acl, mask_of
+from chrootbuild.console import SILENT, Progress
 from chrootbuild.record import Installed, Record
 from chrootbuild.root import Root
 from chrootbuild.spec import Target
@@ -170,6 +171,7 @@ class Facts:
     processes: tuple[Process, ...] = ()
     host_sockets: frozenset[str] = frozenset()  # real paths that a process bound, as it named them
     places: tuple[str, ...] = ()  # real paths that decide what the root will be
+    bar: Progress = SILENT  # of a rule that reads every byte
 
 
 @dataclass(slots=True)

@@ -121,7 +121,7 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
         yield DRIFT.note("", "there is no record of what was installed: nothing is compared")
         return
     hidden = tuple(mount.path for mount in facts.mounts)
-    for finding in verify(facts.record, facts.root):
+    for finding in verify(facts.record, facts.root, facts.bar):
         if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):
             continue
         closed = finding.message == "cannot be read" and os.geteuid() != 0

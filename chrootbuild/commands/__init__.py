@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import Any
 
 from chrootbuild import __version__
 from chrootbuild.commandnames import COMMANDS, RESERVED
-from chrootbuild.errors import Failure, UsageError
+from chrootbuild.console import guarded, table
+from chrootbuild.errors import UsageError
 from chrootbuild.project import Project, find_project
 from chrootbuild.text import did_you_mean
 
@@ -64,34 +64,6 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def guarded(call: Any) -> int:
-    """Call something and turn what a user can cause into one message and an exit code."""
-    os.umask(0o022)
-    try:
-        code: int = call()
-        sys.stdout.flush()
-    except Failure as failure:
-        complain(failure)
-        return failure.code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except BrokenPipeError:
-        # The reader has gone (head, less): not an error, and nothing to flush into.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
-
-
-def complain(failure: Failure) -> None:
-    """Print an error to standard error: what, the facts, and the next step."""
-    text = str(failure).encode("utf-8", "backslashreplace").decode()
-    start = "error:"
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        start = "\x1b[31merror:\x1b[0m"
-    sys.stderr.write(f"{start} {text}\n")
-
-
 def main(argv: Sequence[str]) -> int:
     """Run ``chrootbuild`` with its arguments; return the exit code."""
     return guarded(lambda: _main(list(argv)))
@@ -132,7 +104,7 @@ def _help() -> str:
         "A make-style incremental build system for chroots.",
         "",
     ]
-    lines += [f"  {name:9} {purpose}" for name, purpose in COMMANDS.items()]
+    lines += table(COMMANDS.items())
     lines += [
         "",
         "chrootbuild COMMAND --help shows a command's arguments. The project is the folder",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from chrootbuild.audit import audit
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.console import progress
 from chrootbuild.findings import Finding, as_json, as_text, failed
 from chrootbuild.spec import Target
 
@@ -25,7 +26,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _audit(context: Context, target: Target, as_data: bool) -> int:
-    findings = audit(context.project, target)
+    with progress(f"audit {target.name}") as bar:
+        findings = audit(context.project, target, bar)
     if as_data:
         context.say(json.dumps(as_json(target.name, findings)))
     elif findings:

@@ -7,6 +7,7 @@ import json
 
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.console import progress
 from chrootbuild.findings import as_json, as_text, failed
 from chrootbuild.proof import prove
 from chrootbuild.spec import Target
@@ -24,7 +25,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _check(context: Context, target: Target, args: argparse.Namespace) -> int:
-    findings = prove(context.project, target, logs=args.logs)
+    with progress(f"check {target.name}") as bar:
+        findings = prove(context.project, target, logs=args.logs, bar=bar)
     if args.json:
         context.say(json.dumps(as_json(target.name, findings)))
     elif findings:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from chrootbuild.commands import Context, complain
+from chrootbuild.commands import Context
+from chrootbuild.console import complain
 from chrootbuild.errors import Failure
 from chrootbuild.spec import Target
 from chrootbuild.target import read_targets, select

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -12,7 +13,7 @@ from doit.cmd_base import TaskLoader2
 from doit.doit_cmd import DoitMain
 from doit.task import Task
 
-from chrootbuild.commands import complain
+from chrootbuild.console import SILENT, Progress, complain, progress
 from chrootbuild.errors import TryAgain
 from chrootbuild.project import Project
 from chrootbuild.taskactions import FAILED, StageTask
@@ -42,8 +43,14 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
 
     ``jobs`` is how many artifacts are staged at once; None leaves it to us.
     """
+    with progress("build") if command == "run" else contextlib.nullcontext(SILENT) as bar:
+        return _run_doit(project, command, argv, jobs, bar)
+
+
+def _run_doit(project: Project, command: str, argv: Sequence[str], jobs: int | None, bar: Progress) -> int:
     # Many small objects that stay to the end: the collector only costs here.
     gc.disable()
+    bar.now("planning")
     names = tuple(word for word in argv if not word.startswith("-"))
     busy: list[TryAgain] = []
     found = cached_tasks(project, names) if command == "run" else None
@@ -53,7 +60,8 @@ def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int |
     if command == "run" and jobs != 1 and (jobs or len(found) > _MANY):
         options = ["-n", str(jobs or os.cpu_count() or 1), "-P", "thread"]
     reporter = Reporter(sys.stdout, {})
-    reporter.total = sum(isinstance(task, StageTask) for task in found)
+    reporter.bar = bar
+    bar.begin(sum(isinstance(task, StageTask) for task in found))
     code = 0
     if (
         command == "run"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Iterator
 
 from chrootbuild.commands import Context
+from chrootbuild.console import progress, table
 from chrootbuild.errors import UsageError
 from chrootbuild.findings import as_text, failed
-from chrootbuild.learn import Lesson, Tell, learn, learn_from
-from chrootbuild.text import printable
+from chrootbuild.learn import Lesson, learn, learn_from
 
 PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all
@@ -40,13 +37,13 @@ def run(context: Context, args: argparse.Namespace) -> int:
     if args.trace:
         context.say("\n".join(_lines(args.name, learn_from(context.project, args.name, args.trace))))
         return 0
-    with _progress(args.name) as tell:
+    with progress(f"learn {args.name}") as bar:
         if args.minimize:
             from chrootbuild.learn_minimize import minimize
 
-            lesson = minimize(context.project, args.name, tell)
+            lesson = minimize(context.project, args.name, bar)
         else:
-            lesson = learn(context.project, args.name, tell)
+            lesson = learn(context.project, args.name, bar)
     context.say("\n".join(_lines(args.name, lesson)))
     if failed(lesson.findings):
         context.say(as_text(args.name, lesson.findings))
@@ -74,15 +71,10 @@ def _lines(name: str, lesson: Lesson) -> list[str]:
     rows += [("refuse", one.path, one.why) for one in lesson.refused[:_REFUSED]]
     if len(lesson.refused) > _REFUSED:
         rows.append(("refuse", f"{len(lesson.refused) - _REFUSED} more", ""))
-    first = max((len(row[0]) for row in rows), default=0)
-    second = min(max((len(printable(row[1])) for row in rows), default=0), 60)
     done = f"{len(lesson.dropped)} dropped" if lesson.dropped else f"{len(lesson.added)} added"
     return [
         f"{name}  {lesson.file}: {done if lesson.added or lesson.dropped else 'nothing changed'}",
-        *(
-            f"  {action:{first}}  {printable(value):{second}}  {printable(reason)}".rstrip()
-            for action, value, reason in rows
-        ),
+        *table(rows),
     ]
 
 
@@ -95,16 +87,3 @@ def _advice(name: str, lesson: Lesson) -> str:
         f"hint: nothing more is seen to be missing; chrootbuild check {name} --logs DIR keeps what was printed,"
         " and chrootbuild enter shows the root"
     )
-
-
-@contextlib.contextmanager
-def _progress(name: str) -> Iterator[Tell]:
-    """Give a way to say what is going on: one line, on a terminal, gone at the end."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status(f"{name}: reading") as status:
-        yield lambda text: status.update(f"{printable(name)}: {text}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from chrootbuild.artifact import Kind
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.console import table, warn
 from chrootbuild.prepare import Prepared, prepare
-from chrootbuild.report import all_chains, table
+from chrootbuild.report import all_chains
 from chrootbuild.running import running_on
 from chrootbuild.spec import Target
 from chrootbuild.text import printable
@@ -38,7 +38,7 @@ def _plan(context: Context, target: Target, as_data: bool) -> int:
         return 0
     context.say(json.dumps(as_json(prepared)))
     for warning in prepared.plan.warnings:
-        sys.stderr.write(f"warning: {target.name}: {printable(warning)}\n")
+        warn(f"{target.name}: {warning}")
     return 0
 
 
@@ -102,9 +102,8 @@ def as_text(prepared: Prepared) -> str:
     planted = () if prepared.record is None else prepared.record.seeds
     rows += [("install", path, "never seeded") for path in plan.seeds if path not in planted]
     lines = [f"{plan.target}  {printable(plan.root)}", *table(rows)]
-    lines += [f"  warning  {printable(text)}" for text in plan.warnings]
-    for item in plan.skipped[:_SHOWN]:
-        lines.append(f"  skipped  {printable(item.path)}  {item.reason}")
+    lines += table(("warning", text) for text in plan.warnings)
+    lines += table(("skipped", item.path, item.reason) for item in plan.skipped[:_SHOWN])
     if len(plan.skipped) > _SHOWN:
         lines.append(f"  skipped  {len(plan.skipped) - _SHOWN} more; --json lists them")
     if comparison.skipped:

@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chrootbuild.commands import Context, complain
+from chrootbuild.commands import Context
+from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.packagemanager import at_work
 from chrootbuild.quick import fresh_targets

@@ -7,6 +7,7 @@ import json
 
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.console import progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import as_json, as_text
 from chrootbuild.record import read_record
@@ -31,8 +32,8 @@ def _verify(context: Context, target: Target, as_data: bool) -> int:
     if root is None or record is None:
         what = f"{target.root} is not there" if root is None else "there is no record of what was installed"
         raise Failure(f"cannot verify {target.name}: {what}", hint=f"chrootbuild build {target.name}")
-    with root:
-        findings = tuple(verify(record, root))
+    with root, progress(f"verify {target.name}") as bar:
+        findings = tuple(verify(record, root, bar))
     if as_data:
         context.say(json.dumps(as_json(target.name, findings)))
     elif findings:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from chrootbuild.artifact import Artifact, Kind, Plan, Reason
 from chrootbuild.change import Change
+from chrootbuild.console import table
 from chrootbuild.reasons import explained, leads_to
-from chrootbuild.report import all_chains, chains, table, why_text
+from chrootbuild.report import all_chains, chains, why_text
 from chrootbuild.text import printable
 
 PROGRAM, SSL, CRYPTO = "/usr/sbin/nginx", "/lib/libssl.so.3", "/lib/libcrypto.so.3"
