@@ -13,7 +13,8 @@ from chrootbuild.findings import failed
 from chrootbuild.host import Host
 from chrootbuild.learn import Lesson, Tell
 from chrootbuild.learn_file import LearnedFile
-from chrootbuild.learn_scene import Scene, alone, build, events_of, prove, tracer
+from chrootbuild.learn_scene import Scene, build, events_of, proved, tracer
+from chrootbuild.lock import alone
 from chrootbuild.project import Project
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Access
@@ -36,16 +37,16 @@ def minimize(project: Project, name: str, tell: Tell) -> Lesson:
     target = read_target(project, name)
     strace = tracer(target)
     file = LearnedFile(project, name)
-    with alone(project, name):
+    with alone(project, name, "learn"):
         before = file.read()
         if not before:
-            return Lesson(file.shown, findings=prove(project, build(project, name)))
+            return Lesson(file.shown, findings=proved(project, build(project, name)))
         scene = build(project, name)
         tell("tracing the check in the root")
         unused = _unused(scene, strace, entries(before, file.shown))
         try:
             dropped = _drop(file, [], unused, tell)
-            findings = prove(project, build(project, name))
+            findings = proved(project, build(project, name))
         except BaseException:
             file.write(before)
             raise
@@ -112,7 +113,7 @@ def _drop(file: LearnedFile, dropped: list[Entry], more: list[Entry], tell: Tell
     before = file.read()
     file.drop({(entry.key, entry.name) for entry in more})
     tell(f"checking without {len(dropped) + len(more)}")
-    if not failed(prove(file.project, build(file.project, file.name))):
+    if not failed(proved(file.project, build(file.project, file.name))):
         return [*dropped, *more]
     file.write(before)
     if len(more) == 1:

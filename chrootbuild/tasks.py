@@ -8,6 +8,8 @@ stale, nothing else of the package is imported.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import getopt
 import os
 import sys
@@ -24,7 +26,7 @@ from doit.task import Task
 
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import find_project
-from chrootbuild.quick import fresh_targets
+from chrootbuild.quick import look_at, nothing_stale
 
 __all__ = ["DOIT_CONFIG", "Backend", "Invocation", "path_of", "quoted", "task_name", "tasks_of_dodo"]
 
@@ -232,20 +234,28 @@ def tasks_of_dodo(argv: Sequence[str], commands: set[str], out: str | None) -> I
     invocation = Invocation.of_argv(argv, commands)
     try:
         project = find_project(".", out)
-        fresh = fresh_targets(project.directory, project.state, list(invocation.names))
-        if fresh is not None and invocation.command == "run":
-            yield from (Task(name, None, has_subtask=True) for name in fresh)
+        building = invocation.command == "run"
+        looks = look_at(project.directory, project.state, invocation.names) if building else None
+        if looks is not None and nothing_stale(looks):
+            yield from (Task(name, None, has_subtask=True) for _, name in looks)
             return
-        from chrootbuild.tasklist import cached_tasks, tasks
+        from chrootbuild.tasklist import Run, cached_tasks, tasks
 
-        if invocation.command == "run" and (found := cached_tasks(project, invocation.names)) is not None:
+        run = Run(project, invocation, looks or {})
+        atexit.register(_close, run.jobs, os.getpid())
+        if building and (found := cached_tasks(run)) is not None:
             yield from found
             return
         from chrootbuild.target import read_targets
 
-        yield from tasks(project, read_targets(project), invocation)
+        yield from tasks(run, read_targets(project))
     except TryAgain as failure:
         sys.stderr.write(f"error: {failure}\n")
         raise SystemExit(failure.code) from None
     except Failure as failure:
         raise InvalidCommand(str(failure)) from None
+
+
+def _close(jobs: contextlib.ExitStack, pid: int) -> None:
+    if os.getpid() == pid:  # not in a worker of doit's
+        jobs.close()

@@ -13,11 +13,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chrootbuild import __version__
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.project import Project, find_project
+
+if TYPE_CHECKING:
+    from chrootbuild.quick import Looks
 
 __all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
 
@@ -62,9 +65,10 @@ DOIT_COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every command has: the project, and a way to speak."""
+    """What every command has: the project, the stamps that were looked at, and a way to speak."""
 
     project: Project
+    looks: Looks | None = None
 
     def say(self, text: str) -> None:
         """Print a text to standard output, a newline added."""
@@ -76,10 +80,16 @@ def module_of(name: str) -> Any:
     return importlib.import_module(f"chrootbuild.commands.{name}")
 
 
-def run_command(name: str, argv: Sequence[str], directory: str | None = None, out: str | None = None) -> int:
+def run_command(
+    name: str,
+    argv: Sequence[str],
+    directory: str | None = None,
+    out: str | None = None,
+    looks: Looks | None = None,
+) -> int:
     """Run one command with its arguments and return its exit code; raises Failure."""
     args = parser_of(name).parse_args(argv)
-    code: int = module_of(name).run(Context(find_project(directory, out)), args)
+    code: int = module_of(name).run(Context(find_project(directory, out), looks), args)
     return code
 
 
@@ -128,12 +138,12 @@ def complain(failure: Failure) -> None:
     sys.stderr.write(f"{start} {text}\n")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], looks: Looks | None = None) -> int:
     """Run ``chrootbuild`` with its arguments; return the exit code."""
-    return guarded(lambda: _main(list(argv)))
+    return guarded(lambda: _main(list(argv), looks))
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], looks: Looks | None) -> int:
     directory, out = None, None
     while argv and (argv[0].startswith("-") or argv[0].startswith("out=")):
         word = argv.pop(0)
@@ -159,7 +169,7 @@ def _main(argv: list[str]) -> int:
         near = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else "chrootbuild --help lists the commands"
         raise UsageError(f'cannot run "{name}": there is no such command', hint=hint)
-    return run_command(name, argv, directory, out)
+    return run_command(name, argv, directory, out, looks)
 
 
 def _help() -> str:
