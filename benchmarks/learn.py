@@ -16,7 +16,7 @@ from pathlib import Path
 
 from chrootbuild.confine import Box, Confinement, confine
 from chrootbuild.learn import learn
-from chrootbuild.learn_scene import build, prove
+from chrootbuild.learn_scene import build, proved
 from chrootbuild.project import Project
 from chrootbuild.user import ROOT
 
@@ -86,7 +86,7 @@ def _projects(targets: Mapping[str, str]) -> None:
             learned = time.perf_counter() - start
             scene = build(project, name)
             start = time.perf_counter()
-            assert prove(project, scene) == ()
+            assert proved(project, scene) == ()
             checked = time.perf_counter() - start
             rounds = f"{lesson.rounds} round" + ("s" if lesson.rounds > 1 else "")
             times = f"learned in {learned:5.2f} s ({rounds}), checked in {checked:5.2f} s"

@@ -10,14 +10,16 @@ __all__ = ["main"]
 def main() -> int:
     """Run the program with the arguments of the command line; return the exit code."""
     argv = sys.argv[1:]
+    looks = None
     if "build" in argv[:3]:
-        from chrootbuild.quick import nothing_to_do
+        from chrootbuild.quick import look_for, nothing_stale
 
-        if nothing_to_do(argv):
+        looks = look_for(argv)
+        if nothing_stale(looks):
             return 0
     from chrootbuild.commands import main as run
 
-    return run(argv)
+    return run(argv, looks)
 
 
 if __name__ == "__main__":

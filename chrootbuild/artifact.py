@@ -113,3 +113,12 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     seeds: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)  # by declared path
+
+    @property
+    def devices(self) -> dict[str, Device]:
+        """The device nodes, by path."""
+        return {
+            path: artifact.device
+            for path, artifact in self.artifacts.items()
+            if artifact.kind is Kind.NODE and artifact.device is not None
+        }

@@ -58,6 +58,23 @@ class TargetError(Failure):
 
 
 class TryAgain(Failure):
-    """Somebody else is at work: the lock is held, or the package manager runs."""
+    """Somebody else is at work: the lock is held, or the package manager runs.
+
+    ``doing`` is what has to wait ("build cvs"), ``fact`` why, ``holder`` the process that is in
+    the way; empty where none is known.
+    """
 
     code = 75
+
+    def __init__(self, doing: str, fact: str, *, holder: str = "", hint: str = "") -> None:
+        super().__init__(f"cannot {doing}: {fact}", hint=hint)
+        self.doing = doing
+        self.fact = fact
+        self.holder = holder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_try_again, (self.doing, self.fact, self.holder, self.hint))
+
+
+def _try_again(doing: str, fact: str, holder: str, hint: str) -> TryAgain:
+    return TryAgain(doing, fact, holder=holder, hint=hint)

@@ -17,7 +17,8 @@ from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.learn_file import LearnedFile
 from chrootbuild.learn_lay import lay
-from chrootbuild.learn_scene import Scene, alone, build, prove, scene_of, tracer
+from chrootbuild.learn_scene import Scene, build, proved, scene_of, tracer
+from chrootbuild.lock import alone
 from chrootbuild.project import Project
 from chrootbuild.target import read_target
 from chrootbuild.trace.known import Proposal, Proposals, Refusal
@@ -118,10 +119,10 @@ def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
     """
     target = read_target(project, name)
     strace = tracer(target)
-    with alone(project, name):
+    with alone(project, name, "learn"):
         course = _Course(LearnedFile(project, name), bar)
         if course.file.exists():
-            findings = prove(project, _built(course), bar)
+            findings = proved(project, _built(course), bar)
             if not failed(findings):
                 return course.lesson(findings)
         _on_the_host(course, strace)
@@ -187,7 +188,7 @@ def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
     """Build and check; while that fails, trace inside, add and build again. Returns the last check's findings."""
     project = course.file.project
     scene = _built(course)
-    findings = prove(project, scene, course.bar)
+    findings = proved(project, scene, course.bar)
     while failed(findings) and not _hopeless(findings):
         added = False
         while course.rounds < _ROUNDS:
@@ -198,7 +199,7 @@ def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
             added, scene = True, _built(course)
         if not added:
             break
-        findings = prove(project, scene, course.bar)
+        findings = proved(project, scene, course.bar)
     if failed(findings) and course.take_back():
         course.bar.stage("taking back what did not help")
         build(project, course.file.name)

@@ -14,7 +14,8 @@ from chrootbuild.findings import failed
 from chrootbuild.host import Host
 from chrootbuild.learn import Lesson
 from chrootbuild.learn_file import LearnedFile
-from chrootbuild.learn_scene import Scene, alone, build, prove, tracer
+from chrootbuild.learn_scene import Scene, build, proved, tracer
+from chrootbuild.lock import alone
 from chrootbuild.project import Project
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Access
@@ -38,16 +39,16 @@ def minimize(project: Project, name: str, bar: Progress) -> Lesson:
     target = read_target(project, name)
     strace = tracer(target)
     file = LearnedFile(project, name)
-    with alone(project, name):
+    with alone(project, name, "learn"):
         before = file.read()
         if not before:
-            return Lesson(file.shown, findings=prove(project, build(project, name), bar))
+            return Lesson(file.shown, findings=proved(project, build(project, name), bar))
         scene = build(project, name)
         bar.stage("tracing in the root")
         unused = _unused(scene, strace, entries(before, file.shown), bar)
         try:
             dropped = _drop(file, [], unused, bar, len(unused))
-            findings = prove(project, build(project, name), bar)
+            findings = proved(project, build(project, name), bar)
         except BaseException:
             file.write(before)
             raise
@@ -116,7 +117,7 @@ def _drop(
     before = file.read()
     file.drop({(entry.key, entry.name) for entry in more})
     bar.stage(f"minimize, without {len(dropped) + len(more)} of {whole}")
-    if not failed(prove(file.project, build(file.project, file.name), bar)):
+    if not failed(proved(file.project, build(file.project, file.name), bar)):
         return [*dropped, *more]
     file.write(before)
     if len(more) == 1:

@@ -1,40 +1,34 @@
-"""A target as learn looks at it: planned, built, verified, checked, and traces of it read."""
+"""A target as learn looks at it: planned, built, and traces of it read."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chrootbuild.artifact import Kind, Plan
-from chrootbuild.build import begin, finish, stage_one
-from chrootbuild.check import check
+from chrootbuild.artifact import Plan
+from chrootbuild.build import begin, run
 from chrootbuild.confine import Confinement
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.elf import Memo, Resolver
-from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.foreign import refuse_foreign
 from chrootbuild.host import Host
 from chrootbuild.learn_links import own_links, through
-from chrootbuild.lock import locked
 from chrootbuild.plan import system_of
 from chrootbuild.planusers import Users, users_of
 from chrootbuild.prepare import make_plan
 from chrootbuild.project import Project
-from chrootbuild.record import read_record
-from chrootbuild.root import read_root
+from chrootbuild.proof import prove
 from chrootbuild.spec import Target
 from chrootbuild.target import read_target
 from chrootbuild.trace.access import Event
 from chrootbuild.trace.closures import known
 from chrootbuild.trace.detect import events_of
 from chrootbuild.trace.known import Known
-from chrootbuild.verify import verify
 
-__all__ = ["Scene", "alone", "build", "prove", "scene_of", "tracer"]
+__all__ = ["Scene", "build", "proved", "scene_of", "tracer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +48,9 @@ class Scene:
     @property
     def confinement(self) -> Confinement:
         """What a box of its root is made of."""
-        nodes = {
-            path: artifact.device
-            for path, artifact in self.plan.artifacts.items()
-            if artifact.kind is Kind.NODE and artifact.device is not None
-        }
-        return Confinement(self.target.root, tuple(item.value for item in self.target.mounts), nodes)
+        return Confinement(
+            self.target.root, tuple(item.value for item in self.target.mounts), self.plan.devices
+        )
 
 
 def tracer(target: Target) -> str:
@@ -80,18 +71,6 @@ def tracer(target: Target) -> str:
     return strace
 
 
-@contextlib.contextmanager
-def alone(project: Project, name: str) -> Iterator[None]:
-    """Let one learn of a target go on at a time; raises TryAgain."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(project, f"{name}.learn"))
-        except TryAgain as busy:
-            who = busy.message.partition(": ")[2].removesuffix(" on it")
-            raise TryAgain(f"cannot learn {name}: {who} on it", hint="wait until it is done") from None
-        yield
-
-
 def scene_of(project: Project, name: str) -> Scene:
     """Plan a target as its files are now; raises TargetError."""
     target = read_target(project, name)
@@ -102,17 +81,17 @@ def scene_of(project: Project, name: str) -> Scene:
 def build(project: Project, name: str) -> Scene:
     """Build a target as its files are now, and say nothing; raises TargetError, TryAgain and Failure."""
     target = read_target(project, name)
-    job = begin(project, target)
-    with job.lock:
-        for change in job.stale.values():
-            if change.artifact is not None:
-                stage_one(target.root, change.artifact)
-        if job.stale or job.unplanted:
-            finish(job, quiet=True)
+    with begin(project, target) as job:
+        run(job)
     plan, host = job.prepared.plan, job.prepared.host
     if host is None:
         return scene_of(project, name)
     return _scene(project, target, plan, host)
+
+
+def proved(project: Project, scene: Scene, bar: Progress = SILENT) -> tuple[Finding, ...]:
+    """Return what the check of a target that was just built showed; raises Failure as prove does."""
+    return prove(project, scene.target, (scene.plan, scene.host), explain=False, bar=bar)
 
 
 def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
@@ -121,18 +100,3 @@ def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
     memo = Memo.load(f"{project.state}/{target.name}.memo")
     resolver = Resolver(host, memo, system_of(target, host))
     return Scene(target, plan, host, users, known(plan, resolver, users(service.user).uid if service else 0))
-
-
-def prove(project: Project, scene: Scene, bar: Progress = SILENT) -> tuple[Finding, ...]:
-    """Verify a root that was just built, and run its check; raises Failure as check does."""
-    target = scene.target
-    record, root = read_record(project, target.name, target.root), read_root(target.root)
-    if record is None or root is None:
-        raise Failure(f"cannot check {target.name}: {target.root} is gone", hint="learn again")
-    with root:
-        drifted = tuple(
-            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), 20)
-        )
-    if drifted:
-        return drifted
-    return check(target, target.root, users=scene.users, devices=scene.confinement.devices, bar=bar)

@@ -15,7 +15,7 @@ from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import Project
 from chrootbuild.text import printable
 
-__all__ = ["locked"]
+__all__ = ["alone", "locked"]
 
 
 @contextlib.contextmanager
@@ -50,6 +50,21 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def alone(project: Project, target: str, verb: str, wait: float | None = None) -> Iterator[None]:
+    """Hold the lock of a verb that builds more than once (learn, refresh): one of it a target at a time.
+
+    Raises TryAgain after ``wait`` seconds; None: the verb cannot be told to wait.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(project, f"{target}.{verb}", wait or 0.0))
+        except TryAgain as busy:
+            hint = "wait until it is done" if wait is None else busy.hint
+            raise TryAgain(f"{verb} {target}", busy.fact, holder=busy.holder, hint=hint) from None
+        yield
+
+
 def _acquire(fd: int, path: str, target: str, until: float) -> None:
     while True:
         try:
@@ -63,10 +78,12 @@ def _acquire(fd: int, path: str, target: str, until: float) -> None:
             here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
             if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
                 return
-        raise TryAgain(f"cannot build {target}: its lock {path} was removed meanwhile", hint="build again")
-    holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        raise TryAgain(f"build {target}", f"its lock {path} was removed meanwhile", hint="build again")
+    holder = _describe(os.pread(fd, 32, 0).decode("ascii", "replace").strip())
     raise TryAgain(
-        f"cannot build {target}: {_describe(holder)} is at work on it",
+        f"build {target}",
+        f"{holder} is at work on it",
+        holder=holder,
         hint="wait until it is done, or let refresh wait: chrootbuild refresh --wait SECONDS",
     )
 

@@ -99,7 +99,9 @@ def wait_until_idle(
     while (who := at_work(sysroot)) and not stopped():
         if time.monotonic() >= until:
             raise TryAgain(
-                f"cannot refresh {name or 'now'}: {who} is at work",
+                f"refresh {name or 'now'}",
+                f"{who} is at work",
+                holder=who,
                 hint="wait until it is done, or wait longer: chrootbuild refresh --wait SECONDS",
             )
         time.sleep(_PAUSE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from chrootbuild.artifact import Kind, Plan
+from chrootbuild.artifact import Plan
 from chrootbuild.check import check
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
@@ -26,14 +26,23 @@ from chrootbuild.verify import verify
 
 __all__ = ["prove"]
 
+_SHOWN = 20  # paths that drifted
+
 
 def prove(
-    project: Project, target: Target, *, logs: str = "", bar: Progress = SILENT
+    project: Project,
+    target: Target,
+    planned: tuple[Plan, Host] | None = None,
+    *,
+    logs: str = "",
+    explain: bool = True,
+    bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
     """Return what ``[check]`` showed; an error among the findings: the root does not serve.
 
-    A root that drifted is not run at all. ``logs`` is a directory for what was
-    printed. Raises Failure where nothing can be proven.
+    A root that drifted is not run at all. ``planned`` is what make_plan returned, where the caller
+    has it. ``logs`` is a directory for what was printed. With ``explain`` a check that failed is run
+    again under strace(1), for the paths that were missing. Raises Failure where nothing can be proven.
     """
     root = read_root(target.root)
     record = read_record(project, target.name, target.root)
@@ -46,27 +55,22 @@ def prove(
     with root:
         # Extra files are no reason: a daemon may have left them. What drifted is not run.
         drifted = tuple(
-            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), 20)
+            itertools.islice((item for item in verify(record, root, bar) if item.rule != "extra"), _SHOWN)
         )
     if drifted:
         hint = Finding(
             "note", "drift", "", f"nothing was run; repair it first: chrootbuild build {target.name}"
         )
         return (*drifted, hint)
-    plan, host = make_plan(project, target)
-    nodes = {
-        path: artifact.device
-        for path, artifact in plan.artifacts.items()
-        if artifact.kind is Kind.NODE and artifact.device is not None
-    }
+    plan, host = planned or make_plan(project, target)
     findings = check(
         target,
         target.root,
         users=users_of(target, host),
-        devices=nodes,
+        devices=plan.devices,
         logs=logs,
+        explain=(lambda trace: _explain(trace, plan, host)) if explain else None,
         bar=bar,
-        explain=lambda trace: _explain(trace, plan, host),
     )
     if failed(findings) and any(item.rule == "missing" and item.path for item in findings):
         learn = f"chrootbuild learn {target.name} adds what is missing"

@@ -9,15 +9,17 @@ from chrootbuild.stamp import is_fresh, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chrootbuild.stamp import Look
 
-__all__ = ["candidates", "fresh_targets", "nothing_to_do"]
+    Looks = Mapping[tuple[str, str], Look | None]  # by state folder and target
+
+__all__ = ["candidates", "holds", "look_at", "look_for", "nothing_stale"]
 
 
-def nothing_to_do(argv: list[str]) -> bool:
-    """Tell whether ``chrootbuild [-C DIR] build [NAME ...]`` has nothing to do; False when unsure."""
+def look_for(argv: list[str]) -> Looks | None:
+    """Look at the stamps of ``chrootbuild [-C DIR] build [NAME ...]``; None when unsure which they are."""
     directory, out, words = "", os.environ.get("CHROOTBUILD_OUT", ""), list(argv)
     while words and words[0] != "build":
         word = words.pop(0)
@@ -26,16 +28,12 @@ def nothing_to_do(argv: list[str]) -> bool:
         elif word.startswith("out="):
             out = word[4:]
         else:
-            return False
+            return None
     names = words[1:]
     if not directory:
         directory = "." if os.path.isdir("targets") else SYSTEM
     directory = os.path.realpath(directory)
-    return fresh_targets(directory, places(directory, out)[1], names) is not None
-
-
-# What was found stale in this process, by state and target: it is not looked at a second time, but built.
-STALE: dict[tuple[str, str], Look | None] = {}
+    return look_at(directory, places(directory, out)[1], names)
 
 
 def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
@@ -58,14 +56,27 @@ def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | 
     return list(names) or [name for name in sorted(all_names) if is_fresh(state, name + MANUAL) is None]
 
 
-def fresh_targets(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
-    """Return the targets that a build of ``names`` is about, if all of them are fresh; else None."""
+def look_at(directory: str, state: str, names: Sequence[str]) -> Looks | None:
+    """Return what a look at the stamps of the targets of a build found, up to the first that is stale.
+
+    They are not looked at a second time in this process. None when unsure which targets it is about.
+    """
     wanted = candidates(directory, state, names)
     if wanted is None:
         return None
+    found: dict[tuple[str, str], Look | None] = {}
     for name in wanted:
-        found = look(state, name)
-        if found is None or found.changed:
-            STALE[state, name] = found
-            return None
-    return wanted
+        found[state, name] = look(state, name)
+        if not holds(found[state, name]):
+            break
+    return found
+
+
+def holds(found: Look | None) -> bool:
+    """Tell whether a look found a target fresh."""
+    return found is not None and not found.changed
+
+
+def nothing_stale(looks: Looks | None) -> bool:
+    """Tell whether all targets of a build are fresh; False when unsure."""
+    return looks is not None and all(map(holds, looks.values()))

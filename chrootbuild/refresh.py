@@ -7,7 +7,6 @@ PROJECT state NAME.pending: a refresh that is killed, or whose check fails, is t
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -16,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from chrootbuild.build import Job, begin, finish, forget_stage, stage_one
+from chrootbuild.build import Job, begin, run, stage_all
 from chrootbuild.differences import inspect
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.findings import Finding, as_text, failed
-from chrootbuild.lock import locked
+from chrootbuild.lock import alone
 from chrootbuild.packagemanager import at_work, state_of, wait_until_idle
 from chrootbuild.pending import drop_pending, note_pending, read_pending
 from chrootbuild.project import Project
@@ -31,7 +30,6 @@ from chrootbuild.rollback import drop_kept, held_back, hold, keep, roll_back
 from chrootbuild.root import Root, read_root
 from chrootbuild.running import running_outdated
 from chrootbuild.spec import Target
-from chrootbuild.stage import clear_stage
 from chrootbuild.text import printable
 
 __all__ = ["Options", "Steps", "refresh"]
@@ -43,13 +41,13 @@ Checker = Callable[[Project, Target], tuple[Finding, ...]]
 
 
 class Steps(Protocol):
-    """The two ends of a build, between which what is stale is staged."""
+    """How a refresh begins its builds, and who is told how they ended."""
 
     def begin(self, project: Project, target: Target, wait: float) -> Job:
         """Lock, plan and compare, as build.begin does."""
 
-    def finish(self, job: Job) -> Published:
-        """Publish what was staged, as build.finish does."""
+    def done(self, job: Job, published: Published | None) -> None:
+        """Hear what a job has published, under its lock; None where nothing was stale."""
 
 
 class Anew:
@@ -59,9 +57,8 @@ class Anew:
         """Lock, plan and compare; raises as build.begin does."""
         return begin(project, target, wait=wait)
 
-    def finish(self, job: Job) -> Published:
-        """Publish what was staged; raises Failure."""
-        return finish(job, quiet=True)
+    def done(self, job: Job, published: Published | None) -> None:
+        """Remember nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +78,10 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
     Failure: the one message says all that was done before it failed.
     """
     until = time.monotonic() + options.wait
-    with _alone(project, target.name, until):
+    with alone(project, target.name, "refresh", max(0.0, until - time.monotonic())):
         built = _built(project, target, options, steps or Anew(), until)
         done = built.text
-        with built.job.lock:
+        with built.job:
             pending = read_pending(project, target)
             if not done and pending is None:
                 drop_kept(project, target)
@@ -101,26 +98,18 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
         return done + _outdated(project, target, {*built.gone, *(pending or ())})
 
 
-@contextlib.contextmanager
-def _alone(project: Project, name: str, until: float) -> Iterator[None]:
-    """Let one refresh of a target go on at a time, up to its restart."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(project, f"{name}.refresh", max(0.0, until - time.monotonic())))
-        except TryAgain as busy:
-            who = busy.message.partition(": ")[2].removesuffix(" on it")
-            raise TryAgain(f"cannot refresh {name}: {who} on it", hint=busy.hint) from None
-        yield
-
-
 # -- building ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    job: Job
+    job: Job  # to be closed
     text: str = ""  # what was done
     gone: tuple[str, ...] = ()  # the paths that were replaced or removed
+
+
+class _MovedError(Exception):
+    """A package manager came in between: the plan does not hold any more."""
 
 
 def _built(project: Project, target: Target, options: Options, steps: Steps, until: float) -> _Built:
@@ -133,7 +122,7 @@ def _built(project: Project, target: Target, options: Options, steps: Steps, unt
             return bool(at_work(target.sysroot)) or state_of(target.sysroot) != before
 
         if options.stopped():
-            raise TryAgain(f"cannot refresh {target.name}: it was told to end")
+            raise TryAgain(f"refresh {target.name}", "it was told to end")
         try:
             job = steps.begin(project, target, max(0.0, until - time.monotonic()))
         except TryAgain:
@@ -142,51 +131,45 @@ def _built(project: Project, target: Target, options: Options, steps: Steps, unt
             if not moved() or time.monotonic() >= until:
                 raise
             continue
-        try:
-            built = _published(job, options, steps, moved)
-        except BaseException:
-            _abandon(job)
-            raise
-        if built is not None:
+        with contextlib.ExitStack() as unless_built:
+            unless_built.push(job)
+            try:
+                built = _published(job, options, steps, moved)
+            except _MovedError:
+                continue
+            unless_built.pop_all()
             return built
-        job.lock.close()
 
 
-def _abandon(job: Job) -> None:
-    """Remove what was staged, unless a publish was begun with it, and unlock."""
-    with job.lock:
-        root = read_root(job.prepared.target.root)
-        if root is not None and not os.path.lexists(f"{job.project.state}/{job.name}.journal"):
-            forget_stage(job.prepared.target.root)
-            with root:
-                clear_stage(root)
-
-
-def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> _Built | None:
-    """Stage what is stale and publish it; None where a package manager came in between."""
-    target, record, stale = job.prepared.target, job.prepared.record, job.stale
+def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> _Built:
+    """Stage what is stale and publish it; raises _MovedError and Failure."""
+    target, record = job.prepared.target, job.prepared.record
     if options.rollback:
         held_back(job)
-    if not stale and not job.unplanted:
+    published = run(job, lambda job: _stage(job, options, moved))
+    steps.done(job, published)
+    if published is None:
         return _Built(job)
+    gone = tuple(path for path in job.stale if record is not None and path in record.artifacts)
+    return _Built(job, changes_text(job.name, target.root, job.stale, published, record is None), gone)
+
+
+def _stage(job: Job, options: Options, moved: Callable[[], bool]) -> None:
+    """Stage what is stale, and write down what is needed where the check fails or this is killed."""
+    target = job.prepared.target
     try:
-        for change in stale.values():
-            if change.artifact is not None:
-                stage_one(target.root, change.artifact)
+        stage_all(job)
     except Failure:
         if moved():
-            return None
+            raise _MovedError from None
         raise
     if moved():
-        return None
+        raise _MovedError
     checked = options.checker is not None and bool(target.check.run or target.check.service)
     if checked and options.rollback:
         keep(job, proven=read_pending(job.project, target) is None)
     if checked or target.host.restart:
         note_pending(job)
-    gone = tuple(path for path in stale if record is not None and path in record.artifacts)
-    published = steps.finish(job)
-    return _Built(job, changes_text(target.name, target.root, stale, published, record is None), gone)
 
 
 # -- proof ---------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.build import Job
+from chrootbuild.build import Job, opened, run
 from chrootbuild.change import Change, Comparison, by_directory
 from chrootbuild.console import table
 from chrootbuild.differences import inspect
@@ -25,7 +25,6 @@ from chrootbuild.fresh import compare, orphan
 from chrootbuild.paths import safe
 from chrootbuild.pending import drop_pending
 from chrootbuild.project import Project
-from chrootbuild.publish import publish
 from chrootbuild.record import (
     Installed,
     Record,
@@ -36,8 +35,7 @@ from chrootbuild.record import (
 from chrootbuild.root import Root, read_root, root_signature
 from chrootbuild.signature import signature
 from chrootbuild.spec import Target
-from chrootbuild.stage import Stage, clear_stage, name_of, open_stage, stage_artifact
-from chrootbuild.stamp import drop_stamp
+from chrootbuild.stage import Stage, clear_stage, name_of, note, open_stage
 
 __all__ = ["drop_kept", "held_back", "hold", "keep", "roll_back"]
 
@@ -142,32 +140,40 @@ def roll_back(job: Job) -> tuple[str, ...]:
         record = read_record(project, job.name, target.root)
         if kept is None or record is None:
             return ()
-        drop_stamp(project, job.name)
-        with open_stage(root) as stage, open_stage(root, _SUFFIX) as store:
-            staged = _staged(stage, store, kept, record)
-            comparison = _comparison(root, job, record, kept, staged)
-            publish(project, job.name, root, stage, comparison, staged, (record.seeds, ()), base=record)
+        with open_stage(root, _SUFFIX) as store:
+            back = _back(store, kept, record)
+            comparison = _comparison(root, job, record, kept, back)
+            prepared = replace(job.prepared, record=record, comparison=comparison)
+            again = opened(replace(job, prepared=prepared, partial=True), root)
+            run(again, lambda again: _stage(again, store, back))
     rows = [(change.action, path, change.reason) for path, change in comparison.stale.items()]
     return tuple(table(rows))
 
 
-def _staged(stage: Stage, store: Stage, kept: _Kept, record: Record) -> dict[str, Installed]:
-    """Stage what is to be put back: what differs from what is there, as far as it was kept unchanged."""
-    staged = {}
+def _back(store: Stage, kept: _Kept, record: Record) -> dict[str, Installed]:
+    """Return what is to be put back: what differs from what is there, as far as it was kept unchanged."""
+    back = {}
     for path, entry in kept.files.items():
         now = record.artifacts.get(path)
         if now is not None and _same(now, entry):
             continue
-        name = name_of(path)
+        if entry.kind == Kind.DIRECTORY or _unchanged(store, name_of(path), entry):
+            back[path] = entry
+    return back
+
+
+def _stage(job: Job, store: Stage, back: Mapping[str, Installed]) -> None:
+    """Link the kept files into the staging directory; directories are made anew."""
+    stage = job.stage
+    assert stage is not None
+    for path, entry in back.items():
         if entry.kind == Kind.DIRECTORY:
-            staged[path] = stage_artifact(stage, _artifact(path, entry))
+            job.make(_artifact(path, entry))
             continue
-        if not _unchanged(store, name, entry):
-            continue
+        name = name_of(path)
         os.link(name, name, src_dir_fd=store.fd, dst_dir_fd=stage.fd, follow_symlinks=False)
         info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
-        staged[path] = entry._replace(root=root_signature(info))
-    return staged
+        note(stage, path, entry._replace(root=root_signature(info)))
 
 
 def _same(one: Installed, other: Installed) -> bool:
@@ -190,17 +196,17 @@ def _unchanged(store: Stage, name: str, entry: Installed) -> bool:
 
 
 def _comparison(
-    root: Root, job: Job, record: Record, kept: _Kept, staged: Mapping[str, Installed]
+    root: Root, job: Job, record: Record, kept: _Kept, back: Mapping[str, Installed]
 ) -> Comparison:
-    """Return the way back as a comparison, for publish: the steps are ordered as those of a build."""
+    """Return the way back as a comparison: the steps are ordered as those of a build."""
     changes: dict[str, Change] = {}
-    for path in sorted({*record.artifacts, *staged}):
+    for path in sorted({*record.artifacts, *back}):
         now = record.artifacts.get(path)
         planned = job.prepared.plan.artifacts.get(path)
         elf = "" if planned is None else planned.elf
-        if path in staged:
+        if path in back:
             action = "install" if now is None else "replace"
-            changes[path] = Change(path, action, "put back", _artifact(path, staged[path], elf))
+            changes[path] = Change(path, action, "put back", _artifact(path, back[path], elf))
         elif path in kept.installed and now is not None:
             change = orphan(path, now, root)
             changes[path] = change._replace(reason="was not there before")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,32 +12,31 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from chrootbuild.artifact import Artifact
-from chrootbuild.build import Job, finish, stage_one
+from chrootbuild.build import Job, run
 from chrootbuild.clean import clean
 from chrootbuild.errors import Failure
 from chrootbuild.project import Project
+from chrootbuild.report import changes_text
 from chrootbuild.spec import Target
 from chrootbuild.tasks import task_name
 
 __all__ = [
-    "FAILED",
     "CleanAction",
     "FailAction",
     "PublishAction",
     "StageAction",
     "StageTask",
     "Staleness",
-    "failed",
     "sources_of",
 ]
 
-# What went wrong in this process, for the exit code; doit keeps no more than the text.
-FAILED: list[Failure] = []
+# What went wrong, for the exit code: doit keeps no more than the text. The actions of a run share one list.
+Failures = list[Failure]
 
 
-def failed(failure: Failure) -> TaskFailed:
+def _failed(failures: Failures, failure: Failure) -> TaskFailed:
     """Note a failure, and return what doit takes for one."""
-    FAILED.append(failure)
+    failures.append(failure)
     return TaskFailed(str(failure), report=True)
 
 
@@ -55,37 +56,51 @@ class Staleness:
 
 @dataclass(frozen=True, slots=True)
 class StageAction:
-    """Makes one artifact in the staging directory."""
+    """Makes artifacts of a job in its staging directory."""
 
-    root: str
-    artifact: Artifact
+    job: Job
+    failures: Failures
 
-    def __call__(self) -> TaskFailed | None:
-        """Stage it; a Failure becomes a failed task, without a traceback."""
+    def __call__(self, artifact: Artifact) -> TaskFailed | None:
+        """Stage one; a Failure becomes a failed task, without a traceback."""
         try:
-            stage_one(self.root, self.artifact)
+            self.job.make(artifact)
         except Failure as failure:
-            return failed(failure)
+            return _failed(self.failures, failure)
         return None
-
-    def __str__(self) -> str:
-        return f"stage {self.artifact.path}"
 
 
 class PublishAction:
-    """Publishes what was staged: all of it, or ``paths``."""
+    """Publishes what the tasks of a job have staged, and prints what was done."""
 
-    def __init__(self, job: Job, paths: set[str] | None = None) -> None:
+    def __init__(self, job: Job, failures: Failures) -> None:
         self.job = job
-        self.paths = paths
+        self.failures = failures
 
     def __call__(self) -> TaskFailed | None:
         """Publish; a Failure becomes a failed task."""
+        prepared = self.job.prepared
         try:
-            finish(self.job, self.paths)
+            published = run(self.job, lambda _: None)
+            if published is not None:
+                first = prepared.record is None
+                _tell(changes_text(self.job.name, prepared.target.root, self.job.stale, published, first))
         except Failure as failure:
-            return failed(failure)
+            return _failed(self.failures, failure)
         return None
+
+
+def _tell(text: str) -> None:
+    """Print what was done. It is done whether somebody reads it or not."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise Failure(
+            f"cannot write to standard output: {error.strerror}", hint="the build is done"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +108,11 @@ class FailAction:
     """The one task of a target that cannot be planned."""
 
     failure: Failure
+    failures: Failures
 
     def __call__(self) -> TaskFailed:
         """Fail with the reason."""
-        return failed(self.failure)
+        return _failed(self.failures, self.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +121,7 @@ class CleanAction:
 
     project: Project
     target: Target
+    failures: Failures
     path: str = ""
 
     def __call__(self, dryrun: bool) -> TaskFailed | None:
@@ -112,7 +129,7 @@ class CleanAction:
         try:
             clean(self.project, self.target, self.path, dry=dryrun)
         except Failure as failure:
-            return failed(failure)
+            return _failed(self.failures, failure)
         return None
 
     def __repr__(self) -> str:
@@ -148,11 +165,11 @@ class StageTask(Task):  # type: ignore[misc]
     meta = loader = pos_arg = result = verbosity = dep_changed = custom_title = None
     has_subtask = executed = False
 
-    def __init__(self, target: Target, artifact: Artifact, reason: str, *, hidden: bool = False) -> None:
-        name = task_name(target.name, artifact.path)
+    def __init__(self, stage: StageAction, artifact: Artifact, reason: str, *, hidden: bool = False) -> None:
+        name = task_name(stage.job.name, artifact.path)
         self.name = f"_stage:{name}" if hidden else name
-        self.subtask_of = None if hidden else target.name
-        self.target = target
+        self.subtask_of = None if hidden else stage.job.name
+        self.stage = stage
         self.artifact = artifact
         self.reason = reason
         self.task_dep: list[str] = []  # doit adds to it what makes a file_dep
@@ -160,12 +177,13 @@ class StageTask(Task):  # type: ignore[misc]
     @property
     def file_dep(self) -> set[str]:
         """Return what it is made from."""
-        return set(sources_of(self.target, self.artifact))
+        return set(sources_of(self.stage.job.prepared.target, self.artifact))
 
     @property
     def targets(self) -> list[str]:
         """Return the real path of what it makes."""
-        return [self.target.root + self.artifact.path] if self.subtask_of else []
+        root = self.stage.job.prepared.target.root
+        return [root + self.artifact.path] if self.subtask_of else []
 
     @property
     def doc(self) -> str:
@@ -183,4 +201,4 @@ class StageTask(Task):  # type: ignore[misc]
     def execute(self, stream: Any) -> TaskFailed | None:  # noqa: ARG002  # nothing is captured
         """Stage the artifact; a Failure becomes a failed task."""
         self.executed = True
-        return StageAction(self.target.root, self.artifact)()
+        return self.stage(self.artifact)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from doit.task import Task
 
 from chrootbuild.artifact import Plan
-from chrootbuild.build import Job, abandon, begin, begin_cached, together
+from chrootbuild.build import Job, begin, begin_cached
 from chrootbuild.change import Change
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.places import MANUAL
 from chrootbuild.prepare import Prepared, prepare
 from chrootbuild.project import Project
-from chrootbuild.quick import STALE, candidates
+from chrootbuild.publish_closure import publish_closure
+from chrootbuild.quick import candidates, holds
 from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, look, write_stamp
@@ -35,25 +36,38 @@ from chrootbuild.tasks import Invocation, path_of, quoted, task_name
 from chrootbuild.text import printable
 
 if TYPE_CHECKING:
+    from chrootbuild.quick import Looks
     from chrootbuild.target import Targets
 
-__all__ = ["cached_tasks", "settle", "tasks"]
+__all__ = ["Run", "cached_tasks", "settle", "tasks"]
 
 
-def tasks(
-    project: Project, targets: Targets, invocation: Invocation, busy: list[TryAgain] | None = None
-) -> Iterator[Task]:
-    """Yield what doit needs for one invocation: the stale tasks for a run, all for the rest.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of doit over a project, and what it finds out beside doit's own answer.
 
-    A target that somebody else is at work on is noted in ``busy`` and left
-    out; without it TryAgain is raised.
+    ``looks`` are stamps that were looked at before. The ``jobs`` that are begun are closed by
+    whoever made the stack, at the end. A target that somebody else is at work on is noted in
+    ``busy`` and left out; where that is None TryAgain is raised.
     """
+
+    project: Project
+    invocation: Invocation
+    looks: Looks = field(default_factory=dict)
+    jobs: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    failures: list[Failure] = field(default_factory=list)
+    busy: list[TryAgain] | None = None
+
+
+def tasks(run: Run, targets: Targets) -> Iterator[Task]:
+    """Yield what doit needs for one invocation: the stale tasks for a run, all for the rest."""
     from chrootbuild.target import select
 
+    invocation = run.invocation
     for name, failure in targets.failures.items():
         if invocation.command == "run" and invocation.names and name not in map(_target, invocation.names):
             continue
-        yield _failing(name, failure)
+        yield _failing(run, name, failure)
     # What has a slash before any colon is a file of a root, which doit knows to be some task's target.
     named = [_target(word) for word in invocation.names if "*" not in word]
     if invocation.command in ("run", "list", "info", "clean"):
@@ -65,20 +79,20 @@ def tasks(
             if not invocation.names and target.manual:
                 continue
             try:
-                yield from _run(project, target, invocation)
+                yield from _run(run, target)
             except TryAgain as failure:
-                if busy is None:
+                if run.busy is None:
                     raise
-                busy.append(failure)
+                run.busy.append(failure)
                 # What was named has to be there; it has nothing to do.
                 words = {
                     word for word in invocation.names if _target(word) == target.name and "*" not in word
                 }
                 yield from (Task(word, None) for word in sorted({*words, target.name}))
         else:
-            yield from _show(project, target, invocation)
+            yield from _show(run, target)
     if invocation.command == "run":
-        settle(project, targets)
+        settle(run.project, targets)
 
 
 def settle(project: Project, targets: Targets) -> None:
@@ -93,46 +107,47 @@ def _target(word: str) -> str:
     return path_of(word)[0]
 
 
-def _failing(name: str, failure: Failure) -> Task:
+def _failing(run: Run, name: str, failure: Failure) -> Task:
     name = printable(quoted(name))  # what is wrong may be the name
-    return Task(name, [FailAction(failure)], doc=f"cannot be built: {failure.message}", verbosity=2)
+    return Task(
+        name, [FailAction(failure, run.failures)], doc=f"cannot be built: {failure.message}", verbosity=2
+    )
 
 
-def cached_tasks(project: Project, names: Sequence[str]) -> list[Task] | None:
+def cached_tasks(run: Run) -> list[Task] | None:
     """Return what a build of whole targets needs, if their last plans still hold; else None.
 
     No target file is read for it. What goes wrong is left to the way that does, which
     can say it well and go on with the other targets.
     """
-    wanted = candidates(project.directory, project.state, names)
+    project = run.project
+    wanted = candidates(project.directory, project.state, run.invocation.names)
     if wanted is None:
         return None
     found: list[Task] = []
-    jobs: list[Job] = []
-    for name in wanted:
-        key = project.state, name
-        stamp = STALE[key] if key in STALE else look(*key)
-        if stamp is not None and not stamp.changed:
-            found.append(Task(name, None, has_subtask=True))
-            continue
-        try:
-            job = begin_cached(project, name, stamp)
-        except Failure:
-            job = None
-        if job is None:
-            for begun in jobs:
-                begun.lock.close()
-            return None
-        jobs.append(job)
-        found += _build(job)
-    _keep(*jobs)
+    with contextlib.ExitStack() as jobs:
+        for name in wanted:
+            key = project.state, name
+            stamp = run.looks[key] if key in run.looks else look(*key)
+            if holds(stamp):
+                found.append(Task(name, None, has_subtask=True))
+                continue
+            try:
+                job = begin_cached(project, name, stamp)
+            except Failure:
+                job = None
+            if job is None:
+                return None
+            jobs.push(job)
+            found += _build(run, job)
+        run.jobs.push(jobs.pop_all())
     return found
 
 
-def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
+def _run(run: Run, target: Target) -> Iterator[Task]:
     """Yield the stale tasks of one target, and the group that publishes them."""
-    paths = invocation.paths(target.name)
-    stale = (project.state, target.name) in STALE
+    project, paths = run.project, run.invocation.paths(target.name)
+    stale = (project.state, target.name) in run.looks and not holds(run.looks[project.state, target.name])
     if paths is None and not stale and is_fresh(project.state, target.name) == target.root:
         yield Task(target.name, None, doc=target.summary, has_subtask=True)
         return
@@ -141,43 +156,51 @@ def _run(project: Project, target: Target, invocation: Invocation) -> Iterator[T
     except TryAgain:
         raise
     except Failure as failure:
-        yield _failing(target.name, failure)
+        yield _failing(run, target.name, failure)
         return
-    _keep(job)
-    yield from _build(job) if paths is None else _build_paths(job, paths)
+    run.jobs.push(job)
+    yield from _build(run, job) if paths is None else _build_paths(run, job, paths)
 
 
-def _build(job: Job) -> Iterator[Task]:
-    target = job.prepared.target
-    made = [_stage(target, change) for change in job.stale.values() if change.artifact is not None]
+def _build(run: Run, job: Job) -> Iterator[Task]:
+    made = list(_staging(run, job, hidden=False))
     yield from made
     yield Task(
-        target.name,
-        [PublishAction(job)] if job.stale or job.unplanted else None,
-        doc=target.summary,
+        job.name,
+        [PublishAction(job, run.failures)] if job.stale or job.unplanted else None,
+        doc=job.prepared.target.summary,
         has_subtask=True,
         task_dep=[task.name for task in made],
         io={"capture": False},
     )
 
 
-def _build_paths(job: Job, paths: set[str]) -> Iterator[Task]:
+def _build_paths(run: Run, job: Job, paths: set[str]) -> Iterator[Task]:
     """Yield the tasks for single paths, and one that publishes them with what has to go along."""
-    target, plan, stale = job.prepared.target, job.prepared.plan, job.stale
+    target, plan = job.prepared.target, job.prepared.plan
     waiting: set[str] = set()
     paths = _matching(target, plan, paths)
     for path in sorted(paths):
-        waiting |= together(plan, stale, path)
-    yield from (_stage(target, change, hidden=True) for path, change in stale.items() if path in waiting)
+        waiting |= publish_closure(plan, job.stale, path)
+    part = job.only(waiting)
+    yield from _staging(run, part, hidden=True)
     publisher = f"_publish:{target.name}"
     yield Task(
         publisher,
-        [PublishAction(job, waiting)] if waiting else None,
+        [PublishAction(part, run.failures)] if waiting else None,
         task_dep=[f"_stage:{task_name(target.name, path)}" for path in sorted(waiting)],
         io={"capture": False},
     )
     for path in sorted(paths):
         yield Task(task_name(target.name, path), None, task_dep=[publisher])
+
+
+def _staging(run: Run, job: Job, *, hidden: bool) -> Iterator[Task]:
+    """Yield a task for each artifact that is stale."""
+    stage = StageAction(job, run.failures)
+    for change in job.stale.values():
+        if change.artifact is not None:
+            yield StageTask(stage, change.artifact, change.reason, hidden=hidden)
 
 
 def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
@@ -197,34 +220,13 @@ def _matching(target: Target, plan: Plan, paths: set[str]) -> set[str]:
     return found
 
 
-_KEPT: list[Job] = []
-
-
-def _keep(*jobs: Job) -> None:
-    """Hold the locks of jobs until the process ends; what they staged and did not publish goes then."""
-    if not _KEPT:
-        atexit.register(_tidy, os.getpid())
-    _KEPT.extend(jobs)
-
-
-def _tidy(pid: int) -> None:
-    if os.getpid() == pid:  # not in a worker of doit's
-        for job in _KEPT:
-            with contextlib.suppress(Failure, OSError):
-                abandon(job)
-
-
-def _stage(target: Target, change: Change, *, hidden: bool = False) -> Task:
-    assert change.artifact is not None
-    return StageTask(target, change.artifact, change.reason, hidden=hidden)
-
-
-def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[Task]:
+def _show(run: Run, target: Target) -> Iterator[Task]:
     """Yield every task of one target, for list, info, clean and the like."""
+    invocation = run.invocation
     try:
-        prepared = prepare(project, target)
+        prepared = prepare(run.project, target)
     except Failure as failure:
-        yield _failing(target.name, failure)
+        yield _failing(run, target.name, failure)
         return
     if invocation.command in ("info", "clean"):
         _matching(target, prepared.plan, invocation.paths(target.name) or set())
@@ -233,7 +235,7 @@ def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[
     names = []
     for path, change in prepared.comparison.changes.items():
         if change.artifact is not None:
-            task = _shown(project, prepared, path, change, clean=not whole)
+            task = _shown(run, prepared, path, change, clean=not whole)
             names.append(task.name)
             yield task
     yield Task(
@@ -243,21 +245,21 @@ def _show(project: Project, target: Target, invocation: Invocation) -> Iterator[
         has_subtask=True,
         task_dep=names,
         uptodate=[Staleness(f"{stale} of {len(names)} are stale" if stale else "")],
-        clean=[CleanAction(project, target)] if whole else [],
+        clean=[CleanAction(run.project, target, run.failures)] if whole else [],
     )
 
 
-def _shown(project: Project, prepared: Prepared, path: str, change: Change, *, clean: bool) -> Task:
+def _shown(run: Run, prepared: Prepared, path: str, change: Change, *, clean: bool) -> Task:
     artifact, target = change.artifact, prepared.target
     assert artifact is not None
     return Task(
         task_name(target.name, path),
-        [StageAction(target.root, artifact)],
+        None,
         file_dep=sources_of(target, artifact),
         targets=[target.root + path],
         uptodate=[Staleness(change.reason)],
         doc=str(artifact.kind),
         subtask_of=target.name,
-        clean=[CleanAction(project, target, path)] if clean else [],
+        clean=[CleanAction(run.project, target, run.failures, path)] if clean else [],
         meta={"why": [reason.words for reason in prepared.plan.reasons.get(path, ())]},
     )

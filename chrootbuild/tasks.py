@@ -8,10 +8,12 @@ stale, nothing else of the package is imported.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import getopt
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -24,7 +26,7 @@ from doit.task import Task
 
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.project import find_project
-from chrootbuild.quick import fresh_targets
+from chrootbuild.quick import look_at, nothing_stale
 
 if TYPE_CHECKING:
     from chrootbuild.console import Progress
@@ -184,7 +186,7 @@ class Invocation:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def of_argv(cls, argv: Sequence[str], commands: Set[str]) -> Invocation:
+    def of_argv(cls, argv: Sequence[str], commands: AbstractSet[str]) -> Invocation:
         """Read it from a command line, as doit does: the command is the first word, else ``run``."""
         words = [word for word in argv if word.startswith("-") or "=" not in word]
         command = words.pop(0) if words and words[0] in commands else "run"
@@ -233,7 +235,7 @@ def _names(word: str, target: str, root: str) -> bool:
     return name == target or "*" in word or word.startswith(root + "/")
 
 
-def tasks_of_dodo(argv: Sequence[str], commands: Set[str], out: str | None) -> Iterator[Task]:
+def tasks_of_dodo(argv: Sequence[str], commands: AbstractSet[str], out: str | None) -> Iterator[Task]:
     """Yield the tasks of the project in the current folder, for a dodo.py.
 
     Errors are doit's (InvalidCommand); where somebody else is at work the
@@ -242,18 +244,21 @@ def tasks_of_dodo(argv: Sequence[str], commands: Set[str], out: str | None) -> I
     invocation = Invocation.of_argv(argv, commands)
     try:
         project = find_project(".", out)
-        fresh = fresh_targets(project.directory, project.state, list(invocation.names))
-        if fresh is not None and invocation.command == "run":
-            yield from (Task(name, None, has_subtask=True) for name in fresh)
+        building = invocation.command == "run"
+        looks = look_at(project.directory, project.state, invocation.names) if building else None
+        if looks is not None and nothing_stale(looks):
+            yield from (Task(name, None, has_subtask=True) for _, name in looks)
             return
-        from chrootbuild.tasklist import cached_tasks, tasks
+        from chrootbuild.tasklist import Run, cached_tasks, tasks
 
-        if invocation.command == "run" and (found := cached_tasks(project, invocation.names)) is not None:
+        run = Run(project, invocation, looks or {})
+        atexit.register(_close, run.jobs, os.getpid())
+        if building and (found := cached_tasks(run)) is not None:
             yield from found
             return
         from chrootbuild.target import read_targets
 
-        yield from tasks(project, read_targets(project), invocation)
+        yield from tasks(run, read_targets(project))
     except TryAgain as failure:
         from chrootbuild.console import complain
 
@@ -261,3 +266,8 @@ def tasks_of_dodo(argv: Sequence[str], commands: Set[str], out: str | None) -> I
         raise SystemExit(failure.code) from None
     except Failure as failure:
         raise InvalidCommand(str(failure)) from None
+
+
+def _close(jobs: contextlib.ExitStack, pid: int) -> None:
+    if os.getpid() == pid:  # not in a worker of doit's
+        jobs.close()

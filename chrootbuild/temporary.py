@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from chrootbuild.build import Job, begin, finish, stage_one
+from chrootbuild.build import Job, begin, run
 from chrootbuild.errors import Failure
 from chrootbuild.lock import locked
 from chrootbuild.project import Project
@@ -27,27 +28,22 @@ def with_temporary(project: Project, target: Target) -> Iterator[None]:
         yield
         return
     more = replace(target, binaries=(*target.binaries, *target.temporary))
-    with contextlib.ExitStack() as held:
-        held.enter_context(locked(project, target.name))
-        planned = begin(project, target, held=held).prepared.plan.artifacts
-        job = begin(project, more, held=held, keep=False)
-        extra = job.prepared.plan.artifacts.keys() - planned.keys()
-        _publish(job, {path for path in extra if path in job.stale})
+    with locked(project, target.name):
+        with begin(project, target, held=True) as job:
+            planned = job.prepared.plan.artifacts
+        with begin(project, more, held=True, keep=False) as job:
+            extra = job.prepared.plan.artifacts.keys() - planned.keys()
+            _change(job, extra)
         try:
             yield
         finally:
-            job = begin(project, target, held=held)
-            _publish(job, {path for path in extra if path in job.stale})
+            with begin(project, target, held=True) as job:
+                _change(job, extra)
 
 
-def _publish(job: Job, paths: set[str]) -> None:
-    if not paths:
-        return
-    for path in sorted(paths):
-        change = job.stale[path]
-        if change.artifact is not None:
-            stage_one(job.prepared.target.root, change.artifact)
+def _change(job: Job, paths: AbstractSet[str]) -> None:
+    """Install or remove the tools, and nothing else that is stale."""
     try:
-        finish(job, paths, quiet=True)
+        run(job.only(paths))
     except Failure as failure:
         raise Failure(f"cannot set up the temporary tools: {failure.message}", hint=failure.hint) from None

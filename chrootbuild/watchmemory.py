@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chrootbuild.artifact import Kind
-from chrootbuild.build import Job, begin, finish, forget_stage
+from chrootbuild.build import Job, begin, opened
 from chrootbuild.change import KEEP, Change, Comparison
 from chrootbuild.elf import Memo
 from chrootbuild.elf.reader import read
@@ -29,8 +29,6 @@ from chrootbuild.record import Record, record_signature
 from chrootbuild.root import Root, open_root
 from chrootbuild.signature import Signature, signature
 from chrootbuild.spec import Target
-from chrootbuild.stage import clear_stage, open_stage
-from chrootbuild.stamp import drop_stamp
 from chrootbuild.trust import refuse_untrusted
 from chrootbuild.vouching import stamp
 
@@ -142,22 +140,13 @@ class Remembering:
         job = None
         if self.memory is not None and not self.anew:
             job = _begin_known(project, self.memory, self.changed, wait)
-        if job is None:
-            job = begin(project, target, wait=wait)
-        if not job.stale and not job.unplanted:
-            self._learn(job, job.prepared.record)
-        return job
+        return job or begin(project, target, wait=wait)
 
-    def finish(self, job: Job) -> Published:
-        """Publish what was staged; raises Failure."""
-        self.unstamped = job.prepared.host is None  # quick: writing the stamp takes longer than all the rest
-        published = finish(job, quiet=True, stamped=not self.unstamped)
-        self._learn(job, published.record)
-        return published
-
-    def _learn(self, job: Job, record: Record | None) -> None:
+    def done(self, job: Job, published: Published | None) -> None:
         """Take the state after a build as the new memory; the lock is still held."""
         memory = self.memory
+        record = job.prepared.record if published is None else published.record
+        self.unstamped = self.unstamped or (published is not None and not job.stamps)
         if job.prepared.host is not None:
             self.memory = None if record is None else remember(job.project, job.prepared, record)
             self.unstamped = False
@@ -199,13 +188,10 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
         with open_root(target.root) as root:
             if prepared.record is None or os.fstat(root.fd).st_ino != prepared.record.inode:
                 return None
-            found = _compared(memory, now, root)
-            if found.comparison.stale:
-                forget_stage(target.root)
-                clear_stage(root)
-                drop_stamp(project, target.name)
-                os.close(open_stage(root).fd)
-        return Job(project, found, stack.pop_all())
+            # Writing the stamp takes longer than all the rest: it is left for later.
+            job = Job(project, _compared(memory, now, root), stack, stamps=False)
+            job = opened(job, root) if job.stale else job
+            return replace(job, lock=stack.pop_all())
 
 
 def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signature] | None:

@@ -19,7 +19,7 @@ def tell(said: dict[str, str], key: str, failure: Failure) -> bool:
         return False
     said[key] = str(failure)
     if isinstance(failure, TryAgain):
-        say(f"{key} waits: {failure.message.partition(': ')[2]}")
+        say(f"{key} waits: {failure.fact}")
     else:
         end_line()
         complain(failure)

@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chrootbuild import __version__
 from chrootbuild.commandnames import COMMANDS, RESERVED
@@ -19,6 +19,9 @@ from chrootbuild.console import guarded, table
 from chrootbuild.errors import UsageError
 from chrootbuild.project import Project, find_project
 from chrootbuild.text import did_you_mean
+
+if TYPE_CHECKING:
+    from chrootbuild.quick import Looks
 
 __all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
 
@@ -28,9 +31,10 @@ DOIT_COMMANDS = RESERVED - {"build"}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every command has: the project, and a way to speak."""
+    """What every command has: the project, the stamps that were looked at, and a way to speak."""
 
     project: Project
+    looks: Looks | None = None
 
     def say(self, text: str) -> None:
         """Print a text to standard output, a newline added."""
@@ -42,10 +46,16 @@ def module_of(name: str) -> Any:
     return importlib.import_module(f"chrootbuild.commands.{name}")
 
 
-def run_command(name: str, argv: Sequence[str], directory: str | None = None, out: str | None = None) -> int:
+def run_command(
+    name: str,
+    argv: Sequence[str],
+    directory: str | None = None,
+    out: str | None = None,
+    looks: Looks | None = None,
+) -> int:
     """Run one command with its arguments and return its exit code; raises Failure."""
     args = parser_of(name).parse_args(argv)
-    code: int = module_of(name).run(Context(find_project(directory, out)), args)
+    code: int = module_of(name).run(Context(find_project(directory, out), looks), args)
     return code
 
 
@@ -64,12 +74,12 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], looks: Looks | None = None) -> int:
     """Run ``chrootbuild`` with its arguments; return the exit code."""
-    return guarded(lambda: _main(list(argv)))
+    return guarded(lambda: _main(list(argv), looks))
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], looks: Looks | None) -> int:
     directory, out = None, None
     while argv and (argv[0].startswith("-") or argv[0].startswith("out=")):
         word = argv.pop(0)
@@ -94,7 +104,7 @@ def _main(argv: list[str]) -> int:
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS) or "chrootbuild --help lists the commands"
         raise UsageError(f'cannot run "{name}": there is no such command', hint=hint)
-    return run_command(name, argv, directory, out)
+    return run_command(name, argv, directory, out, looks)
 
 
 def _help() -> str:

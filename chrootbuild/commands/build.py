@@ -18,4 +18,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Build the targets named, or all that are not manual."""
-    return run_doit(context.project, "run", args.names, jobs=args.jobs)
+    return run_doit(context.project, "run", args.names, jobs=args.jobs, looks=context.looks)

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import TaskLoader2
 from doit.doit_cmd import DoitMain
@@ -16,9 +16,12 @@ from doit.task import Task
 from chrootbuild.console import SILENT, Progress, complain, progress
 from chrootbuild.errors import TryAgain
 from chrootbuild.project import Project
-from chrootbuild.taskactions import FAILED, StageTask
-from chrootbuild.tasklist import cached_tasks, tasks
+from chrootbuild.taskactions import StageTask
+from chrootbuild.tasklist import Run, cached_tasks, tasks
 from chrootbuild.tasks import DOIT_CONFIG, Invocation, Reporter
+
+if TYPE_CHECKING:
+    from chrootbuild.quick import Looks
 
 __all__ = ["run_doit"]
 
@@ -38,24 +41,48 @@ class _Loader(TaskLoader2):  # type: ignore[misc]
         return self.tasks
 
 
-def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int | None = None) -> int:
+def run_doit(
+    project: Project,
+    command: str,
+    argv: Sequence[str],
+    *,
+    jobs: int | None = None,
+    looks: Looks | None = None,
+) -> int:
     """Run one of doit's commands and return chrootbuild's exit code; raises Failure.
 
-    ``jobs`` is how many artifacts are staged at once; None leaves it to us.
+    ``jobs`` is how many artifacts are staged at once; None leaves it to us. ``looks`` are stamps
+    that were looked at before.
     """
     with progress("build") if command == "run" else contextlib.nullcontext(SILENT) as bar:
-        return _run_doit(project, command, argv, jobs, bar)
+        return _run_doit(project, command, argv, jobs, looks or {}, bar)
 
 
-def _run_doit(project: Project, command: str, argv: Sequence[str], jobs: int | None, bar: Progress) -> int:
+def _run_doit(
+    project: Project, command: str, argv: Sequence[str], jobs: int | None, looks: Looks, bar: Progress
+) -> int:
     # Many small objects that stay to the end: the collector only costs here.
     gc.disable()
     bar.now("planning")
     names = tuple(word for word in argv if not word.startswith("-"))
     busy: list[TryAgain] = []
-    found = cached_tasks(project, names) if command == "run" else None
+    with contextlib.ExitStack() as begun:
+        run = Run(project, Invocation(command, names), looks, begun, busy=busy)
+        code = _run_tasks(run, argv, jobs, bar)
+    for failure in busy:
+        complain(failure)
+    # What is wrong stays wrong until somebody mends it; what was busy is worth another try.
+    if run.failures:
+        return max(failure.code for failure in run.failures)
+    return TryAgain.code if busy else {0: 0, 3: 2}.get(code, 1)
+
+
+def _run_tasks(run: Run, argv: Sequence[str], jobs: int | None, bar: Progress) -> int:
+    """Have doit do what there is to do, and return its code."""
+    command = run.invocation.command
+    found = cached_tasks(run) if command == "run" else None
     if found is None:
-        found = _all_tasks(project, Invocation(command, names), busy)
+        found = _all_tasks(run)
     options: list[str] = []
     if command == "run" and jobs != 1 and (jobs or len(found) > _MANY):
         options = ["-n", str(jobs or os.cpu_count() or 1), "-P", "thread"]
@@ -69,21 +96,14 @@ def _run_doit(project: Project, command: str, argv: Sequence[str], jobs: int | N
         and set(argv) <= {task.name for task in found if task.has_subtask}
     ):
         found, code = _in_turns(found, [command, *options], reporter)
-    code = max(code, _run([command, *options, *argv], found, reporter))
-    for failure in busy:
-        complain(failure)
-    codes = [failure.code for failure in FAILED]
-    # What is wrong stays wrong until somebody mends it; what was busy is worth another try.
-    if codes:
-        return max(codes)
-    return TryAgain.code if busy else {0: 0, 3: 2}.get(code, 1)
+    return max(code, _doit([command, *options, *argv], found, reporter))
 
 
 _MANY = 8  # tasks; below that a second thread costs more than it saves
 _TURN = 4000  # tasks; for each of them doit keeps 2 KB until it ends
 
 
-def _run(argv: list[str], tasks: list[Task], reporter: Reporter) -> int:
+def _doit(argv: list[str], tasks: list[Task], reporter: Reporter) -> int:
     extra = {"BACKEND": {"chrootbuild": "chrootbuild.tasks:Backend"}}
     code: int = DoitMain(_Loader(tasks, reporter), config_filenames=(), extra_config=extra).run(argv)
     return code
@@ -103,7 +123,7 @@ def _in_turns(tasks: list[Task], argv: list[str], reporter: Reporter) -> tuple[l
         if isinstance(task, StageTask):
             turn.append(task)
         if turn and (len(turn) == _TURN or task.has_subtask):
-            code = max(code, _run(argv, turn, reporter))
+            code = max(code, _doit(argv, turn, reporter))
             turn = []
             gc.collect()  # a node of doit's and its generator hold each other
         if task.has_subtask:
@@ -115,9 +135,9 @@ def _in_turns(tasks: list[Task], argv: list[str], reporter: Reporter) -> tuple[l
     return left, worst
 
 
-def _all_tasks(project: Project, invocation: Invocation, busy: list[TryAgain]) -> list[Task]:
+def _all_tasks(run: Run) -> list[Task]:
     from chrootbuild.target import read_targets, select
 
-    targets = read_targets(project)
-    select(targets, [name.partition(":")[0] for name in invocation.names])
-    return list(tasks(project, targets, invocation, busy))
+    targets = read_targets(run.project)
+    select(targets, [name.partition(":")[0] for name in run.invocation.names])
+    return list(tasks(run, targets))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from chrootbuild.artifact import Kind
 from chrootbuild.commands import Context
 from chrootbuild.enter import enter
 from chrootbuild.errors import Failure
@@ -32,11 +31,6 @@ def run(context: Context, args: argparse.Namespace) -> int:
     mounts = tuple(item.value for item in target.mounts)
     devices = {}
     if os.geteuid() != 0 and target.devices:
-        plan, _ = make_plan(context.project, target)
-        devices = {
-            path: artifact.device
-            for path, artifact in plan.artifacts.items()
-            if artifact.kind is Kind.NODE and artifact.device is not None
-        }
+        devices = make_plan(context.project, target)[0].devices
     with with_temporary(context.project, target):
         return enter(target.root, args.command or ["/bin/sh"], mounts, devices)

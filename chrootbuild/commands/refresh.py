@@ -12,7 +12,7 @@ from chrootbuild.commands import Context
 from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.packagemanager import at_work
-from chrootbuild.quick import fresh_targets
+from chrootbuild.quick import look_at, nothing_stale
 
 if TYPE_CHECKING:
     from chrootbuild.project import Project
@@ -85,11 +85,11 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
     """Tell by the stamps that no target changed, while no package manager is at work."""
     if at_work():
         return False
-    fresh = fresh_targets(project.directory, project.state, names)
+    looks = look_at(project.directory, project.state, names)
+    if looks is None or not nothing_stale(looks):
+        return False
     # NAME.pending: something was published and not yet checked or restarted (pending.py).
-    return fresh is not None and not any(
-        os.path.lexists(f"{project.state}/{name}.pending") for name in fresh
-    )
+    return not any(os.path.lexists(f"{state}/{name}.pending") for state, name in looks)
 
 
 def options_of(args: argparse.Namespace) -> Options:

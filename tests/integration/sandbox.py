@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chrootbuild
-from chrootbuild.build import begin, finish, stage_one
+from chrootbuild.build import begin, run
 from chrootbuild.clean import clean
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -86,17 +86,9 @@ class Sandbox:
 
     def build(self) -> int:
         """Build and return how many artifacts were stale."""
-        job = begin(self.project, self.target())
-        try:
-            stale = job.stale
-            for change in stale.values():
-                if change.artifact is not None:
-                    stage_one(job.prepared.target.root, change.artifact)
-            if stale or job.unplanted:
-                finish(job)
-            return len(stale)
-        finally:
-            job.lock.close()
+        with begin(self.project, self.target()) as job:
+            run(job)
+            return len(job.stale)
 
     def plan(self) -> Prepared:
         return prepare(self.project, self.target())

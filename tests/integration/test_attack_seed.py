@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.build import begin, finish
+from chrootbuild.build import begin, run
 from chrootbuild.errors import Failure
 from chrootbuild.publish import publish
 from tests.integration.sandbox import Sandbox, make_sandbox, state_of
@@ -69,13 +69,8 @@ def test_what_the_daemon_was_quicker_to_make_stays(box: Sandbox, monkeypatch: py
 
     real = publish
     monkeypatch.setattr(build, "publish", planted)
-    try:
-        for change in job.stale.values():
-            assert change.artifact is not None
-            build.stage_one(job.prepared.target.root, change.artifact)
-        finish(job)
-    finally:
-        job.lock.close()
+    with job:
+        run(job)
     assert (box.root / "var/lib/db").read_text() == "the daemon's"
 
 
@@ -129,21 +124,16 @@ def test_sources_that_are_no_files(box: Sandbox, form: str) -> None:
         with pytest.raises(Failure, match="larger than"):
             box.build()
     else:
-        job = begin(box.project, box.target())
-        source.unlink()
-        if form == "becomes-a-link":
-            source.symlink_to(box.victim / "file")
-        from chrootbuild.build import stage_one
-
-        try:
+        with begin(box.project, box.target()) as job:
+            source.unlink()
+            if form == "becomes-a-link":
+                source.symlink_to(box.victim / "file")
             (changed,) = [change.artifact for path, change in job.stale.items() if path == "/etc/app/a.conf"]
             assert changed is not None
             with pytest.raises(Failure, match=r"cannot copy .*a\.conf"):
-                stage_one(job.prepared.target.root, changed)
+                job.make(changed)
             with pytest.raises(Failure, match="was not staged"):
-                finish(job)
-        finally:
-            job.lock.close()
+                run(job, lambda _: None)
     assert state_of(box.victim) == before
     assert tree(box.root) == inside
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.build import begin, finish, stage_one
+from chrootbuild.build import begin, run
 from chrootbuild.errors import Failure
 from tests.integration.sandbox import TARGET, Sandbox, make_sandbox
 from tests.trees import tree
@@ -60,17 +60,11 @@ def test_a_root_that_is_a_mount_point(box: Sandbox, tmp_path: Path, kind: str) -
         _mount("-t", kind, "none", box.root)
     for word in ("1", "2", "3"):
         box.edit(word)
-        job = begin(box.project, box.target())
-        stage = box.root / ".chrootbuild"
-        assert not box.stage.exists()
-        assert (stage.stat().st_uid, stage.stat().st_mode & 0o7777) == (0, 0o700)
-        try:
-            for change in job.stale.values():
-                assert change.artifact is not None
-                stage_one(job.prepared.target.root, change.artifact)
-            finish(job)
-        finally:
-            job.lock.close()
+        with begin(box.project, box.target()) as job:
+            stage = box.root / ".chrootbuild"
+            assert not box.stage.exists()
+            assert (stage.stat().st_uid, stage.stat().st_mode & 0o7777) == (0, 0o700)
+            run(job)
         assert tree(box.root) == _fresh(tmp_path, word)
         assert box.verify() == []
         assert box.build() == 0

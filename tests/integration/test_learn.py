@@ -286,10 +286,10 @@ def test_ctrl_c_ends_all_of_it(shop: Workshop, before: Leftovers) -> None:
 
 
 def test_one_at_a_time(shop: Workshop) -> None:
-    from chrootbuild.learn_scene import alone
+    from chrootbuild.lock import alone
 
     service(shop, *SERVER)
-    with alone(find_project(str(shop.folder)), "x"):
+    with alone(find_project(str(shop.folder)), "x", "learn"):
         assert "error: cannot learn x: process" in shop.run("learn", "x", code=75)
 
 

@@ -69,7 +69,7 @@ def test_only_what_changed_is_looked_at(shop: Workshop, monkeypatch: pytest.Monk
     monkeypatch.setattr(Root, "lstat", noting)
     job = builds.begin_cached(project, "x", found)
     assert job is not None
-    job.lock.close()
+    job.close()
     assert list(job.stale) == ["/etc/one"]
     assert set(looked) == {"/etc/one"}
 
@@ -125,7 +125,7 @@ def test_a_look_is_worth_nothing_after_another_build(shop: Workshop) -> None:
     (shop.root / "etc/two").write_text("planted\n")
     job = builds.begin_cached(project, "x", before)
     assert job is not None
-    job.lock.close()
+    job.close()
     assert list(job.stale) == ["/etc/two"]
 
 

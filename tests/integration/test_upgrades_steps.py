@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from chrootbuild import publish
-from chrootbuild.build import begin, finish, stage_one
+from chrootbuild.build import begin, run
 from chrootbuild.operation import Operation
 from chrootbuild.project import find_project
 from chrootbuild.root import Root
@@ -228,14 +228,10 @@ def build(shop: Workshop, monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> li
     monkeypatch.setattr(publish, "apply", stepped)
     if not whole:
         monkeypatch.setattr(publish, "can_exchange", lambda _: False)
-    job = begin(find_project(str(shop.folder)), target)
     try:
-        for change in job.stale.values():
-            if change.artifact is not None:
-                stage_one(target.root, change.artifact)
-        finish(job, quiet=True)
+        with begin(find_project(str(shop.folder)), target) as job:
+            run(job)
     finally:
-        job.lock.close()
         monkeypatch.undo()
     return seen
 
