@@ -1,8 +1,7 @@
-"""How the records of an ELF file are laid out: pyelftools' structures, as :class:`struct.Struct`.
+"""Layouts of ELF records: pyelftools' structures, as :class:`struct.Struct`.
 
-pyelftools makes its ``ELFStructs`` for a class and a byte order; here that is
-done once for each, and each flat record becomes one struct, so that a whole
-table is decoded at once.
+pyelftools makes ``ELFStructs`` for a class and a byte order; each is made once
+here, and each flat record becomes one struct, to decode a whole table at once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ __all__ = ["Flavour", "Record", "flavour"]
 
 
 class Record(NamedTuple):
-    """A flat record as a struct, and where each field is in its tuple."""
+    """A flat record as a struct, and the index of each field in its tuple."""
 
     layout: struct.Struct
     at: dict[str, int]
@@ -45,14 +44,14 @@ def _record(mark: str, record: Any) -> Record:
         if packer is not None and not hasattr(field, "resizer"):
             at[field.name] = len(at)
             form += packer.format[-1:]
-        elif type(field).__name__ != "Value":  # a computed field takes no room
+        elif type(field).__name__ != "Value":  # a computed field takes no bytes
             form += f"{field.sizeof()}x"
     return Record(struct.Struct(form), at)
 
 
 @cache
 def flavour(bits: int, little: bool) -> Flavour:
-    """Return the records of a class, 32 or 64, and a byte order; made once."""
+    """Return the records of a class, 32 or 64, and a byte order; cached."""
     structs = ELFStructs(little_endian=little, elfclass=bits)
     structs.create_basic_structs()
     structs.create_advanced_structs()

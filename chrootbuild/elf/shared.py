@@ -1,10 +1,10 @@
-"""The closures of usual programs, made of parts that all programs share.
+"""Closures of usual programs, composed of parts that programs share.
 
-Most objects have no search list, no filter and no note: the names in NEEDED
-decide on what they load, and a name leads all of them to the same file. Such
-a closure is a walk over what each object loads, worked out once. Anything else
-is left to :mod:`chrootbuild.elf.process`, which gives the same answer for
-these as well, in three times the time.
+Most objects have no search list, no filter and no note: DT_NEEDED alone
+determines their loads, and a name leads all of them to the same file. Such a
+closure is a walk over each object's loads, searched once. All others are left
+to :mod:`chrootbuild.elf.process`, which gives the same answer for these too,
+in three times the time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _Identity = tuple[int, int]
 
 
 class Part(NamedTuple):
-    """What one usual object loads, and the objects that this leads to."""
+    """Loads of one usual object, and their objects."""
 
     loads: tuple[Load, ...]
     targets: tuple[Object, ...]
 
 
 class Whole(NamedTuple):
-    """All that is loaded for one interpreter and NEEDED: what the program asks for, and the rest."""
+    """Loads for one interpreter and NEEDED: those the program requests, and the rest."""
 
     first: tuple[Load, ...]
     rest: tuple[Load, ...]
@@ -38,7 +38,7 @@ class Whole(NamedTuple):
 
 
 def closure(rules: Rules, main: Object) -> Closure:
-    """Return the closure of a main object. Raises Failure for what stops the linker."""
+    """Return the closure of a main object; raises Failure for an error that stops the linker."""
     if not (rules.shares and main.main and main.facts.plain):
         return Process(rules, main).closure()
     needed, path = main.facts.needed, main.path
@@ -51,7 +51,7 @@ def closure(rules: Rules, main: Object) -> Closure:
 
 
 def _worked_out(rules: Rules, main: Object) -> Closure:
-    """Load everything; keep the answer for others where it says no more than what is loaded."""
+    """Load everything; memoize the closure if it has nothing but loads."""
     process = Process(rules, main)
     found = process.closure()
     needed = main.facts.needed
@@ -61,7 +61,7 @@ def _worked_out(rules: Rules, main: Object) -> Closure:
         and not (found.missing or found.warnings or found.cache)
         and not any("$" in name for name in needed)
         and all(load.by == main.path for load in found.loads[:asked])
-        and main not in process.names.values()  # it is no library of its own
+        and main not in process.names.values()  # it is not its own library
     ):
         identities = frozenset(process.identities) - {main.identity}
         rules.wholes[needed] = Whole(found.loads[:asked], found.loads[asked:], identities)
@@ -69,7 +69,7 @@ def _worked_out(rules: Rules, main: Object) -> Closure:
 
 
 def _whole(rules: Rules, main: Object) -> Whole | None:
-    """Put a closure together; None where there is more to it than this module knows."""
+    """Compose a closure of parts; None where parts do not suffice."""
     start = _start(rules, main)
     first = _make_part(rules, main) if start is not None else None
     if start is None or first is None:
@@ -96,7 +96,7 @@ def _whole(rules: Rules, main: Object) -> Whole | None:
 
 
 def _start(rules: Rules, main: Object) -> Object | None:
-    """Return the interpreter, where it is sound and nothing else is loaded before a program's own libraries."""
+    """Return the interpreter if it is sound and alone before the program's libraries, else None."""
     if rules.started is None:
         rules.started = (_interpreter(rules, main),)
     return rules.started[0]
@@ -120,7 +120,7 @@ def _interpreter(rules: Rules, main: Object) -> Object | None:
 
 
 def _is_found_by_its_soname(rules: Rules, target: Object) -> bool:
-    """Tell whether a search for an object's soname, which it satisfies once it is loaded, leads to it."""
+    """Return whether a search for an object's soname leads to the object."""
     if not target.facts.soname:
         return True
     answer = rules.search(target.facts.soname, target, ())
@@ -128,7 +128,7 @@ def _is_found_by_its_soname(rules: Rules, target: Object) -> bool:
 
 
 def _part(rules: Rules, target: Object) -> Part | None:
-    """Return what an object loads; None for one that is not usual."""
+    """Return the loads of an object; None for one that is not usual."""
     if target in rules.parts:
         return rules.parts[target]
     made = rules.parts[target] = _make_part(rules, target)
