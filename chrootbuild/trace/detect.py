@@ -1,4 +1,4 @@
-"""Tells which program wrote a trace, and reads it."""
+"""Detects the program that wrote a trace, and selects its reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chrootbuild.trace.calls import Call, lines
 __all__ = ["Tracer", "detect", "parse"]
 
 Tracer = Literal["strace", "kdump", "truss"]
-_LOOK = 400  # lines looked at
+_LOOK = 400  # lines examined
 _HINT = (
     "write one with: strace -f -y -o FILE COMMAND (Linux),"
     " ktrace -i -t cnstu COMMAND; kdump -n -s >FILE (FreeBSD), or truss -f -o FILE COMMAND"
@@ -21,9 +21,9 @@ _HINT = (
 
 
 def detect(source: bytes | str | Iterable[bytes] | Iterable[str], name: str = "the trace") -> Tracer:
-    """Return who wrote a text, from its first lines; ``name`` is what an error calls it.
+    """Return the program that wrote a trace, by its first lines; ``name`` is for the error.
 
-    Raises Failure where it is none of the three.
+    Raises Failure for none of the three.
     """
     counts: dict[Tracer, int] = {"strace": 0, "kdump": 0, "truss": 0}
     seen = 0
