@@ -1,4 +1,4 @@
-"""What a user can cause: one sentence, the facts behind it, and the next step."""
+"""Errors that a user can cause: one sentence, its facts, and the next step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LINE = 8000  # characters of a line that is printed: a hostile file's name for 
 
 
 class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always an error of ours
-    """Something that could not be done; ``str()`` gives the text that is printed.
+    """An operation that failed; ``str()`` gives the printed text.
 
     ``message`` reads "cannot VERB OBJECT: fact". ``details`` are lines shown
     indented below it. ``hint`` is the next step. ``code`` is the exit status.
@@ -29,7 +29,7 @@ class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # doit hands failures from worker processes back by pickle.
+        # doit returns failures from worker processes by pickle.
         return (_rebuild, (type(self), self.message, self.hint, self.details))
 
 
@@ -66,6 +66,6 @@ class TargetError(Failure):
 
 
 class TryAgain(Failure):
-    """Somebody else is at work: the lock is held, or the package manager runs."""
+    """Another process is at work: the lock is held, or the package manager runs."""
 
     code = 75

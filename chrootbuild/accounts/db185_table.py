@@ -78,7 +78,7 @@ class Table:
         self.bitmaps[0] = split << SPLIT_SHIFT | 1
         self.used = bytearray([1]) + bytearray(split)  # one byte per bitmap bit
 
-    # -- insertion -------------------------------------------------------------------------------
+    # -- insertion -----------------------------------------------------------------------------
 
     def put_all(self, rows: list[Pair]) -> None:
         """Insert pairs with distinct keys, in this order; raises FullError."""

@@ -71,7 +71,7 @@ def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
     return found
 
 
-# -- extra lines -----------------------------------------------------------
+# -- extra lines -------------------------------------------------------------------------------
 
 
 def extra_users(spec: Accounts) -> tuple[User, ...]:

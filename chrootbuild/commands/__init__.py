@@ -1,7 +1,7 @@
-"""The commands, one a file: each has PURPOSE, arguments(parser) and run(context, args).
+"""Commands, one per file: each has PURPOSE, arguments(parser) and run(context, args).
 
-They are imported when they are called. Whatever a user can cause ends here as
-one error, its facts and a hint, and an exit code.
+They are imported on call. Every error that a user can cause ends here as one
+message with facts and hint, and an exit code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMMANDS = {
     "host": "show or install the host's side: links, wrapper, syslog, units",
     "locate": "find a file of the sysroot and the package that owns it",
 }
-# What doit knows by itself, and what a project's pyproject.toml adds.
+# doit's own commands, and those that a project's pyproject.toml adds.
 DOIT_COMMANDS = {
     *(
         "help",
@@ -62,7 +62,7 @@ DOIT_COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every command has: the project, and a way to speak."""
+    """Context of a command: the project, and the output."""
 
     project: Project
 

@@ -1,4 +1,4 @@
-"""Runs doit's own commands over a project, as ``doit`` does in its folder; not a command itself."""
+"""Runs doit's commands on a project, as ``doit`` in its folder; not a command itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["run_doit"]
 
 
 class _Loader(TaskLoader2):  # type: ignore[misc]
-    """Gives doit tasks that were made before."""
+    """A doit task loader for existing tasks."""
 
     def __init__(self, tasks: list[Task], reporter: Reporter) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Loader(TaskLoader2):  # type: ignore[misc]
 def run_doit(project: Project, command: str, argv: Sequence[str], *, jobs: int | None = None) -> int:
     """Run one of doit's commands and return chrootbuild's exit code; raises Failure.
 
-    ``jobs`` is how many artifacts are staged at once; None leaves it to us.
+    ``jobs`` is the number of artifacts staged in parallel; None for the default.
     """
     # Many small objects that stay to the end: the collector only costs here.
     gc.disable()

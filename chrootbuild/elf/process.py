@@ -229,7 +229,7 @@ class Process:
         elif edge.missing is not None:
             self.missing.append(edge.missing)
 
-    # -- dlopen(3) -------------------------------------------------------
+    # -- dlopen(3) -------------------------------------------------------------------------
 
     def run(self, target: Object, inherited: tuple[Where, ...]) -> None:
         """Open the dlopen(3) libraries of an object's notes, and those of its thread functions."""

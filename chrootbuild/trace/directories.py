@@ -134,7 +134,7 @@ def _entry(path: str, words: str, by: By, *table: tuple[str, str]) -> Proposal:
     return Proposal("directories", path, reason(by, words), by.program, by.call, table)
 
 
-# -- directories that differ from the sysroot's --------------------
+# -- directories that differ from the sysroot's -------------------------------------------
 
 
 def _made_at_start(draft: Draft) -> Iterator[tuple[str, Proposal]]:
