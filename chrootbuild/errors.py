@@ -7,7 +7,7 @@ __all__ = ["Failure", "TargetError", "TryAgain", "UsageError", "printable", "pri
 _LINE = 8000  # characters of a line that is printed: a hostile file's name for a library may be 64 kB
 
 
-class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always an error of ours
+class Failure(Exception):  # noqa: N818  # "cannot ...": a failed operation, not always an error of ours
     """An operation that failed; ``str()`` gives the printed text.
 
     ``message`` reads "cannot VERB OBJECT: fact". ``details`` are lines shown

@@ -47,7 +47,7 @@ _ITSELF = (
 
 
 def check_root(target: Target, project: Project) -> None:
-    """Refuse a root in the place of the system or project; raises TargetError."""
+    """Refuse a root in the place of system, sysroot or project; raises TargetError."""
     root, sysroot = _resolved(target.root), os.path.realpath(target.sysroot)
     if root == sysroot or _below(sysroot, root):
         where = "the sysroot itself" if root == sysroot else f"above the sysroot {target.sysroot}"

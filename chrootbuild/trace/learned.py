@@ -41,7 +41,7 @@ def render(proposals: Iterable[Proposal]) -> str:
 def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned file") -> str:
     """Return ``text`` plus the proposals it lacks; its entries and comments stay.
 
-    Raises TargetError where the text is no TOML, or holds what `learn` does not write.
+    Raises TargetError where the text is not TOML, or has keys that `learn` does not write.
     """
     found = {(entry.key, entry.name): entry for entry in entries(text, name)}
     for proposal in proposals:
@@ -60,7 +60,7 @@ def without(text: str, drop: Callable[[Entry], bool], name: str = "the learned f
 def entries(text: str, name: str = "the learned file") -> tuple[Entry, ...]:
     """Return the entries of a learned file, with their comments.
 
-    Raises TargetError where the text is no TOML, or holds what `learn` does not write.
+    Raises TargetError where the text is not TOML, or has keys that `learn` does not write.
     """
     try:
         pairs = list(_pairs(tomllib.loads(text), name))
