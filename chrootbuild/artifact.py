@@ -1,8 +1,8 @@
-"""The frozen values that flow from a target file to a root. Imports nothing of the package.
+"""Frozen values that flow from a target file to a root; imports nothing of the package.
 
 Paths are ``str`` with surrogateescape (``os.fsdecode``), absolute, without a
-trailing slash, and mean a place inside the root or the sysroot; a path on
-this machine is called a *real* path.
+trailing slash, relative to the root or the sysroot; a path on this machine is
+a *real* path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Artifact", "Device", "Kind", "Origin", "Plan", "Reason", "Recipe", "
 
 
 class Kind(StrEnum):
-    """What an artifact is in the root; the words of ``plan --json``."""
+    """Kind of an artifact; the values are those of ``plan --json``."""
 
     FILE = "file"
     LINK = "link"
@@ -29,9 +29,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where in a target file something was said."""
+    """Origin of a value: target file, key, line."""
 
-    file: str  # as people are shown it: targets/cvs.toml
+    file: str  # for messages: targets/cvs.toml
     key: str  # binaries, accounts.users, check.service.ready
     line: int | None = None  # from 1
 
@@ -53,16 +53,16 @@ class Device:
 
 
 class Recipe(Protocol):
-    """Makes the content of a database from what it depends on; picklable."""
+    """Renders a database's content from its inputs; picklable."""
 
     def render(self) -> bytes:
         """Return the whole file."""
 
     def digest(self) -> str:
-        """Return a hex digest of everything that ``render`` depends on, cheaply."""
+        """Return a hex digest of the inputs of ``render``; cheap."""
 
 
-class Artifact(NamedTuple):  # made by the ten thousand: a tuple is five times as fast
+class Artifact(NamedTuple):  # tens of thousands are made: a tuple is five times as fast
     """One path in a root, and all that is needed to make it."""
 
     path: str  # canonical: no symlink among its parents
@@ -71,16 +71,16 @@ class Artifact(NamedTuple):  # made by the ten thousand: a tuple is five times a
     uid: int = 0
     gid: int = 0
     source: str = ""  # FILE, SEED: the real path that is copied
-    sources: tuple[str, ...] = ()  # every real path it is made from (doit's file_dep)
+    sources: tuple[str, ...] = ()  # every real path it depends on (doit's file_dep)
     link: str = ""  # LINK: its text
     content: bytes = b""  # TEXT
     device: Device | None = None  # NODE
     recipe: Recipe | None = None  # DATABASE
-    after: tuple[str, ...] = ()  # artifacts (paths in the root) this one is made from
+    after: tuple[str, ...] = ()  # artifacts (paths in the root) that this one depends on
     capabilities: bool = False  # keep security.capability of the source
-    elf: str = ""  # FILE: "program", "library" or "" (what publishing orders by)
+    elf: str = ""  # FILE: "program", "library" or "" (a publish is ordered by it)
     implied: bool = False  # DIRECTORY: a parent that no key describes
-    open: bool = False  # DIRECTORY: what else is in it is the daemon's ([directories], mounts)
+    open: bool = False  # DIRECTORY: other content is the daemon's ([directories], mounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A path that was asked for, by a tree or glob, and left out on purpose."""
+    """A path of a tree or glob that was left out on purpose."""
 
     path: str
     reason: str
@@ -104,7 +104,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every artifact of a target, by path, sorted; computed without looking at the root."""
+    """Artifacts of a target, sorted by path; computed without reading the root."""
 
     target: str
     root: str  # real path

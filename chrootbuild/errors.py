@@ -1,4 +1,4 @@
-"""What a user can cause: one sentence, the facts behind it, and the next step."""
+"""Errors that a user can cause: one sentence, its facts, and the next step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
 _LINE = 8000  # characters of a line that is printed: a hostile file's name for a library may be 64 kB
 
 
-class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always an error of ours
-    """Something that could not be done; ``str()`` gives the text that is printed.
+class Failure(Exception):  # noqa: N818  # "cannot ...": a failed operation, not always an error of ours
+    """An operation that failed; ``str()`` gives the printed text.
 
     ``message`` reads "cannot VERB OBJECT: fact". ``details`` are lines shown
     indented below it. ``hint`` is the next step. ``code`` is the exit status.
@@ -31,7 +31,7 @@ class Failure(Exception):  # noqa: N818  # "cannot ...": what failed, not always
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # doit hands failures from worker processes back by pickle.
+        # doit returns failures from worker processes by pickle.
         return (_rebuild, (type(self), self.message, self.hint, self.details))
 
 

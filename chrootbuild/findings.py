@@ -1,4 +1,4 @@
-"""What check, audit and verify have to say about a root: one fact each."""
+"""Findings of check, audit and verify: one fact about a root each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chrootbuild.text import printable
 
 __all__ = ["Finding", "Severity", "as_json", "as_text", "failed"]
 
-# How bad it is; only an error makes a command fail.
+# Only an error makes a command fail.
 Severity = Literal["error", "warning", "note"]
 
 
@@ -19,8 +19,8 @@ Severity = Literal["error", "warning", "note"]
 class Finding:
     """One fact about a root.
 
-    ``rule`` is the name of what found it ("probe", "setuid-file"), ``path`` a path in the root
-    or empty. The first line of ``message`` is the fact, further lines are what is behind it.
+    ``rule`` is its check's name ("probe", "setuid-file"), ``path`` a path in the root or empty.
+    The first line of ``message`` is the fact, further lines give details.
     """
 
     severity: Severity
@@ -30,12 +30,12 @@ class Finding:
 
 
 def failed(findings: Iterable[Finding]) -> bool:
-    """Tell whether there is an error among them."""
+    """Return whether a finding is an error."""
     return any(finding.severity == "error" for finding in findings)
 
 
 def as_text(target: str, findings: Iterable[Finding]) -> str:
-    """Return the text for people, errors first, without a newline at its end."""
+    """Return the findings as text, errors first, without a trailing newline."""
     order = get_args(Severity)
     ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
     texts = [finding.message.split("\n") for finding in ranked]
@@ -52,7 +52,7 @@ def as_text(target: str, findings: Iterable[Finding]) -> str:
 def as_json(target: str, findings: Iterable[Finding]) -> dict[str, object]:
     """Return {"target", "findings": [{"severity", "rule", "path", "message"}]} for json.dumps.
 
-    Bytes of a path that are no UTF-8 stay lone surrogates, as os.fsdecode gives them.
+    Non-UTF-8 bytes of a path stay lone surrogates, as os.fsdecode gives them.
     """
     return {
         "target": target,

@@ -143,7 +143,7 @@ class Host:
         return self.stat(path) is not None
 
     def isdir(self, path: str) -> bool:
-        """Tell whether ``path`` leads to a directory."""
+        """Return whether ``path`` leads to a directory."""
         info = self.stat(path)
         return info is not None and stat.S_ISDIR(info.st_mode)
 

@@ -1,6 +1,6 @@
-"""new: a first target file, from what is installed: package, unit, configuration, user, port.
+"""First target file of an installed program: package, unit, configuration, user, port.
 
-It is meant to be read and completed: by hand, and by `learn`.
+To be completed by hand, and by `learn`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from chrootbuild.trace.runtime import runtime_directories
 
 __all__ = ["find", "write_new"]
 
-_SYSTEM = 100  # uids below are fixed ones, whose names are common words
+_SYSTEM = 100  # uids below are fixed, and their names common words
 
 
 def write_new(project: Project, name: str, program: str) -> str:
     """Write targets/NAME.toml for a program and return its real path.
 
-    Raises UsageError for a name that cannot be one, Failure where the file is there already or
-    the program is not.
+    Raises UsageError for an invalid name, Failure where the file exists or the program does not.
     """
     _check_name(name)
     path = f"{project.targets}/{name}.toml"
@@ -67,13 +66,13 @@ def _check_name(name: str) -> None:
         )
 
 
-# -- what is known -------------------------------------------------------------------------
+# -- facts ---------------------------------------------------------------------------------
 
 
 def find(host: Host, word: str) -> Findings:
-    """Find out what the sysroot knows about a program, given by path, by name, or by that of its unit.
+    """Return the sysroot's facts about a program, given by path, by name, or by its unit's name.
 
-    Raises Failure where there is none.
+    Raises Failure where there is no such program.
     """
     program, unit = _program(host, word)
     base = os.path.basename(program)
@@ -99,7 +98,7 @@ def find(host: Host, word: str) -> Findings:
 
 
 def _program(host: Host, word: str) -> tuple[str, Unit | None]:
-    """Return the path of a program, and its unit where that is what was named."""
+    """Return the path of a program, and its unit if the word names a unit."""
     if "/" in word:
         path = os.path.normpath("/" + word.lstrip("/")) if word.startswith("/") else os.path.abspath(word)
         if host.isfile(path):
@@ -128,7 +127,7 @@ def _owner(host: Host, path: str) -> str:
 def _ready(
     host: Host, program: str, unit: Unit | None, config: Config, names: tuple[str, ...]
 ) -> tuple[str, str]:
-    """Return how it is told that the service is ready, and where that is known from."""
+    """Return the ``ready`` of the service, and its source."""
     protocol, address, port = "", "", 0
     if host.sysroot == "/":
         with contextlib.suppress(Unreadable):
@@ -156,7 +155,7 @@ def _socket(protocol: str, address: str, port: int) -> str:
 
 
 def _users(host: Host, unit: Unit | None, config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the accounts that the service is likely to have: of its unit, its configuration, or its name."""
+    """Return the likely accounts of the service: from its unit, configuration or name."""
     users = parse_users(host.content("/etc/passwd")).users
     known = {user.name.decode("utf-8", "surrogateescape"): user.uid or 0 for user in users}
     found = [unit.user] if unit and unit.user else []
@@ -169,7 +168,7 @@ def _users(host: Host, unit: Unit | None, config: Config, names: tuple[str, ...]
 
 
 def _directories(host: Host, unit: Unit | None) -> dict[str, dict[str, str]]:
-    """Return the directories that the system makes for the service, as [directories] has them."""
+    """Return the directories that the system makes for the service, as entries of [directories]."""
     if unit is None:
         return {}
     made = runtime_directories(host)

@@ -1,4 +1,4 @@
-"""The configuration of a package below /etc, and the port that is named in it."""
+"""Configuration of a package below /etc, and the port and user names in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chrootbuild.packages import files_of, named
 
 __all__ = ["Config", "configuration", "named_port", "names_in", "well_known_port"]
 
-# Of the host's side, whichever package they come from.
+# Of the host's side, from any package.
 _NOT_OURS = frozenset(
     """
     X11 alternatives apm apparmor apparmor.d apport apt bash_completion.d binfmt.d ca-certificates
@@ -24,11 +24,11 @@ _NOT_OURS = frozenset(
     vim xdg
     """.split()
 )
-_SHARED = frozenset(("pam.d", "security"))  # of those only the package's own files
+_SHARED = frozenset(("pam.d", "security"))  # of these only the package's own files
 _LIMIT = 1 << 20  # bytes of one file
 _MANY = 200  # files that are read
 _DIGITS = 5  # of a port
-_SIGN = rb"(?:[ \t]*[=:][ \t]*|[ \t]+)"  # one way to match any blanks: a line of a million is read once
+_SIGN = rb"(?:[ \t]*[=:][ \t]*|[ \t]+)"  # one way to match any blanks: linear on a line of a million
 _PORT = re.compile(
     rb"(?im)^[ \t]*(?:(?:[\w.-]*[._-])?(?:listen)?port|listen|bind|agentaddress)%b[\"']?"
     rb"(?:(\*|\[[0-9a-f:]*\]|\d{1,3}(?:\.\d{1,3}){3}):)?(\d{1,5})(?![\w.:])" % _SIGN
@@ -40,17 +40,17 @@ _USER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """``entries`` are for ``files``; ``closed`` are paths below them that not everybody may read."""
+    """Configuration: ``entries`` are for ``files``, ``closed`` their paths that others may not read."""
 
     entries: tuple[str, ...]
-    read: tuple[str, ...]  # every file of it, in the order of importance
+    read: tuple[str, ...]  # every file, by importance
     closed: tuple[str, ...]
 
 
 def configuration(host: Host, packages: Iterable[str], argv: Iterable[str]) -> Config:
-    """Return the configuration of some packages, and the files that a command line names.
+    """Return the configuration of packages, and the files that a command line names.
 
-    A directory that belongs to them alone is taken whole: what is made in it later counts, too.
+    A directory that is theirs alone is taken whole, so that later files in it count too.
     """
     packages = [package for package in dict.fromkeys(packages) if package]
     listed = sorted(
@@ -80,9 +80,9 @@ def configuration(host: Host, packages: Iterable[str], argv: Iterable[str]) -> C
 
 
 def named_port(host: Host, config: Config) -> tuple[str, int]:
-    """Return the address and port that a configuration names first, ("", 0) where it names none.
+    """Return the first address and port in a configuration; ("", 0) for none.
 
-    An address of "" is every one.
+    The address "" means any.
     """
     for path in config.read:
         for match in _PORT.finditer(host.content(path, _LIMIT)):
@@ -93,7 +93,7 @@ def named_port(host: Host, config: Config) -> tuple[str, int]:
 
 
 def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
-    """Return protocol and port of the first of the names that services(5) has for one protocol; ("", 0) for none."""
+    """Return protocol and port of the first name that services(5) has for one protocol; ("", 0) for none."""
     known: dict[str, dict[str, int]] = {}
     for line in host.content("/etc/services", _LIMIT).decode("ascii", "replace").splitlines():
         words = line.partition("#")[0].split()
@@ -107,14 +107,14 @@ def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
 
 
 def names_in(host: Host, config: Config) -> Iterator[str]:
-    """Yield the words of a configuration that stand where a user's name may."""
+    """Yield the words in a user name's place in a configuration."""
     for path in config.read:
         for match in _USER.finditer(host.content(path, _LIMIT)):
             yield match[1].decode("utf-8", "surrogateescape")
 
 
 def _belongs(host: Host, path: str, packages: Iterable[str]) -> bool:
-    """Tell whether a directory is of these packages alone, or has its name in that of its packages."""
+    """Return whether a directory is of these packages alone, or part of its packages' names."""
     name = os.path.basename(path)
     if any(name in package for package in packages):
         return True
@@ -123,7 +123,7 @@ def _belongs(host: Host, path: str, packages: Iterable[str]) -> bool:
 
 
 def _files(host: Host, entries: Iterable[str]) -> Iterator[str]:
-    """Yield the files of some entries, those with the plainest names first."""
+    """Yield the files of entries, sorted by depth, ``.conf`` and ``.cfg`` first."""
     found: list[str] = []
     for entry in entries:
         if not entry.endswith("/"):

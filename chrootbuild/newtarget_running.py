@@ -1,4 +1,4 @@
-"""What an instance of a program that runs on this machine is bound to: proc_pid_exe(5), proc_pid_fd(5)."""
+"""Listening sockets of a program that runs on this machine: proc_pid_exe(5), proc_pid_fd(5)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["listens"]
 
 
 def listens(program: str) -> tuple[str, str, int]:
-    """Return protocol, address and port of the lowest port of a running program, a real path.
+    """Return protocol, address and number of a running program's lowest port; ``program`` is a real path.
 
-    An address of "" is every one; ("", "", 0) where nothing runs, or nothing that we may look at.
+    The address "" means any; ("", "", 0) if no process runs it, or none that we may inspect.
     """
     found: list[tuple[int, str, str]] = []
     for name in os.listdir("/proc"):
@@ -30,7 +30,7 @@ def listens(program: str) -> tuple[str, str, int]:
                     if one.inode in inodes
                 ]
         except OSError:
-            continue  # it ended, or is somebody else's
+            continue  # it ended, or is another user's
     if not found:
         return "", "", 0
     port, protocol, address = min(found)

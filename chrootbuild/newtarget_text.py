@@ -1,4 +1,4 @@
-"""The text of a first target file."""
+"""Text of a first target file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from chrootbuild.text import toml_value
 
 __all__ = ["Findings", "foreground", "render"]
 
-# "daemon on", "daemonize yes", "--background=true": what would send a service into the background.
+# Options that send a service into the background: "daemon on", "daemonize yes", "--background=true".
 _BACKGROUND = re.compile(r"(?i)\b(daemon(?:ize)?|background)(\s+|=)(on|yes|true)\b")
-_SHOWN = 10  # paths that were left out
+_SHOWN = 10  # paths left out
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known about a program."""
+    """Facts about a program."""
 
     program: str
     package: str
@@ -29,11 +29,11 @@ class Findings:
     users: tuple[str, ...]
     directories: Mapping[str, Mapping[str, str]]
     ready: str = ""  # as [check.service] has it
-    port_from: str = ""  # where the port is known from
+    port_from: str = ""  # source of the port
 
 
 def render(found: Findings) -> str:
-    """Return the target file."""
+    """Return the text of the target file."""
     return "\n".join(_lines(found)) + "\n"
 
 
@@ -68,7 +68,7 @@ def _lines(found: Findings) -> Iterator[str]:
 
 
 def _programs(found: Findings) -> list[str]:
-    """Return the program, and what the unit starts where that is another: a script around it."""
+    """Return the program, and the unit's command if it differs: a wrapper script."""
     started = found.unit.start[0] if found.unit else found.program
     return list(dict.fromkeys((found.program, started)))
 
@@ -99,7 +99,7 @@ def _check(found: Findings) -> Iterator[str]:
 
 
 def foreground(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a command line that says "off" where it said that the service goes into the background."""
+    """Return a command line with its background options set to "off"."""
     off = {"on": "off", "yes": "no", "true": "false"}
 
     def stay(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""How the sysroot's system starts a program: its unit, systemd.service(5) and systemd.exec(5)."""
+"""Service units of a sysroot: systemd.service(5) and systemd.exec(5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chrootbuild.host import Host, Unreadable
 
 __all__ = ["Unit", "unit_named", "unit_of"]
 
-# The first that has a unit of a name counts: systemd.unit(5).
+# The first with a unit of a name wins: systemd.unit(5).
 _PLACES = (
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
@@ -21,13 +21,13 @@ _PLACES = (
 )
 _LIMIT = 1 << 18  # bytes of one file
 _KINDS = {"Runtime": "/run", "State": "/var/lib", "Cache": "/var/cache", "Logs": "/var/log"}
-_PREFIX = "@-:+!|"  # before the path of ExecStart=
+_PREFIX = "@-:+!|"  # prefixes of the path in ExecStart=
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A service unit, its drop-ins included."""
+    """A service unit with its drop-ins."""
 
     name: str  # nginx.service
     path: str
@@ -38,13 +38,13 @@ class Unit:
     pidfile: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     directories: tuple[tuple[str, str], ...] = ()  # path and mode
-    listens: tuple[str, ...] = ()  # ListenStream= of the socket unit of its name
+    listens: tuple[str, ...] = ()  # ListenStream= of the socket unit of the same name
 
 
 def unit_of(host: Host, program: str, names: tuple[str, ...]) -> Unit | None:
-    """Return the unit that starts a program, a path; of several the one with one of the ``names``.
+    """Return the unit that starts the program at a path; of several the one in ``names``.
 
-    Else the unit of one of the names, whatever it starts: a script may start the program.
+    Else a unit of one of the names, with any command: a script may start the program.
     """
     wanted = _canonical(host, program)
     found = [unit for unit in _units(host) if unit.start and _canonical(host, unit.start[0]) == wanted]
@@ -57,7 +57,7 @@ def unit_of(host: Host, program: str, names: tuple[str, ...]) -> Unit | None:
 
 
 def unit_named(host: Host, name: str) -> Unit | None:
-    """Return the service unit of a name, with or without .service; None where there is none that starts anything."""
+    """Return the service unit of a name, with or without .service; None without one that has a command."""
     full = name if name.endswith(".service") else f"{name}.service"
     if "/" in full:
         return None
@@ -67,7 +67,7 @@ def unit_named(host: Host, name: str) -> Unit | None:
 
 
 def _units(host: Host) -> Iterator[Unit]:
-    """Yield all service units but templates, each name once."""
+    """Yield all service units except templates, each name once."""
     seen: set[str] = set()
     for place in _PLACES:
         for name in _names(host, place):
@@ -87,7 +87,7 @@ def _names(host: Host, directory: str) -> list[str]:
 
 
 def _read(host: Host, path: str) -> Unit | None:
-    """Read a unit, its path canonical: a link is an alias."""
+    """Read a unit by its canonical path: a link is an alias."""
     name = os.path.basename(path)
     lines = [*_settings(_text(host, path), "Service")]
     for place in reversed(_PLACES):
@@ -100,7 +100,7 @@ def _read(host: Host, path: str) -> Unit | None:
         if value:
             values.setdefault(key, []).append(value)
         else:
-            values.pop(key, None)  # an empty assignment forgets those before it
+            values.pop(key, None)  # an empty assignment resets those before it
     last = {key: found[-1] for key, found in values.items()}
     if last.get("Type") == "oneshot":
         return None
@@ -124,7 +124,7 @@ def _read(host: Host, path: str) -> Unit | None:
 
 
 def _settings(text: str, section: str) -> Iterator[tuple[str, str]]:
-    """Yield the assignments of one section; a backslash at the end goes on in the next line."""
+    """Yield the assignments of one section; a trailing backslash continues a line."""
     here = ""
     for line in re.sub(r"\\\n", " ", text).splitlines():
         line = line.strip()
@@ -142,11 +142,11 @@ def _socket(host: Host, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _environment(host: Host, values: Mapping[str, list[str]]) -> dict[str, str]:
-    """Return the variables that ExecStart= may name: of Environment=, then of the files."""
+    """Return the variables for ExecStart=: of Environment=, then of EnvironmentFile=."""
     found: dict[str, str] = {}
     for value in values.get("Environment", []):
         found.update(_assignments(value))
-    # A file that is named again and again is read once, where it is named last.
+    # A file that is named repeatedly is read once, at its last place.
     last = dict.fromkeys(value.lstrip("-") for value in reversed(values.get("EnvironmentFile", [])))
     for path in reversed(last):
         if path.startswith("/"):
@@ -157,7 +157,7 @@ def _environment(host: Host, values: Mapping[str, list[str]]) -> dict[str, str]:
 
 
 def _own(values: Mapping[str, list[str]], env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that the service itself is to get: those of Environment=."""
+    """Return the service's own variables: those of Environment=."""
     names = [name for value in values.get("Environment", []) for name, _ in _assignments(value)]
     return {name: env[name] for name in names}
 
@@ -170,7 +170,7 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _command(text: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the argv of ExecStart=: "$NAME" alone becomes its words, within a word its text."""
+    """Return the argv of ExecStart=: a lone "$NAME" becomes its words, one within a word its text."""
     argv: list[str] = []
     for word in _words(text.lstrip(_PREFIX)):
         whole = re.fullmatch(r"\$(\w+)", word)
@@ -189,7 +189,7 @@ def _words(text: str) -> list[str]:
 
 
 def _expand(text: str, name: str) -> str:
-    """Replace the specifiers that mean the same for every machine: systemd.unit(5)."""
+    """Replace the specifiers that do not depend on the machine: systemd.unit(5)."""
     stem = _stem(name)
     known = {
         "n": name,

@@ -1,4 +1,4 @@
-"""Where a root may lie: not on the system itself, not on the project, not in another root."""
+"""Permitted places of a root: not in the system, the project or another root."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from chrootbuild.spec import Target
 
 __all__ = ["check_root", "nested_roots"]
 
-# Nothing may be built in these,
+# No root may be or lie in these,
 _WITHIN = (
     *"/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /libexec /proc /sbin /sys".split(),
     *"/usr/bin /usr/include /usr/lib /usr/lib32 /usr/lib64 /usr/libexec /usr/sbin /usr/share".split(),
 )
-# and in these only below.
+# nor be one of these; it may lie below.
 _ITSELF = (
     *("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/usr", "/usr/local", "/var"),
     *("/var/cache", "/var/lib", "/var/log", "/var/run", "/var/spool"),
@@ -25,7 +25,7 @@ _ITSELF = (
 
 
 def check_root(target: Target, project: Project) -> None:
-    """Refuse a root in whose place something else lives; raises TargetError."""
+    """Refuse a root in the place of system, sysroot or project; raises TargetError."""
     root, sysroot = _resolved(target.root), os.path.realpath(target.sysroot)
     if root == sysroot or _below(sysroot, root):
         where = "the sysroot itself" if root == sysroot else f"above the sysroot {target.sysroot}"
@@ -62,7 +62,7 @@ def _refuse(target: Target, fact: str) -> TargetError:
 
 
 def nested_roots(targets: Mapping[str, Target]) -> dict[str, TargetError]:
-    """Return an error for every target whose root is, holds, or lies in that of an earlier one, by name."""
+    """Return an error by name for every target whose root is, holds, or lies in an earlier target's."""
     failures: dict[str, TargetError] = {}
     roots: dict[str, str] = {}  # resolved root -> the target
     above: dict[str, str] = {}  # every directory above a root -> the target
@@ -84,7 +84,7 @@ def nested_roots(targets: Mapping[str, Target]) -> dict[str, TargetError]:
 
 
 def _resolved(root: str) -> str:
-    """Return a root with its parents' links resolved; itself it is never a link."""
+    """Return a root with its parents' links resolved; the root itself is not followed."""
     return os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
 
 

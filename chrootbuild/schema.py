@@ -1,8 +1,8 @@
-"""What a target file may hold: every key, its type, and the form of its text, for msgspec to check.
+"""Schema of a target file: every key, its type and text pattern, checked by msgspec.
 
-A field that is None was not given. What needs more than one value to judge
-(a regular expression, a line of accounts, two keys for one path) is in
-targetrules.py and targetmerge.py.
+A field is None where its key is absent. Rules that need a parser or several
+values (a regular expression, a line of accounts, two keys for one path) are
+in targetrules.py and targetmerge.py.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ENV_NAME = r"\A[A-Za-z_][A-Za-z0-9_]*\Z"
 FOLDER = r"\A[^~\0][^\0]*\Z"
 LINE = r"\A[^\n\r\0]*\Z"
 WORD = r"\A[^\0]*\Z"
-FILLED = r"\A[^\0]*[^\s\0][^\0]*\Z"  # something that is not blank
+FILLED = r"\A[^\0]*[^\s\0][^\0]*\Z"  # not only blanks
 
 _Name = Annotated[str, Meta(pattern=NAME)]
 _Path = Annotated[str, Meta(pattern=PATH)]
@@ -68,11 +68,11 @@ _Folder = Annotated[str, Meta(pattern=FOLDER)]
 _Line = Annotated[str, Meta(pattern=LINE)]
 _Filled = Annotated[str, Meta(pattern=FILLED)]
 _Word = Annotated[str, Meta(pattern=WORD)]
-# A str with a pattern stands beside no list in one union: targetrules.py checks those strings instead.
+# msgspec allows no union of list and str with pattern: targetrules.py checks those strings.
 _Argv = Annotated[list[_Word], Meta(min_length=1)]
 _Env = dict[Annotated[str, Meta(pattern=ENV_NAME)], _Word]
-_LinkText = Annotated[str, Meta(pattern=FILLED, max_length=4095)]  # PATH_MAX, with its NUL
-_Id = Annotated[int, Meta(ge=0, le=4294967294)]  # (uid_t)-1 means "leave it"
+_LinkText = Annotated[str, Meta(pattern=FILLED, max_length=4095)]  # PATH_MAX less the NUL
+_Id = Annotated[int, Meta(ge=0, le=4294967294)]  # (uid_t)-1 means "unchanged"
 _Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
@@ -181,7 +181,7 @@ class Audit(Struct, forbid_unknown_fields=True):
 
 
 class TargetFile(Struct, forbid_unknown_fields=True):
-    """One TOML file: a target, an include, or what was learned."""
+    """One TOML file: a target, an include, or a learned file."""
 
     summary: _Line | None = None
     manual: bool | None = None

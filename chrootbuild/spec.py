@@ -1,7 +1,7 @@
-"""A target file's content as frozen values: what target.py reads and all others use.
+"""Targets as frozen values, made by target.py.
 
-Every value carries the :class:`~chrootbuild.artifact.Origin` it came from, so
-that an error found much later still names file, key and line.
+Every value carries its :class:`~chrootbuild.artifact.Origin`, so that a later
+error still names file, key and line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One string of a list or table, and where it stands."""
+    """One string of a list or table, and its origin."""
 
     value: str
     origin: Origin
@@ -70,7 +70,7 @@ class TextItem:
 
 @dataclass(frozen=True, slots=True)
 class DeviceItem:
-    """An entry of ``devices``. A bare name has no device: the table of its system gives it."""
+    """An entry of ``devices``; a bare name has no device: its system's table gives it."""
 
     name: str  # below /dev: "null", "pts/0"
     origin: Origin
@@ -85,12 +85,12 @@ class Accounts:
     """``[accounts]``."""
 
     origin: Origin
-    min_uid: int | None = None  # None: only those named; 0: every line
+    min_uid: int | None = None  # None: only named ones; 0: every line
     users: tuple[Item, ...] = ()
     groups: tuple[Item, ...] = ()
     extra: tuple[Item, ...] = ()  # whole passwd lines
     extra_groups: tuple[Item, ...] = ()  # whole group lines
-    format: str = ""  # "linux", "freebsd", or "" for the system that the root is for
+    format: str = ""  # "linux", "freebsd", or "" for the root's system
     passwords: tuple[Item, ...] = ()
     legacy: bool = False
 
@@ -139,7 +139,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One root, as described by its target file, its includes and what was learned."""
+    """One root, as described by its target file, includes and learned file."""
 
     name: str
     file: str  # real path of targets/NAME.toml
@@ -148,7 +148,7 @@ class Target:
     summary: str = ""
     manual: bool = False
     sysroot: str = "/"  # real path, absolute
-    os: str = ""  # "linux", "freebsd", or "" for what the sysroot's programs are
+    os: str = ""  # "linux", "freebsd", or "" to detect from the sysroot's programs
     binaries: tuple[Item, ...] = ()
     libraries: tuple[Item, ...] = ()
     files: tuple[FileItem, ...] = ()
@@ -167,5 +167,5 @@ class Target:
     host: HostSide = field(default_factory=HostSide)
     check: Check = field(default_factory=Check)
     audit_ignore: Mapping[str, str] = field(default_factory=dict)
-    read: tuple[str, ...] = ()  # real paths of every file it was read from
-    absent: tuple[str, ...] = ()  # real paths that were looked for and would have been read
+    read: tuple[str, ...] = ()  # real paths of the files read
+    absent: tuple[str, ...] = ()  # real paths of absent files that would have been read

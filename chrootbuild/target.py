@@ -1,6 +1,6 @@
-"""Reads targets/*.toml into Targets (spec.py): includes, what was learned, and every rule they have to keep.
+"""Reader of targets/*.toml into Targets (spec.py): includes, learned files, and all rules.
 
-A target that is wrong is a value too (a TargetError, by name), so that it stops no other.
+A wrong target is a value too (a TargetError, by name), so that it stops no other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "common")
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """All targets of a project, by name, sorted: the good ones, and what is wrong with the others."""
+    """All targets of a project, sorted by name: the valid ones, and the errors of the others."""
 
     targets: Mapping[str, Target]
     failures: Mapping[str, TargetError]
@@ -38,8 +38,8 @@ class Targets:
 def read_targets(project: Project) -> Targets:
     """Read every target file of a project.
 
-    Raises TargetError only where none can be read at all: as root, where
-    somebody else can write the folder ``targets/``.
+    Raises TargetError only where none can be read: as root, if another user can
+    write the folder ``targets/``.
     """
     refuse_untrusted([project.targets], what="the target files", kind=TargetError)
     try:
@@ -65,14 +65,14 @@ def read_targets(project: Project) -> Targets:
 
 
 def read_target(project: Project, name: str) -> Target:
-    """Read one target; raises TargetError where it is wrong, UsageError where there is none of that name."""
+    """Read one target; raises TargetError where it is wrong, UsageError for an unknown name."""
     return select(read_targets(project), [name])[0]
 
 
 def select(targets: Targets, names: Sequence[str], *, all_when_empty: bool = True) -> list[Target]:
-    """Return the targets named, each once, or all that are not manual where none is named.
+    """Return the named targets, each once, or all that are not manual if none is named.
 
-    Raises UsageError for an unknown name, and the TargetError of one that is wrong.
+    Raises UsageError for an unknown name, and the TargetError of a wrong target.
     """
     if not names and all_when_empty:
         return [target for target in targets.targets.values() if not target.manual]
@@ -90,7 +90,7 @@ def select(targets: Targets, names: Sequence[str], *, all_when_empty: bool = Tru
 
 @dataclass(slots=True)
 class _Layers:
-    """The files of one target as they are found, the lowest first."""
+    """Files of one target while they are read, the lowest first."""
 
     found: list[Parsed] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -98,13 +98,13 @@ class _Layers:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads targets of one project; a file that several include is read once."""
+    """Reads targets of one project; a shared include is read once."""
 
     project: Project
     memo: dict[str, Parsed | TargetError | None] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:
-        """Read NAME.toml with its includes and what was learned; raises TargetError."""
+        """Read NAME.toml with its includes and learned file; raises TargetError."""
         shown = f"targets/{name}.toml"
         _check_name(name, shown)
         own = self._file(f"{self.project.targets}/{name}.toml", shown, Role.TARGET)
@@ -138,7 +138,7 @@ class _Reader:
         )
 
     def _add(self, layers: _Layers, parsed: Parsed, chain: tuple[str, ...]) -> None:
-        """Add a file's includes, then the file itself: each once, and below all that include it."""
+        """Add a file's includes, then the file itself: each once, below all that include it."""
         for index, name in enumerate(parsed.data.include):
             if name in chain[1:]:
                 loop = " > ".join([*chain, name])
@@ -211,5 +211,5 @@ def _names(folder: str) -> list[str]:
 
 
 def _normal(path: str) -> str:
-    """Normalise by text alone; normpath keeps two slashes at the start."""
+    """Normalise a path as text; normpath would keep two leading slashes."""
     return os.path.normpath("/" + path.lstrip("/"))

@@ -1,4 +1,4 @@
-"""Which exact paths a target file speaks of, and what it wants there: one path, one artifact."""
+"""Claims of a target file on exact paths: one path, one artifact."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 def claims(data: schema.TargetFile) -> Iterator[tuple[str, str, KeyPath]]:
-    """Yield every exact path that a file speaks of: the path, what is to be there, the key."""
+    """Yield (path, kind of artifact, key) for every exact path in a file."""
     for path, where in _copies(data):
         if not is_glob(path):
             yield path.rstrip("/"), "copy", where
-    for index, path in enumerate(data.binaries):  # /usr/bin/[ is a program: no globs here
+    for index, path in enumerate(data.binaries):  # no globs here: /usr/bin/[ is a program
         if path.startswith("/"):
             yield path, "copy", ("binaries", index)
     for index, path in enumerate(data.seed):
@@ -54,7 +54,7 @@ def _account_files(accounts: schema.Accounts | None, system: str | None) -> tupl
 
 
 def check_claims(parsed: Parsed) -> None:
-    """Refuse two different things for one path in one file; raises TargetError."""
+    """Refuse two different claims on one path in one file; raises TargetError."""
     claimed: dict[str, list[tuple[str, KeyPath]]] = {}
     for path, what, where in claims(parsed.data):
         others = claimed.setdefault(path, [])
@@ -69,10 +69,10 @@ def check_claims(parsed: Parsed) -> None:
 
 
 def is_glob(path: str) -> bool:
-    """Tell whether an entry of ``files`` or ``libraries`` names no path of its own."""
+    """Return whether an entry of ``files`` or ``libraries`` is a glob."""
     return _MAGIC.search(path) is not None
 
 
 def compatible(whats: set[str]) -> bool:
-    """Tell whether one path can be all of these: a directory's entry describes what files brings."""
+    """Return whether one path can have all these claims: [directories] may describe a copied one."""
     return len(whats) == 1 or whats <= {"copy", "directory"}

@@ -1,4 +1,4 @@
-"""Reads one TOML file of a target: bytes -> checked structs, or an error with file, key, line and hint."""
+"""Reader of one TOML file of a target: bytes to checked structs, or an error with file, key, line, hint."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ SIZE_LIMIT = 1 << 20  # bytes; the largest learned file of a real program has so
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One file's content, and where each key of it stands."""
+    """One file's content, and the line of each key."""
 
-    path: str  # real
-    shown: str  # as people see it
+    path: str  # the real path
+    shown: str  # for messages
     data: schema.TargetFile
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def origin(self, key: str, *rest: str | int) -> Origin:
-        """Return where ``key`` ("accounts.users"), or the element ``rest`` of it, stands."""
+        """Return the origin of ``key`` ("accounts.users"), or of its element ``rest``."""
         return Origin(self.shown, key, _line(self.lines, (*key.split("."), *rest)))
 
     def wrong(self, where: KeyPath, fact: str, hint: str = "") -> TargetError:
-        """Return the error that the value at ``where`` is not as it has to be."""
+        """Return the error for a wrong value at ``where``."""
         return _wrong(self.shown, self.lines, where, fact, hint)
 
 
 def read_file(path: str, shown: str) -> Parsed:
-    """Read one TOML file; raises FileNotFoundError where there is none, else TargetError."""
+    """Read one TOML file; raises FileNotFoundError if absent, else TargetError."""
     return parse(_text(path, shown), path, shown)
 
 
@@ -75,7 +75,7 @@ def _refuse_endless_keys(text: str, shown: str) -> None:
 
 
 def _text(path: str, shown: str) -> str:
-    # O_NONBLOCK: a FIFO in the place of a file must not stop us.
+    # O_NONBLOCK: a FIFO in a file's place must not block.
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _text(path: str, shown: str) -> str:
         ) from None
 
 
-# -- what went wrong, in plain words ------------------------------------------------------------
+# -- error messages -----------------------------------------------------------------------------
 
 _PLACE = re.compile(r" \((?:at line (\d+), column (\d+)|at end of document)\)\Z")
 _FIELD = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
@@ -134,12 +134,12 @@ def _syntax_error(text: str, shown: str, message: str) -> TargetError:
 
 
 def _culprit(raw: Mapping[str, object], message: str) -> tuple[KeyPath, str, object]:
-    """Return where the wrong value is that msgspec's message is about, the message itself, the value.
+    """Return the key path of msgspec's complaint, the message without its path, and the value.
 
     msgspec writes ``[...]`` for a key of a mapping: each is tried alone.
     """
     whole = _FIELD.match(message)
-    if whole and whole[1] in raw:  # a key may read like the end of a message
+    if whole and whole[1] in raw:  # a key may look like the end of a message
         return (whole[1],), message, raw[whole[1]]
     at = _AT.search(message)
     words = message[: at.start()] if at else message
@@ -171,7 +171,7 @@ def _failing_key(raw: Mapping[str, object], where: KeyPath) -> str:
 
 
 def _replaced(raw: object, where: KeyPath, value: object) -> object:
-    """Return ``raw`` with ``value`` at ``where``, and with nothing else beside the way there."""
+    """Return ``raw`` reduced to the path ``where``, with ``value`` at its end."""
     if not where:
         return value
     if isinstance(raw, dict):
@@ -184,7 +184,7 @@ def _replaced(raw: object, where: KeyPath, value: object) -> object:
 
 
 def _explain(where: KeyPath, words: str, value: object) -> tuple[str, str]:
-    """Turn msgspec's words into a fact and a hint."""
+    """Return fact and hint for msgspec's message."""
     if _FIELD.match(words):
         known = _fields(where[:-1])
         return "there is no such key", targetwords.unknown_key(

@@ -1,4 +1,4 @@
-"""The files of one target as a stack: the lowest first, the last word counts."""
+"""Layers of one target, the lowest first; the last value wins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The files, and for each exact path what the last of them that speaks of it wants there."""
+    """Layers, and the claims on each exact path by the last file that has any."""
 
     layers: Sequence[Parsed]
     wanted: dict[str, set[str]] = field(default_factory=dict)
@@ -32,12 +32,12 @@ class Stack:
                 self.wanted.setdefault(path, whats)
 
     def keeps(self, path: str, what: str) -> bool:
-        """Tell whether no later file wants something else at ``path``."""
+        """Return whether no later file has another claim on ``path``."""
         wanted = self.wanted.get(path.rstrip("/"))
         return wanted is None or what in wanted or compatible({what, *wanted})
 
     def last(self, get: Callable[[schema.TargetFile], _T | None]) -> _T | None:
-        """Return the last value that was given."""
+        """Return the last given value, or None."""
         return next(
             (value for layer in reversed(self.layers) if (value := get(layer.data)) is not None), None
         )
@@ -45,7 +45,7 @@ class Stack:
     def entries(
         self, key: str, get: Callable[[schema.TargetFile], Iterable[_T]]
     ) -> Iterator[tuple[_T, Origin]]:
-        """Yield every entry of a list, with where it stands."""
+        """Yield every entry of a list, with its origin."""
         for layer in self.layers:
             for index, entry in enumerate(get(layer.data)):
                 yield entry, layer.origin(key, index)
@@ -53,7 +53,7 @@ class Stack:
     def pairs(
         self, key: str, get: Callable[[schema.TargetFile], Mapping[str, _T]]
     ) -> Iterator[tuple[str, _T, Origin]]:
-        """Yield every key and value of a table, with where it stands."""
+        """Yield every key and value of a table, with its origin."""
         for layer in self.layers:
             for name, value in get(layer.data).items():
                 yield name, value, layer.origin(key, name)
@@ -66,7 +66,7 @@ class Stack:
         *,
         globs: bool = False,
     ) -> tuple[spec.Item, ...]:
-        """Return the strings of a list, each once, less those whose path a later file wants otherwise."""
+        """Return the strings of a list, each once, without those that a later claim overrides."""
         found: dict[str, spec.Item] = {}
         for value, origin in self.entries(key, get):
             if not what or (globs and is_glob(value)) or self.keeps(value, what):
@@ -76,7 +76,7 @@ class Stack:
     def table(
         self, key: str, get: Callable[[schema.TargetFile], Mapping[str, str]], what: str = ""
     ) -> dict[str, spec.Item]:
-        """Return a table of strings, by key."""
+        """Return a table of strings by key, without those that a later claim overrides."""
         return {
             name: spec.Item(value, origin)
             for name, value, origin in self.pairs(key, get)

@@ -1,8 +1,8 @@
-"""Layers of files -> one Target: as if they were written one after another, and the last word counts.
+"""Merges the layers of a target, as if written one after another: the last value wins.
 
-The layers stand from what was learned, over the includes, to the target
-itself. Lists grow, equal entries once; tables merge key by key; of two
-different things for one path the later file's is kept (targetlayers.py).
+Order: the learned file, the includes, the target itself. Lists grow, equal
+entries once; tables merge key by key; of two different claims on one path the
+later file's is kept (targetlayers.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["merge"]
 
 
 def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> spec.Target:
-    """Return the target that the files describe; ``layers`` are the lowest first, the target last.
+    """Return the target of ``layers``, the lowest first, the target's own file last.
 
     ``root`` and ``sysroot`` are real paths. Raises TargetError.
     """
@@ -68,7 +68,7 @@ def _mode(text: str | None) -> int | None:
     return None if text is None else int(text, 8)
 
 
-# -- what is in the root ----------------------------------------------------------------------
+# -- the root's content -----------------------------------------------------------------------
 
 
 def _files(stack: Stack) -> tuple[spec.FileItem, ...]:
@@ -176,9 +176,9 @@ def _accounts(stack: Stack, system: str) -> spec.Accounts | None:
 
 
 def _check_lines(layer: Parsed, system: str) -> None:
-    """Judge the whole lines, whose form depends on the system that another file may name.
+    """Check passwd and group lines, whose form depends on a system that another file may set.
 
-    Where none does, the plan judges a line of ten fields: the sysroot's programs tell the system.
+    If none sets it, the plan checks ten-field lines: the system is detected from the sysroot.
     """
     accounts = layer.data.accounts or schema.Accounts()
     for key, lines in (("extra", accounts.extra), ("extra_groups", accounts.extra_groups)):

@@ -1,4 +1,4 @@
-"""The rules for one target file that its schema cannot state: values that need a parser."""
+"""Rules for one target file beyond its schema: values that need a parser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Role", "account_line", "check_file"]
 
 
 class Role(Enum):
-    """What a file is for; the value is how people call it."""
+    """Role of a file; the value is its name in messages."""
 
     TARGET = "a target file"
     INCLUDE = "an include"
@@ -28,7 +28,7 @@ class Role(Enum):
 _REFUSED: dict[Role, tuple[str, ...]] = {
     Role.TARGET: (),
     Role.INCLUDE: ("root", "manual"),
-    # What a trace proposes says what is in a root; it decides nothing else, and runs nothing.
+    # A trace may propose content of a root; it must decide nothing else, and run nothing.
     Role.LEARNED: (
         *("root", "manual", "summary", "include", "sysroot", "os"),
         *("setuid", "build", "host", "check", "audit"),
@@ -37,7 +37,7 @@ _REFUSED: dict[Role, tuple[str, ...]] = {
 
 
 def check_file(parsed: Parsed, role: Role) -> None:
-    """Check all that the schema cannot; raises TargetError at the first that is wrong."""
+    """Check the rules beyond the schema; raises TargetError for the first violation."""
     for key in _REFUSED[role]:
         if getattr(parsed.data, key) not in (None, []):
             raise parsed.wrong(
@@ -56,11 +56,11 @@ def check_file(parsed: Parsed, role: Role) -> None:
     check_claims(parsed)
 
 
-# -- lists whose entries have names -----------------------------------------------------------
+# -- lists with named entries -----------------------------------------------------------------
 
 
 def _check_entries(parsed: Parsed) -> None:
-    """Refuse two entries of one list for the same path that do not say the same."""
+    """Refuse two differing entries of one list for the same path."""
     files: dict[str, tuple[int, object]] = {}
     for index, entry in enumerate(parsed.data.files):
         path = entry if isinstance(entry, str) else entry.path
@@ -98,7 +98,7 @@ def _check_accounts(parsed: Parsed) -> None:
 
 
 def account_line(line: str, *, group: bool, system: str) -> tuple[str, str] | None:
-    """Return what is wrong with a whole line of passwd(5) or group(5), as a fact and a hint."""
+    """Return fact and hint for a wrong line of passwd(5) or group(5), else None."""
     fields = line.split(":")
     if group:
         counts, like = [4], "name:x:gid:members"
@@ -204,7 +204,7 @@ _READY = ("tcp", "udp", "unix", "file")
 
 
 def _ready(text: str) -> tuple[str, str] | None:
-    """Say what is wrong with ``ready``; anything that does not look like an address is a command."""
+    """Return fact and hint for a wrong ``ready``, else None; a value not like an address is a command."""
     kind, colon, rest = text.partition(":")
     if not colon or not re.fullmatch(r"[a-z]+", kind):
         return None

@@ -1,4 +1,4 @@
-"""The words that tell people what is wrong with a value of a target file, and how it is written."""
+"""Messages for wrong values of a target file, and the correct form."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def show_key(where: KeyPath) -> str:
 
 
 def unknown_key(key: str, known: Sequence[str], top: Sequence[str], where: KeyPath) -> str:
-    """Return the hint for a key that the table at ``where`` does not have."""
+    """Return the hint for a key unknown in the table at ``where``."""
     if where and key in top and key not in known:
         return f"{key} is no part of {show_key(where)}: write it above the first [table] of the file"
     return did_you_mean(key, known) or f"the keys here are {listing(sorted(known))}"
 
 
 def value_at(raw: object, where: KeyPath) -> object:
-    """Return the value at a path of keys and indexes; a key that is itself wrong gives the key."""
+    """Return the value at a path of keys and indexes, or None."""
     for step in where:
         known = raw if isinstance(raw, dict) else dict(enumerate(raw)) if isinstance(raw, list) else {}
         if step not in known:
@@ -41,7 +41,7 @@ def value_at(raw: object, where: KeyPath) -> object:
     return raw
 
 
-# -- msgspec's messages -----------------------------------------------------------------------
+# -- msgspec's messages ------------------------------------------------------------------------
 
 _KINDS = {
     "str": "a string",
@@ -61,7 +61,7 @@ _CHOICES = {"os": ("linux", "freebsd"), "format": ("linux", "freebsd")}
 
 
 def explain(words: str, where: KeyPath, value: object) -> tuple[str, str]:
-    """Turn a message of msgspec about the value at ``where`` into a fact and a hint."""
+    """Return fact and hint for msgspec's message about the value at ``where``."""
     key = str(where[-1]) if where and isinstance(where[-1], str) else ""
     if match := _TYPE.match(words):
         return _wrong_type(key, match[1], match[2], value)
@@ -106,7 +106,7 @@ def _wrong_size(words: str) -> tuple[str, str]:
     return words[:1].lower() + words[1:], ""
 
 
-# -- why a text has not the form it needs ------------------------------------------------------
+# -- texts that do not match their pattern -----------------------------------------------------
 
 
 def _common(text: str) -> str:
@@ -223,11 +223,11 @@ _PATTERNS: Mapping[str, Callable[[str], tuple[str, str]]] = {
 }
 
 
-# -- TOML itself ------------------------------------------------------------------------------
+# -- TOML itself -------------------------------------------------------------------------------
 
 
 def syntax_hint(line: str, fact: str) -> str:
-    """Return a hint for the usual slips in a line that is not TOML."""
+    """Return a hint for common mistakes in a line that is not TOML."""
     if line.startswith("\ufeff"):
         return "save the file as UTF-8 without a byte order mark"
     if "overwrite" in fact or "twice" in fact or "declare" in fact:

@@ -1,8 +1,8 @@
-"""The line of every key and value of a TOML text, which tomllib does not tell.
+"""Line numbers of the keys and values of a TOML text, which tomllib does not give.
 
-Only for text that tomllib has accepted: the grammar is not checked again
-(TOML 1.0.0, https://toml.io/en/v1.0.0). Where the text is not understood
-the answer is empty, never wrong.
+Only for text that tomllib accepted: the grammar is not checked again (TOML
+1.0.0, https://toml.io/en/v1.0.0). For text that is not understood the result
+is empty, never wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["KeyPath", "key_lines"]
 
 KeyPath = tuple[str | int, ...]  # ("files", 3, "mode")
 
-_MAX_PARTS = 100  # of a dotted key; each of them is noted with all before it
+_MAX_PARTS = 100  # of a dotted key; each is recorded with all before it
 _TOKEN = re.compile(
     r"""
       [ \t\r]+
@@ -48,8 +48,8 @@ class _NotUnderstood(Exception):  # noqa: N818 (never leaves this module)
 def key_lines(text: str) -> dict[KeyPath, int]:
     """Return the line, from 1, of every key, table and array element in valid TOML.
 
-    A value's line is where it starts; a table's is that of its header, or
-    of the first key that implies it.
+    A value's line is its first; a table's is its header's, or that of the first
+    key that implies it.
     """
     scan = _Scan(_tokens(text))
     try:
@@ -65,7 +65,7 @@ def _tokens(text: str) -> list[_Token]:
     while offset < len(text):
         match = _TOKEN.match(text, offset)
         if match is None:
-            break  # the scan meets the end too early, and says so
+            break  # the scan meets the end too early, and raises
         if match.lastgroup is not None:
             tokens.append(_Token(match.lastgroup, match[0], line))
             line += match[0].count("\n")
@@ -79,7 +79,7 @@ class _Scan:
     tokens: list[_Token]
     at: int = 0
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    counts: dict[KeyPath, int] = field(default_factory=dict)  # arrays of tables: elements so far
+    counts: dict[KeyPath, int] = field(default_factory=dict)  # arrays of tables: count of elements so far
 
     def document(self) -> None:
         """Read all statements: KEY = VALUE, [TABLE], [[ARRAY OF TABLES]]."""

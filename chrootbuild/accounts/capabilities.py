@@ -1,9 +1,8 @@
 """Capability databases as cap_mkdb(1) makes them: login.conf.db and termcap.db.
 
 A record is stored under its whole name field with ``tc=`` expanded; each of
-several names leads to that field. libc reads NAME.db in place of NAME where it
-exists, so the two belong together or the .db is left out. Source: FreeBSD's
-cap_mkdb.c and getcap.c.
+its names points to that field. libc prefers NAME.db to NAME, so a root has
+both in step, or no .db. Source: FreeBSD's cap_mkdb.c and getcap.c.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ __all__ = ["cap_mkdb", "pairs"]
 
 _RECORD, _UNRESOLVED, _REFERENCE = b"\0", b"\1", b"\2"
 _DEPTH = 32  # of tc= in tc=, as in getcap.c
-_LARGEST = 1 << 20  # bytes of a record; getcap.c knows no limit
+_LARGEST = 1 << 20  # bytes of a record; getcap.c sets no limit
 _ALL = 64 << 20  # bytes of all records, expanded
 
 
 def cap_mkdb(text: bytes, *, lorder: int = db185.LITTLE_ENDIAN) -> bytes:
-    """Return the .db file of a capability file; libc reads both byte orders (4321, 1234).
+    """Return the .db file of a capability file; libc reads either byte order (4321, 1234).
 
     Raises Failure where ``tc=`` leads back to itself, or is nested more than 32 deep.
     """
@@ -31,7 +30,7 @@ def cap_mkdb(text: bytes, *, lorder: int = db185.LITTLE_ENDIAN) -> bytes:
 
 
 def pairs(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the pairs in cap_mkdb's order; of equal keys only the first counts."""
+    """Yield (key, data) in cap_mkdb's order; the first of equal keys wins."""
     records = _Records(text)
     for record in records.all:
         field, colon, _ = record.partition(b":")
@@ -50,7 +49,7 @@ def pairs(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Records:
-    """The records of a capability file, each one line; the first of a name counts."""
+    """Records of a capability file by name, continuation lines joined; the first of a name wins."""
 
     def __init__(self, text: bytes) -> None:
         lines = text.replace(b"\\\n", b"").split(b"\n")
@@ -104,9 +103,9 @@ class _Records:
 
 
 def _next_tc(record: bytes, at: int) -> int:
-    """Return where the next ``tc=`` starts, behind a colon at or after ``at``; -1 for none.
+    """Return the offset of the next ``tc=`` behind a colon at or after ``at``; -1 for none.
 
-    ``tc@`` takes back what follows.
+    ``tc@`` ends the search.
     """
     while (at := record.find(b":tc", at)) >= 0:
         sign = record[at + 3 : at + 5]

@@ -1,4 +1,4 @@
-"""Names the records of a database that are not what the text beside it gives."""
+"""Records of a database that differ from those built from its text file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NAMED = 5  # names in a message
 
 
 def damaged_users(data: bytes, master: bytes, *, secure: bool) -> str:
-    """Say which accounts of a pwd.db (or ``secure``: spwd.db) differ from those of ``master``.
+    """Describe the accounts of a pwd.db (``secure``: spwd.db) that differ from ``master``; "" for none.
 
-    Accounts that ``master`` does not have count as well. Raises Failure where a line of ``master`` is wrong.
+    Accounts missing from ``master`` count. Raises Failure where a line of ``master`` is wrong.
     """
 
     def expected(lorder: int, found: dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -35,7 +35,7 @@ def damaged_users(data: bytes, master: bytes, *, secure: bool) -> str:
 
 
 def damaged_records(data: bytes, text: bytes) -> str:
-    """Say which records of a login.conf.db or termcap.db differ from those of its text; raises Failure as cap_mkdb."""
+    """Describe the records of a capability database that differ from its text; raises as ``cap_mkdb``."""
     return _compare(
         data, lambda _order, _found: capabilities.pairs(text), lambda key, _: key.partition(b"|")[0]
     )
@@ -54,7 +54,7 @@ def _compare(
     right: dict[bytes, bytes] = {}
     for key, value in expected(lorder, found):
         right.setdefault(key, value)
-    # What should be there names a record better than what is: by what it is and in its order.
+    # The expected data names a record better than the damaged data, and in a stable order.
     wrong = {name(key, value): None for key, value in right.items() if found.get(key) != value}
     wrong |= {name(key, value): None for key, value in found.items() if key not in right}
     if not wrong:

@@ -1,8 +1,7 @@
-"""Write Berkeley DB 1.85 hash files, as dbopen(3) with DB_HASH does on the BSDs.
+"""Writer of Berkeley DB 1.85 hash files: dbopen(3) with DB_HASH, as on the BSDs.
 
-Pairs are put in order, so that header, bitmap and every page that can be
-reached are those the C library leaves behind; bytes it leaves uninitialised
-are zero here.
+Pairs are inserted in order, so that header, bitmaps and every reachable page
+equal the C library's; bytes that it leaves uninitialised are zero here.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ def write(
     nelem: int = 256,
     lorder: int = BIG_ENDIAN,
 ) -> bytes:
-    """Return the file that putting ``pairs`` in this order makes; of equal keys the first stays.
+    """Return the hash file of ``pairs`` inserted in this order; the first of equal keys wins.
 
     ``bsize`` is the page size in bytes, a power of two from 256 to 32768;
-    ``ffactor`` the pairs wanted a bucket (0: found out from the data);
-    ``nelem`` how many are expected. Where those make the library run out of
-    overflow pages, more buckets are used from the start. Raises Failure for
-    other sizes, and for more data than the format holds.
+    ``ffactor`` the pairs per bucket (0: derived from the data); ``nelem`` the
+    expected number of pairs. Where these run out of overflow pages, the table
+    starts with more buckets. Raises Failure for other sizes, and for more data
+    than the format holds.
     """
     if bsize not in (256, 512, 1024, 2048, 4096, 8192, 16384, 32768):
         raise Failure(
@@ -74,7 +73,7 @@ def write(
 
 
 def _dump(table: Table) -> bytes:
-    """Return the file: header, then every page at its place, all else zero."""
+    """Return the file: header and pages at their offsets, zeros between."""
     pages: dict[int, bytes] = {}
     for bucket, chain in enumerate(table.chains):
         where = bucket_page(bucket, table.header_pages, table.spares)

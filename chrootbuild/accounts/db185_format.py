@@ -1,4 +1,4 @@
-"""The format of Berkeley DB 1.85 hash files: what writer and reader share.
+"""Format of Berkeley DB 1.85 hash files: constants and addressing for writer and reader.
 
 A file is a header, then pages of ``bsize`` bytes: one for each bucket, and
 overflow pages behind the buckets of their split point. The header is big
@@ -44,7 +44,7 @@ __all__ = [
 BIG_ENDIAN, LITTLE_ENDIAN = 4321, 1234
 MAGIC, VERSION = 0x061561, 2
 HEADER = struct.Struct(">17I32I32H")  # 260 bytes
-SEGMENT = 256  # buckets; only the C library's memory is laid out by it
+SEGMENT = 256  # buckets; affects only the C library's layout in memory
 OVERFLOW, PARTIAL_KEY, FULL_KEY, FULL_KEY_DATA = range(4)  # marks in the place of a data offset
 SPLITS = 32  # split points, and the most bitmap pages
 SPLIT_SHIFT, NUMBER_MASK = 11, 0x7FF  # an overflow address: split point, number from 1
@@ -62,16 +62,16 @@ CHARKEY_HASH = hash4(b"%$sniglet^&\0")  # in every header, to tell hash function
 
 
 def log2(number: int) -> int:
-    """Return the smallest power that 2 has to be raised to, to reach ``number``."""
+    """Return the base-2 logarithm of ``number``, rounded up."""
     return (number - 1).bit_length()
 
 
 def bucket_page(bucket: int, header_pages: int, spares: Sequence[int]) -> int:
-    """Return the page of a bucket: behind those before it and their overflow pages."""
+    """Return the page number of a bucket: after the earlier buckets and their overflow pages."""
     return bucket + header_pages + (spares[log2(bucket + 1) - 1] if bucket else 0)
 
 
 def overflow_page(address: int, header_pages: int, spares: Sequence[int]) -> int:
-    """Return the page that an overflow address means."""
+    """Return the page number of an overflow address."""
     last = (1 << (address >> SPLIT_SHIFT)) - 1
     return bucket_page(last, header_pages, spares) + (address & NUMBER_MASK)

@@ -1,7 +1,7 @@
-"""Read Berkeley DB 1.85 hash files of any byte order, and find what is damaged in them.
+"""Reader of Berkeley DB 1.85 hash files of either byte order; it checks and salvages.
 
-The bytes may come from anywhere: every number is checked before it is used,
-and no page is read twice. The format is described in db185_format.py.
+The input is untrusted: every number is checked before use, and no page is
+read twice. Format: db185_format.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from chrootbuild.errors import Failure
 __all__ = ["DamagedError", "Header", "parse", "read_header", "salvage"]
 
 
-_SHARED = 4  # times that all pages are read, where more than one bucket leads to them
+_SHARED = 4  # limit on page reads, as a multiple of the page count: buckets may share pages
 
 
 class DamagedError(Failure):
-    """Bytes that are no hash file as the library writes it."""
+    """The bytes are not a hash file as the library writes it."""
 
     def __init__(self, fact: str) -> None:
         super().__init__(f"cannot read the database: {fact}")
@@ -32,7 +32,7 @@ class DamagedError(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header of a hash file; the words are those of db.h."""
+    """Header of a hash file; fields are named as in hash.h (HASHHDR)."""
 
     lorder: int
     bsize: int
@@ -48,13 +48,13 @@ class Header:
     bitmaps: tuple[int, ...]
 
     def bucket_of(self, key: bytes) -> int:
-        """Return the bucket that a key belongs to."""
+        """Return the bucket number of a key."""
         bucket = db185.hash4(key) & self.high_mask
         return bucket if bucket <= self.max_bucket else bucket & self.low_mask
 
 
 def read_header(data: bytes) -> Header:
-    """Return the header; raises DamagedError."""
+    """Return the decoded header; raises DamagedError."""
     if len(data) < HEADER.size:
         raise DamagedError(f"it has {len(data)} bytes, and the header alone has {HEADER.size}")
     numbers = HEADER.unpack_from(data)
@@ -85,14 +85,14 @@ def read_header(data: bytes) -> Header:
 def parse(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return every pair, bucket by bucket; raises DamagedError.
 
-    Also an error: a key in a bucket that it does not belong to, a key that is
-    there twice, fewer keys than the header says, an overflow page in use that
-    is marked as free. The library would lose or overwrite such pairs.
+    Errors as well: a key in the wrong bucket, a duplicate key, fewer keys than
+    the header says, a used overflow page that is marked free. The library would
+    lose or overwrite such pairs.
     """
     header = read_header(data)
     reader = _Reader(data, header)
     found: list[tuple[bytes, bytes]] = []
-    # Bucket b is on page b or behind it: those beyond the end of the file are empty.
+    # Bucket b is on page b or later: those beyond the end of the file are empty.
     for bucket in range(min(header.max_bucket + 1, reader.pages)):
         for key, value in reader.bucket(bucket):
             belongs = header.bucket_of(key)
@@ -101,17 +101,17 @@ def parse(data: bytes) -> list[tuple[bytes, bytes]]:
             found.append((key, value))
     if len({key for key, _ in found}) != len(found):
         raise DamagedError("a key is there twice")
-    # The library counts one key too few for each that it has replaced.
+    # The library's count is one too low for each key that was replaced.
     if len(found) < header.nkeys:
         raise DamagedError(f"it has {len(found)} keys, and the header says {header.nkeys}")
     return found
 
 
 def salvage(data: bytes) -> dict[bytes, bytes]:
-    """Return the pairs that the library would still find, bucket by bucket; raises DamagedError for the header.
+    """Return the pairs that the library can still find, by bucket; raises DamagedError for the header.
 
-    A bucket that cannot be read loses all its pairs, and no other's. Where buckets share pages
-    over and over, the last ones are left out.
+    An unreadable bucket loses its own pairs only. Where buckets share too many pages, the last
+    ones are left out.
     """
     header = read_header(data)
     found: dict[bytes, bytes] = {}
@@ -135,7 +135,7 @@ def salvage(data: bytes) -> dict[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _PageView:
-    """A page that is in use: its slots, its bytes, and how much room the page says is left."""
+    """A page in use: its slots, its bytes, and the free bytes that it claims."""
 
     slots: tuple[int, ...]
     bytes: bytes
@@ -143,14 +143,14 @@ class _PageView:
 
     @property
     def link(self) -> int:
-        """Return the address of the page behind this one, or 0."""
+        """Return the overflow address of the next page, or 0."""
         if len(self.slots) > 2 and (self.slots[-1] == OVERFLOW or self.slots[1] == FULL_KEY_DATA):
             return self.slots[-2]
         return self.slots[0] if self.slots[1:] == (OVERFLOW,) else 0
 
 
 class _Reader:
-    """Walks through the pages of one file; remembers which have been seen."""
+    """Walks the pages of one file; remembers those seen."""
 
     def __init__(self, data: bytes, header: Header) -> None:
         self.data, self.header = data, header
@@ -159,7 +159,7 @@ class _Reader:
         self.seen: set[int] = set()
 
     def bucket(self, bucket: int) -> list[tuple[bytes, bytes]]:
-        """Return the pairs of a bucket, its overflow pages included."""
+        """Return the pairs of a bucket, overflow pages included."""
         header = self.header
         view = self.view(db185.bucket_page(bucket, header.header_pages, header.spares))
         found: list[tuple[bytes, bytes]] = []
@@ -174,7 +174,7 @@ class _Reader:
         return found
 
     def small(self, view: _PageView) -> list[tuple[bytes, bytes]]:
-        """Return the pairs of a page that holds whole pairs."""
+        """Return the pairs of a page of whole pairs."""
         found: list[tuple[bytes, bytes]] = []
         end, low = self.header.bsize, 2 * (len(view.slots) + 3)
         slots = view.slots[:-2] if view.link else view.slots
@@ -187,7 +187,7 @@ class _Reader:
         return found
 
     def big(self, view: _PageView) -> tuple[tuple[bytes, bytes], _PageView]:
-        """Return the pair that starts on a page of its own, and the last page it takes."""
+        """Return a large pair that starts on this page, and its last page."""
         key: list[bytes] = []
         while view.slots[1] == PARTIAL_KEY:
             key.append(self.tail(view, view.slots[0]))
@@ -221,17 +221,17 @@ class _Reader:
         return after
 
     def low(self, view: _PageView) -> int:
-        """Return where the bytes of a page may start."""
+        """Return the lowest offset at which the bytes of a page may start."""
         return 2 * (len(view.slots) + 3)
 
     def tail(self, view: _PageView, start: int) -> bytes:
-        """Return a page from an offset to its end."""
+        """Return the bytes of a page from an offset to its end."""
         if not self.low(view) <= start <= self.header.bsize:
             raise DamagedError("an offset leads out of its page")
         return view.bytes[start:]
 
     def overflow(self, address: int) -> _PageView | None:
-        """Return an overflow page, which has to be marked as used."""
+        """Return an overflow page; raises where it is marked free."""
         spares = self.header.spares
         split, number = address >> 11, address & 0x7FF
         if not number or split > self.header.ovfl_point:
@@ -253,7 +253,7 @@ class _Reader:
         return db185.overflow_page(address, self.header.header_pages, self.header.spares)
 
     def view(self, page: int) -> _PageView | None:
-        """Return a page; None where it is empty or beyond the end of the file."""
+        """Return a page; None where it is empty or past the end of the file."""
         if page in self.seen:
             raise DamagedError(f"two ways lead to page {page}")
         self.seen.add(page)

@@ -1,7 +1,7 @@
-"""A Berkeley DB 1.85 hash table in the making: which pair goes to which page.
+"""In-memory Berkeley DB 1.85 hash table: linear hashing, page splits, overflow pages.
 
-Follows the C library step by step, linear hashing and the search for free
-overflow pages included, since both decide where a page comes to lie.
+Follows the C library step by step, the search for free overflow pages
+included, since each step decides page numbers.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from chrootbuild.accounts.db185_format import (
 
 __all__ = ["FIND_OUT", "FullError", "Page", "Pair", "Part", "Table"]
 
-FIND_OUT = 65536  # ffactor 0: taken from the first page that overflows
+FIND_OUT = 65536  # ffactor 0: set when the first page overflows
 _MIN_FFACTOR = 4
 
 Pair = tuple[bytes, bytes, int, int]  # key, data, hash, bytes it takes on a page
 
 
 class FullError(Exception):
-    """All overflow addresses of a split point are taken."""
+    """A split point has no overflow address left."""
 
 
 class Page:
-    """A page in the making. Its links follow from its place in the chain."""
+    """A page before it is written; its link follows from its place in the chain."""
 
     __slots__ = ("address", "big", "blank", "free", "pairs")
 
@@ -43,7 +43,7 @@ class Page:
 
 
 class Part:
-    """What one page holds of a pair that is too large for one."""
+    """One page's share of a large pair."""
 
     __slots__ = ("data", "hashed", "key", "mark")
 
@@ -52,12 +52,12 @@ class Part:
 
     @property
     def wants_next(self) -> bool:
-        """Tell whether a page has to follow: always, but after the last one of the data."""
+        """Return whether a page must follow: all but the last page of the data."""
         return self.mark != FULL_KEY_DATA or bool(self.key)
 
 
 class Table:
-    """A table in the making: a chain of pages for each bucket, and which overflow pages are taken."""
+    """Chains of pages by bucket, and the overflow pages in use."""
 
     def __init__(self, bsize: int, ffactor: int, nelem: int, lorder: int) -> None:
         self.bsize, self.ffactor, self.lorder = bsize, ffactor, lorder
@@ -76,12 +76,12 @@ class Table:
         self.last_freed = 2
         self.bitmaps = [0] * SPLITS
         self.bitmaps[0] = split << SPLIT_SHIFT | 1
-        self.used = bytearray([1]) + bytearray(split)  # a byte for each bit of the bitmaps
+        self.used = bytearray([1]) + bytearray(split)  # one byte per bitmap bit
 
-    # -- putting -------------------------------------------------------------------------------
+    # -- insertion -----------------------------------------------------------------------------
 
     def put_all(self, rows: list[Pair]) -> None:
-        """Put pairs whose keys all differ, in this order; raises FullError."""
+        """Insert pairs with distinct keys, in this order; raises FullError."""
         chains, largest = self.chains, self.bsize - 10
         for row in rows:
             bucket = row[2] & self.high_mask
@@ -108,7 +108,7 @@ class Table:
         page.pairs.append(row)
 
     def _link(self, chain: list[Page]) -> Page:
-        """Put a new overflow page behind a chain."""
+        """Append a new overflow page to a chain."""
         if self.ffactor == FIND_OUT:
             self.ffactor = max(len(chain[-1].pairs), _MIN_FFACTOR)
         page = Page(self.empty, self._allocate())
@@ -116,10 +116,10 @@ class Table:
         return page
 
     def _put_big(self, chain: list[Page], row: Pair) -> None:
-        """Put a pair that fits no page on pages of its own: first the key, then the data.
+        """Put a large pair on pages of its own: the key, then the data.
 
-        A reader takes "no room left" on the page where the key ends for "more
-        data follows", so data that would fill it exactly goes elsewhere.
+        A reader takes a full page where the key ends for "more data follows", so
+        data that would fill it exactly goes to the next page.
         """
         key, data, hashed, _ = row
         most = self.bsize - 14
@@ -131,7 +131,7 @@ class Table:
         else:
             last.mark, last.data, start = FULL_KEY_DATA, data[:room], room
         take = most - 1 if start == 0 and len(data) == most else most
-        # Behind FULL_KEY a page has to say where the data ends, even where there is none.
+        # After FULL_KEY a page must mark the end of the data, even of empty data.
         for at in range(start, max(len(data), 1) if last.mark == FULL_KEY else len(data), take):
             mark = FULL_KEY if at + take < len(data) else FULL_KEY_DATA
             parts.append(Part(hashed, mark, b"", data[at : at + take]))
@@ -165,7 +165,7 @@ class Table:
             if page.big is not None:
                 _join(moved if page.big.hashed & self.high_mask == new else kept, page)
                 continue
-            # Freed only now, as the library has it: the addresses given out depend on it.
+            # Freed only now, as in the library: later addresses depend on it.
             if worked_on is not None:
                 self._free(worked_on.address)
             worked_on = page
@@ -178,7 +178,7 @@ class Table:
                 self._link(chain)
 
     def _deal_first(self, page: Page, other: Page, new: int) -> None:
-        """Share out the pairs of a bucket's own page."""
+        """Split the pairs of a bucket's primary page."""
         mask = self.high_mask
         other.pairs = [row for row in page.pairs if row[2] & mask == new]
         page.pairs = [row for row in page.pairs if row[2] & mask != new]
@@ -187,7 +187,7 @@ class Table:
             each.free = self.empty - sum([row[3] for row in each.pairs])
 
     def _deal(self, page: Page, kept: list[Page], moved: list[Page], new: int) -> None:
-        """Append the pairs of an overflow page to the chains that its bucket became."""
+        """Append the pairs of an overflow page to the two chains of the split bucket."""
         mask = self.high_mask
         for row in page.pairs:
             chain = moved if row[2] & mask == new else kept
@@ -201,7 +201,7 @@ class Table:
     # -- overflow pages ------------------------------------------------------------------------
 
     def _allocate(self) -> int:
-        """Return the address of a free overflow page, and mark it as taken."""
+        """Return the address of a free overflow page, and mark it used."""
         spares, point = self.spares, self.ovfl_point
         bit = self.used.find(0, self.last_freed & ~31, spares[point])
         if bit >= 0:
@@ -221,7 +221,7 @@ class Table:
         return self.ovfl_point << SPLIT_SHIFT | number
 
     def _append(self) -> int:
-        """Add one overflow page behind those of the current split point; return its number."""
+        """Append an overflow page to the current split point; return its number."""
         spares = self.spares
         spares[self.ovfl_point] += 1
         number = spares[self.ovfl_point] - (spares[self.ovfl_point - 1] if self.ovfl_point else 0)
@@ -236,7 +236,7 @@ class Table:
         return number
 
     def _address(self, count: int) -> int:
-        """Return the address of the file's overflow page number ``count``, from 1."""
+        """Return the overflow address of the file's overflow page ``count``, from 1."""
         split = 0
         while split < self.ovfl_point and count > self.spares[split]:
             split += 1
@@ -253,6 +253,6 @@ class Table:
 
 
 def _join(chain: list[Page], page: Page) -> None:
-    """Put a page behind a chain; every page keeps four bytes for the link."""
+    """Append a page to a chain, reserving four bytes of the page before it for the link."""
     chain[-1].free -= 4
     chain.append(page)

@@ -1,7 +1,7 @@
 """master.passwd(5) and passwd(5) of a FreeBSD root.
 
-The rules are pwd_mkdb(8)'s, which stops at a line that it cannot take: such a
-line is an error here. Its databases are made from master.passwd by
+The rules are pwd_mkdb(8)'s: a line that stops it is an error here. Its
+databases are built from master.passwd by
 :class:`~chrootbuild.accounts.pwd_mkdb.Database`.
 """
 
@@ -24,11 +24,11 @@ from chrootbuild.spec import Accounts, Item
 __all__ = ["LINE_LIMIT", "host_users", "master_file", "passwd_file"]
 
 LINE_LIMIT = 2046  # bytes of a line without its newline: LINE_MAX is 2048
-_LOCKED = b"*LOCKED*"  # pw(8) puts it before the hash; sshd then refuses keys too
+_LOCKED = b"*LOCKED*"  # pw(8) prefixes it to the hash; sshd then refuses keys too
 
 
 def host_users(sources: Sources) -> tuple[Parsed, str]:
-    """Return the sysroot's accounts and their file: master.passwd where it can be read, else passwd."""
+    """Return the sysroot's accounts and their file: master.passwd if readable, else passwd."""
     if sources.master is not None:
         return parse_users(sources.master, MASTER_FIELDS), sources.master_path
     return parse_users(sources.passwd, PASSWD_FIELDS), sources.passwd_path
@@ -41,13 +41,13 @@ def master_file(
     problems: tuple[Problem, ...],
     sources: Sources,
 ) -> bytes:
-    """Return master.passwd for the users kept, in their order.
+    """Return master.passwd of the kept users, in their order.
 
-    Lines of seven fields get an empty class, and 0 for change and expire. The
-    password is the sysroot's for the users ``wanted``, else ``*``, or
-    ``*LOCKED*`` where the account is locked. Raises TargetError for a line
-    that pwd_mkdb would stop at, for two lines of one name that differ, and
-    where a password is wanted and no file that has it can be read.
+    Seven-field lines get an empty class, and 0 for change and expire. The
+    password is the sysroot's for users in ``wanted``, else ``*``, or
+    ``*LOCKED*`` for a locked account. Raises TargetError for a line that stops
+    pwd_mkdb, for two differing lines of one name, and for a wanted password
+    whose file cannot be read.
     """
     path = sources.passwd_path if sources.master is None else sources.master_path
     if problems:
@@ -103,7 +103,7 @@ def passwd_file(master: bytes) -> bytes:
 
 
 def _shadow(sources: Sources) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the sysroot's shadow(5), which a Linux passwd points to."""
+    """Return the fields of the sysroot's shadow(5) by name, for a Linux passwd."""
     return {} if sources.shadow is None else parse_shadow(sources.shadow)[0]
 
 
@@ -112,7 +112,7 @@ def _password(
 ) -> bytes:
     own = user.fields[1]
     if user.nis:
-        # An empty field means "as NIS has it"; anything else is a word of the host's.
+        # An empty field means "as NIS has it"; anything else is the sysroot's own.
         return own if item is not None or not own else b"*"
     if item is None:
         return _LOCKED if own.startswith(_LOCKED) else b"*"

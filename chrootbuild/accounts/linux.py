@@ -16,14 +16,14 @@ _CHANGED = b"19000"
 
 
 def passwd_file(users: tuple[User, ...]) -> bytes:
-    """Return passwd(5): every password field is ``x``, root's line comes first."""
+    """Return passwd(5), root first; every password field is ``x``."""
     ordered = sorted(users, key=lambda user: user.name != b"root")
     rows = [b":".join((user.fields[0], b"x", *user.fields[2:])) for user in ordered]
     return b"".join(row + b"\n" for row in rows)
 
 
 def group_file(groups: tuple[Group, ...], password: bytes = b"x") -> bytes:
-    """Return group(5); a group's password is never in it."""
+    """Return group(5), group passwords replaced by ``password``."""
     rows = []
     for group in groups:
         gid = b"" if group.gid is None else b"%d" % group.gid
@@ -32,11 +32,11 @@ def group_file(groups: tuple[Group, ...], password: bytes = b"x") -> bytes:
 
 
 def parse_shadow(data: bytes) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[Problem, ...]]:
-    """Return the nine fields of each line of shadow(5) by name (the first wins), and what is wrong."""
+    """Return the nine fields of each shadow(5) line by name (the first wins), and the bad lines."""
     found: dict[bytes, tuple[bytes, ...]] = {}
     problems = []
     for number, line in lines(data):
-        fields = tuple(line.split(b":", _SHADOW_FIELDS))  # no more than tell that they are too many
+        fields = tuple(line.split(b":", _SHADOW_FIELDS))  # one more, to detect too many
         name = fields[0]
         if name[:1] in (b"+", b"-"):
             continue
@@ -52,13 +52,13 @@ def parse_shadow(data: bytes) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[Pro
 def shadow_file(
     users: tuple[User, ...], wanted: dict[bytes, Item], shadow: bytes | None, path: str
 ) -> tuple[bytes | None, tuple[str, ...]]:
-    """Return shadow(5) and warnings; None where no user kept is ``wanted``.
+    """Return shadow(5) and warnings; None where no kept user is ``wanted``.
 
-    Each user kept has a line, since pam_unix refuses an account without one.
-    The users wanted have the sysroot's own, or the hash that stands in their
-    passwd line (old systems, ``extra``). All others have ``*`` for a hash, which
-    nothing matches, or ``!`` where the host has locked the account, and the
-    day the account expires: a key for sshd must open no more than on the host.
+    Each kept user has a line, since pam_unix refuses an account without one.
+    Wanted users have the sysroot's line, or the hash of their passwd line (old
+    systems, ``extra``). All others have the hash ``*``, which nothing matches, or
+    ``!`` for an account locked in the sysroot, and its expiry day: a key for sshd
+    must not open an account that it does not open in the sysroot.
 
     Raises TargetError where a hash is wanted and ``shadow`` is None.
     """

@@ -1,4 +1,4 @@
-"""User and group names of a root into numbers, and back."""
+"""User and group names of a root to ids, and back."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["Names", "UnknownNameError"]
 
 
 class UnknownNameError(TargetError):
-    """A user or group that neither the sysroot nor the target file has."""
+    """A user or group found neither in the sysroot nor in the target file."""
 
 
 class Names:
     """Every user and group of the sysroot and of ``extra``, kept in the root or not.
 
-    The extra lines win over the sysroot's. A name of digits alone is always a
-    number. A damaged line of the sysroot has no name. Raises TargetError where
-    an extra line is wrong.
+    Extra lines win over the sysroot's. A name of digits alone is an id.
+    Damaged lines of the sysroot are ignored. Raises TargetError where an extra
+    line is wrong.
     """
 
     def __init__(self, sources: Sources, spec: Accounts | None = None) -> None:
@@ -57,7 +57,7 @@ class Names:
                 self._group_names.setdefault(group.gid, group.name)
 
     def uid(self, name: str, origin: Origin | None = None) -> int:
-        """Return the uid of a user's name, or of a number as text; raises UnknownNameError."""
+        """Return the uid of a user, by name or decimal number; raises UnknownNameError."""
         if _is_number(name):
             return _number(name, "uid", origin)
         uid = self._user(name, origin).uid
@@ -65,7 +65,7 @@ class Names:
         return uid
 
     def gid(self, name: str, origin: Origin | None = None) -> int:
-        """Return the gid of a group's name, or of a number as text; raises UnknownNameError."""
+        """Return the gid of a group, by name or decimal number; raises UnknownNameError."""
         if _is_number(name):
             return _number(name, "gid", origin)
         group = self._groups.get(encoded(name))
@@ -75,7 +75,7 @@ class Names:
         return group.gid
 
     def group_of(self, user: str, origin: Origin | None = None) -> int:
-        """Return the primary gid of a user, by name or number; raises UnknownNameError."""
+        """Return the primary gid of a user, by name or uid; raises UnknownNameError."""
         name = user
         if _is_number(user):
             number = _number(user, "uid", origin)

@@ -1,7 +1,7 @@
-"""Lines of passwd(5), group(5), master.passwd(5) and shadow(5), as bytes, into frozen entries.
+"""Parser of passwd(5), group(5), master.passwd(5) and shadow(5) lines: bytes to frozen entries.
 
-A host's file may hold anything: a line that libc could not use is put aside as
-a :class:`Problem`, whose text never shows more of it than the account's name.
+The input is untrusted: a line that libc cannot use becomes a :class:`Problem`,
+whose text shows no more of it than the account's name.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _SHOWN = 40  # characters of a name in a message
 class User:
     """A line of passwd or master.passwd.
 
-    ``uid`` and ``gid`` are None where the field is empty, which only a NIS
-    line (its name starts with + or -) may have.
+    ``uid`` and ``gid`` are None for an empty field, allowed only in a NIS line
+    (its name starts with + or -).
     """
 
     name: bytes
@@ -52,7 +52,7 @@ class User:
 
     @property
     def nis(self) -> bool:
-        """Tell whether this is no account, but a + or - line of nsswitch's "compat"."""
+        """Return whether this is a + or - line of nsswitch's "compat", not an account."""
         return self.name[:1] in (b"+", b"-")
 
 
@@ -67,27 +67,27 @@ class Group:
 
     @property
     def nis(self) -> bool:
-        """Tell whether this is no group, but a + or - line of nsswitch's "compat"."""
+        """Return whether this is a + or - line of nsswitch's "compat", not a group."""
         return self.name[:1] in (b"+", b"-")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A line that is not used: its number from 1, the name it starts with, what is wrong."""
+    """An unusable line: its number from 1, the name it starts with, the fault."""
 
     number: int
-    name: bytes  # empty where nothing on the line can be taken for a name
+    name: bytes  # empty where the line has no plausible name
     what: str
 
     def text(self, path: str) -> str:
-        """Return one line for people."""
+        """Return the problem as one line of text."""
         whose = f" of {shown(self.name)}" if self.name else ""
         return f"{path}:{self.number}: line{whose} skipped: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a passwd or master.passwd holds, in its order."""
+    """Entries and bad lines of a passwd or master.passwd, in file order."""
 
     users: tuple[User, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -95,14 +95,14 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class ParsedGroups:
-    """What a group file holds, in its order."""
+    """Entries and bad lines of a group file, in file order."""
 
     groups: tuple[Group, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
 def shown(name: bytes) -> str:
-    """Return a name as a message may show it: printable, and not too long."""
+    """Return a name for a message: printable, and truncated."""
     text = printable(name.decode("utf-8", "backslashreplace"))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
@@ -110,7 +110,7 @@ def shown(name: bytes) -> str:
 def lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (number from 1, line) without blank lines, comments, and the CR of a CRLF.
 
-    A comment's first character that is no blank is ``#``.
+    A comment's first non-blank character is ``#``.
     """
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.endswith(b"\r"):
@@ -121,13 +121,13 @@ def lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_user_line(line: bytes, fields: int, number: int = 0) -> User | Problem:
-    """Return the entry of one line, which has to have so many fields."""
+    """Return the entry of one line of ``fields`` fields."""
     if fields == PASSWD_FIELDS:
         line = line.lstrip(b" \t")  # as glibc does; pwd_mkdb does not
-    parts = line.split(b":", fields)  # no more than tell that they are too many
+    parts = line.split(b":", fields)  # one more, to detect too many
     name = parts[0]
     if len(parts) != fields:
-        # The first word of a line without a colon may be anything, a stray hash too.
+        # Without a colon the first word may be anything, even a stray hash.
         known = name if len(parts) > 2 else b""
         return Problem(number, known, f"it has {_count(line.count(b':') + 1, 'field')}, not {fields}")
     what = _unusable(name, line)
@@ -194,7 +194,7 @@ def _unusable(name: bytes, line: bytes) -> str:
 
 
 def _id(field: bytes, nis: bool) -> int | None:
-    """Return a uid or gid; None for a NIS line's empty field; _BAD for what is none."""
+    """Return a uid or gid; None for a NIS line's empty field; _BAD for an invalid one."""
     if not field and nis:
         return None
     if not field.isdigit() or len(field) > 20:

@@ -1,10 +1,10 @@
-"""pwd.db and spwd.db: what pwd_mkdb(8) puts into them for a master.passwd.
+"""Records of pwd.db and spwd.db, as pwd_mkdb(8) builds them from a master.passwd.
 
-Each account is stored three times, by name, by number from 1, and by uid, and
-all three carry the whole record. Keys begin with a tag: the kind in the low
-nibble, the version in the high one. Version 4 (FreeBSD 5.1 and later) has all
-integers in network order; version 3 in the byte order of the machine. Source:
-FreeBSD's pwd_mkdb.c, pw_scan.c and pwd.h.
+Each account is stored three times, by name, by number from 1, and by uid, each
+time the whole record. Keys begin with a tag: the kind in the low nibble, the
+version in the high one. Integers are in network order in version 4 (FreeBSD
+5.1 and later), in the machine's in version 3. Source: FreeBSD's pwd_mkdb.c,
+pw_scan.c and pwd.h.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ BY_NAME, BY_NUMBER, BY_UID, YP_ENABLED, YP_BY_NUMBER = b"12345"
 VERSION_KEY = b"\xffVERSION"
 CURRENT, LEGACY = 4, 3
 
-_FORMAT = 1  # raised when Database.render makes other bytes of the same input
+_FORMAT = 1  # raise it when Database.render gives other bytes for the same input
 _LONG = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The recipe of pwd.db, or with ``secure`` of spwd.db, which carries the password fields.
+    """Recipe of pwd.db, or with ``secure`` of spwd.db, which has the password fields.
 
     ``legacy`` adds version 3 records for programs older than FreeBSD 5.1;
-    ``lorder`` (4321 big, 1234 little endian) is then their machine's.
+    ``lorder`` (4321 big, 1234 little endian) is their byte order.
     """
 
     master: bytes  # a whole master.passwd
@@ -43,27 +43,27 @@ class Database:
     lorder: int = db185.BIG_ENDIAN
 
     def render(self) -> bytes:
-        """Return the file; raises Failure where a line of ``master`` is wrong."""
+        """Return the database's bytes; raises Failure where a line of ``master`` is wrong."""
         return db185.write(
             pairs(self.master, secure=self.secure, legacy=self.legacy, lorder=self.lorder),
             lorder=self.lorder,
         )
 
     def digest(self) -> str:
-        """Return a hex digest of everything that ``render`` depends on."""
+        """Return a hex digest of the inputs of ``render``."""
         what = f"pwd.db {_FORMAT} {self.secure} {self.legacy} {self.lorder}\n".encode()
         return hashlib.sha256(what + self.master).hexdigest()
 
 
 def tag(kind: int, version: int) -> bytes:
-    """Return the first byte of a key."""
+    """Return the tag that begins a key."""
     return bytes([kind & 0xCF | version << 4])
 
 
 def pairs(
     master: bytes, *, secure: bool, legacy: bool = False, lorder: int = db185.BIG_ENDIAN
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the pairs in pwd_mkdb's order; of equal keys only the first counts.
+    """Yield (key, data) in pwd_mkdb's order; the first of equal keys wins.
 
     Raises Failure where a line of ``master`` is wrong.
     """
@@ -98,7 +98,7 @@ def pairs(
             yield by_number + one(number), data
             yield by_uid + one(uid), data
             if user.nis:
-                nis += 1  # both versions count on in one row, as in pwd_mkdb
+                nis += 1  # one count runs through both versions, as in pwd_mkdb
                 yield yp_by_number + one(nis), data
     if nis:
         for version, _ in forms:
@@ -106,7 +106,7 @@ def pairs(
 
 
 def _time(field: bytes) -> int:
-    """Return a time as atol(3) reads it, cut to 32 bits."""
+    """Return a time as atol(3) reads it, truncated to 32 bits."""
     if field in (b"0", b""):
         return 0
     match = re.match(rb"[ \t\n\v\f\r]*([+-]?[0-9]{1,40})", field)
@@ -114,7 +114,7 @@ def _time(field: bytes) -> int:
     return max(-_LONG, min(value, _LONG - 1)) & 0xFFFFFFFF
 
 
-# Which of the ten fields sets which bit of pw_fields, where it is not empty (_PWF_* of pwd.h).
+# Bit of pw_fields that each of the ten fields sets if not empty (_PWF_* of pwd.h).
 _BITS = (1, 2, 4, 8, 0x20, 0x10, 0x200, 0x40, 0x80, 0x100)
 _ALL = sum(_BITS)
 

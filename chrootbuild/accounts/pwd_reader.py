@@ -1,4 +1,4 @@
-"""Read pwd.db and spwd.db back into accounts, and check that their three indexes agree."""
+"""Reader of pwd.db and spwd.db: accounts, checked against all three indexes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _THREE, _TWO = struct.Struct(">III"), struct.Struct(">II")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One account as libc finds it; times are seconds since 1970, 0 for never."""
+    """One account as libc reads it; times are seconds since the Epoch, 0 for never."""
 
     name: bytes
     password: bytes  # "*" throughout in pwd.db
@@ -30,10 +30,10 @@ class Record:
     home: bytes
     shell: bytes
     expire: int
-    fields: int  # which fields of the line were not empty: _PWF_* of pwd.h
+    fields: int  # bits of the fields that were not empty: _PWF_* of pwd.h
 
     def line(self) -> bytes:
-        """Return the line of master.passwd that gives this record, without the newline."""
+        """Return the record as a line of master.passwd, without the newline."""
 
         def number(value: int, bit: int) -> bytes:
             return b"%d" % value if self.fields & bit else b""
@@ -54,10 +54,10 @@ class Record:
 
 
 def users(data: bytes) -> tuple[Record, ...]:
-    """Return the accounts of a pwd.db or spwd.db in the order of their numbers.
+    """Return the accounts of a pwd.db or spwd.db, ordered by number.
 
-    Raises DamagedError where the file is damaged, has no version 4 records, or
-    where by-name, by-number and by-uid keys contradict each other.
+    Raises DamagedError where the file is damaged, lacks version 4 records, or its
+    by-name, by-number and by-uid keys contradict each other.
     """
     pairs = dict(db185_reader.parse(data))
     if pairs.get(VERSION_KEY) != bytes([CURRENT]):
@@ -88,7 +88,7 @@ def users(data: bytes) -> tuple[Record, ...]:
 
 
 def _record(data: bytes) -> Record:
-    """Return the account that a key leads to."""
+    """Decode one record."""
     name, _, rest = data.partition(b"\0")
     password, _, rest = rest.partition(b"\0")
     strings = rest[_THREE.size :].split(b"\0", 4)

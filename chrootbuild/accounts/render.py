@@ -1,4 +1,4 @@
-"""``[accounts]`` and a sysroot's files into the files of a root."""
+"""Renders the account files of a root from ``[accounts]`` and the sysroot's files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ __all__ = ["render"]
 def render(spec: Accounts, sources: Sources) -> Rendered:
     """Return the account files that ``spec`` asks for.
 
-    Raises TargetError, with the place in the target file, for a user or group
-    that is not found, a wrong extra line, two extra lines of one name that
-    differ, a password asked for where shadow cannot be read; for FreeBSD also
-    where root's uid is not 0, a line has 2047 bytes or more, or a line kept
-    would stop pwd_mkdb(8).
+    Raises TargetError, with the place in the target file, for an unknown user or
+    group, a wrong extra line, two differing extra lines of one name, a password
+    wanted from an unreadable shadow; for FreeBSD also for a root whose uid is not
+    0, a line of 2047 bytes or more, and a kept line that stops pwd_mkdb(8).
     """
     return _freebsd(spec, sources) if spec.format == "freebsd" else _linux(spec, sources)
 

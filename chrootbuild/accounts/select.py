@@ -1,6 +1,6 @@
-"""Which users and groups of a sysroot belong in a root, and the lines that exist only there.
+"""Selection of a sysroot's users and groups for a root, and its extra lines.
 
-The article's rule is ``min_uid``: ordinary users. Groups follow the users.
+``min_uid`` keeps ordinary users. Groups follow the users.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ __all__ = [
     "select_users",
 ]
 
-NOBODY = 65534  # kept by name only: no ordinary user, however large its uid
+NOBODY = 65534  # kept by name only: not an ordinary user, however large its uid
 
 _Entry = TypeVar("_Entry", User, Group)
 
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """The lines that exist only in the root, in the order they were written."""
+    """Users and groups of the extra lines, in target file order."""
 
     users: tuple[User, ...] = ()
     groups: tuple[Group, ...] = ()
@@ -56,7 +56,7 @@ def encoded(value: str) -> bytes:
 
 
 def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
-    """Return the entries by name: the first line wins, as for libc. NIS lines have none."""
+    """Return the entries by name, without NIS lines; the first line wins, as in libc."""
     found: dict[bytes, _Entry] = {}
     for entry in entries:
         if not entry.nis:
@@ -64,14 +64,14 @@ def first_by_name(entries: Iterable[_Entry]) -> dict[bytes, _Entry]:
     return found
 
 
-# -- lines that are only in the root -----------------------------------------------------------
+# -- extra lines -------------------------------------------------------------------------------
 
 
 def extra_users(spec: Accounts) -> tuple[User, ...]:
-    """Return the users of ``extra``; raises TargetError for a line that is none.
+    """Return the users of ``extra``; raises TargetError for an invalid line.
 
-    Seven fields; ten (master.passwd) as well unless the format is linux. The same
-    line twice counts once.
+    Seven fields; also ten (master.passwd) unless the format is linux. Equal lines
+    count once.
     """
 
     def parse(line: bytes) -> User | Problem:
@@ -82,7 +82,7 @@ def extra_users(spec: Accounts) -> tuple[User, ...]:
 
 
 def extra_groups(spec: Accounts) -> tuple[Group, ...]:
-    """Return the groups of ``extra_groups``; raises TargetError for a line that is none."""
+    """Return the groups of ``extra_groups``; raises TargetError for an invalid line."""
     return _extra(spec.extra_groups, parse_group_line, "group", "name:x:gid:member,member")
 
 
@@ -112,7 +112,7 @@ def _extra(
 
 
 def _unfit(line: bytes, name: bytes) -> str:
-    """Return what a host's file may hold, but nobody should write anew."""
+    """Return the fault of an extra line that is tolerated in a sysroot's file; "" for none."""
     if any(byte < 0x20 or byte == 0x7F for byte in line):
         return "it has a control character"
     if name[:1] in (b"+", b"-", b"#") or any(byte in b" /,\\" for byte in name):
@@ -126,12 +126,12 @@ def _unfit(line: bytes, name: bytes) -> str:
 def select_users(
     spec: Accounts, parsed: Parsed, extra: tuple[User, ...], path: str, *, keep_nis: bool = False
 ) -> tuple[User, ...]:
-    """Return the users to keep: the sysroot's in their order, then ``extra``.
+    """Return the kept users: the sysroot's in their order, then ``extra``.
 
-    ``min_uid`` N keeps uids from N, but nobody only by name; 0 keeps every
-    line, NIS lines too with ``keep_nis``; None keeps only those named. An extra
-    line takes the place of the sysroot's of the same name. Raises TargetError
-    for a name in ``users`` that neither has.
+    ``min_uid`` N keeps uids from N, but nobody by name only; 0 keeps every
+    line, with ``keep_nis`` NIS lines too; None keeps only ``users``. An extra
+    line replaces the sysroot's of the same name. Raises TargetError for an
+    unknown name in ``users``.
     """
     known = first_by_name(parsed.users)
     own = {user.name for user in extra}
@@ -153,7 +153,7 @@ def _wanted(min_uid: int | None, named: set[bytes], user: User, known: dict[byte
     if min_uid == 0:
         return True
     if known[user.name] is not user:
-        return False  # libc never finds it by name, and its uid is not the account's
+        return False  # libc never finds it by name, and its uid is not the account's own
     if user.name in named:
         return True
     return min_uid is not None and user.uid is not None and user.uid >= min_uid and user.uid != NOBODY
@@ -168,11 +168,11 @@ def select_groups(
     *,
     keep_nis: bool = False,
 ) -> tuple[Group, ...]:
-    """Return the groups to keep, their members cut to the users kept, then ``extra`` as written.
+    """Return the kept groups, members cut to the kept users, then ``extra`` as written.
 
-    Kept are the primary groups of those users, the groups that list one of
-    them, and those named; with ``min_uid`` 0 every line. Raises TargetError for
-    a name in ``groups`` that neither has.
+    Kept are the users' primary groups, the groups that list one of them, and
+    ``groups``; with ``min_uid`` 0 every line. Raises TargetError for an unknown
+    name in ``groups``.
     """
     known = first_by_name(parsed.groups)
     own = {group.name for group in extra}
@@ -199,10 +199,10 @@ def select_groups(
 
 
 def password_names(spec: Accounts, known: Iterable[bytes], users: tuple[User, ...]) -> dict[bytes, Item]:
-    """Return the kept users whose hash is wanted, and the item that says so.
+    """Return the kept users whose hash is copied, with the item that asks for it.
 
-    ``"*"`` means every account kept. Raises TargetError for a name that no
-    account has; one that has an account but is not kept counts for nothing.
+    ``"*"`` means every kept account. Raises TargetError for an unknown name;
+    an account that is not kept is ignored.
     """
     kept = [user.name for user in users if not user.nis]
     wanted: dict[bytes, Item] = {}

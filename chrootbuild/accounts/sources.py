@@ -1,4 +1,4 @@
-"""What account files are rendered from, and what comes out."""
+"""Input and output of the account file renderer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Rendered", "Sources"]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """A sysroot's account files as bytes; None where there is none, or it cannot be read.
+    """A sysroot's account files as bytes; None where absent or unreadable.
 
-    The paths are only shown in messages.
+    The paths are for messages only.
     """
 
     passwd: bytes
@@ -28,9 +28,9 @@ class Sources:
 class Rendered:
     """The account files of a root.
 
-    ``master`` is FreeBSD's. ``shadow`` is Linux's, and None unless ``passwords``
-    names somebody who is kept. ``warnings`` tell of lines of the sysroot that were
-    skipped, with file and line, never their content beyond the name.
+    ``master`` is FreeBSD's. ``shadow`` is Linux's, None unless ``passwords`` names
+    a kept user. ``warnings`` give file, line and name of skipped sysroot lines,
+    never more of their content.
     """
 
     passwd: bytes

@@ -1,7 +1,7 @@
 """The commands, one a file: each has arguments(parser) and run(context, args).
 
-They are imported when they are called. Whatever a user can cause ends here as
-one error, its facts and a hint, and an exit code.
+They are imported on call. Every error that a user can cause ends here as one
+message with facts and hint, and an exit code.
 """
 
 from __future__ import annotations

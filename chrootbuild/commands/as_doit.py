@@ -1,6 +1,6 @@
-"""The commands as doit commands, for the [tool.doit.plugins.command] of a project's pyproject.toml.
+"""doit commands for [tool.doit.plugins.command] of a project's pyproject.toml.
 
-``plan = "chrootbuild.commands.as_doit:plan"``: an attribute for each command. Not a command itself.
+``plan = "chrootbuild.commands.as_doit:plan"``: one attribute per command. Not a command itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chrootbuild.console import guarded
 
 
 class _Ours(Command):  # type: ignore[misc]
-    """A doit command that leaves its arguments to ours: options may stand anywhere."""
+    """A doit command whose arguments our own parser reads: options may stand anywhere."""
 
     doc_usage = "[NAME] ..."
 

@@ -1,4 +1,4 @@
-"""chrootbuild audit: what is dangerous in a root."""
+"""chrootbuild audit: find security problems in a root."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _audit(context: Context, target: Target, as_data: bool) -> int:
 
 
 def _remedies_once(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield the findings, a rule's remedy only with its last in a row of one severity: it is the same for all."""
+    """Yield the findings, with a rule's remedy only on its last one of each severity."""
     kept = list(findings)
     last = {(finding.rule, finding.severity): index for index, finding in enumerate(kept)}
     for index, finding in enumerate(kept):

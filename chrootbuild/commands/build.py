@@ -1,4 +1,4 @@
-"""chrootbuild build: what doit does in the project folder, without a dodo.py."""
+"""chrootbuild build: ``doit`` in the project folder, without a dodo.py."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Build the targets named, or all that are not manual."""
+    """Build the named targets, or all that are not manual."""
     return run_doit(context.project, "run", args.names, jobs=args.jobs, looks=context.looks)

@@ -1,4 +1,4 @@
-"""chrootbuild check: proof that a root serves."""
+"""chrootbuild check: prove that a root's service works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Run [check] of each target; exit 1 where one does not serve."""
+    """Run [check] of each target; exit 1 if one fails."""
     return each_target(context, args.names, lambda target: _check(context, target, args))
 
 

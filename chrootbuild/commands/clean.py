@@ -1,4 +1,4 @@
-"""chrootbuild clean: remove what was installed, and nothing else."""
+"""chrootbuild clean: remove the installed paths, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Clean the targets named."""
+    """Clean the named targets."""
     targets = read_targets(context.project)
     for name in args.names:
         target, _, path = name.partition(":")

@@ -1,4 +1,4 @@
-"""What plan, check, audit and verify share: targets by name, one after another; not a command itself."""
+"""Common part of plan, check, audit and verify: targets by name, in turn; not a command itself."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def each_target(context: Context, names: list[str], one: Callable[[Target], int]) -> int:
-    """Call ``one`` for each target named, or each that is not manual; return the highest exit code.
+    """Call ``one`` for each named target, or each that is not manual; return the highest exit code.
 
-    What fails is said, and stops no other.
+    A failure is reported, and stops no other target.
     """
     targets = read_targets(context.project)
     code = 0

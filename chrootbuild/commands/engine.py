@@ -1,4 +1,4 @@
-"""Runs doit's own commands over a project, as ``doit`` does in its folder; not a command itself."""
+"""Runs doit's commands on a project, as ``doit`` in its folder; not a command itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["run_doit"]
 
 
 class _Loader(TaskLoader2):  # type: ignore[misc]
-    """Gives doit tasks that were made before."""
+    """A doit task loader for existing tasks."""
 
     def __init__(self, tasks: list[Task], reporter: Reporter) -> None:
         super().__init__()

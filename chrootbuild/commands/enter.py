@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Run it with the temporary tools in place; return its exit status, 128 + N for signal N."""
+    """Run the command with the temporary tools in place; return its status, 128 + N for signal N."""
     target = read_target(context.project, args.name)
     if not os.path.isdir(target.root):
         raise Failure(

@@ -1,4 +1,4 @@
-"""``host NAME KIND``: the host's side of a root, printed, installed or removed."""
+"""chrootbuild host: print, install or remove the host's side of a root."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
     project, owner = context.project, hostside.owner(context.project, args.name, args.kind)
     if args.uninstall:
         snippets: tuple[Snippet, ...] = ()
-        # What was installed can go even if the target has gone, or is wrong by now.
+        # Removal works even if the target is gone, or has become wrong.
         with contextlib.suppress(Failure):
             snippets = hostside.snippets(args.kind, read_target(project, args.name), project)
         for line in done(uninstall(project, snippets, owner), snippets, removed=True):

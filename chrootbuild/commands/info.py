@@ -1,4 +1,4 @@
-"""chrootbuild info: one task, its sources, and why it is stale."""
+"""chrootbuild info: show one task, its sources, and why it is stale."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Show it; exit 1 where it is stale, as doit does."""
+    """Show the task; exit 1 if it is stale, as doit does."""
     return run_doit(context.project, "info", [args.name])

@@ -13,7 +13,7 @@ from chrootbuild.learn import Lesson, learn, learn_from
 PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
-_NAMED = "name it"  # in the reason of a refusal that a target file can overrule
+_NAMED = "name it"  # marks the reason of a refusal that a target file can overrule
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Learn, and print what was added, what was refused, and whether the root serves; exit 1 if not."""
+    """Learn, and print additions, refusals, and whether the check passes; exit 1 if not."""
     if args.trace and args.minimize:
         raise UsageError(
             "cannot read the command line: --from runs nothing, --minimize has to",
@@ -55,7 +55,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _lines(name: str, lesson: Lesson) -> list[str]:
-    """Return what was learned, one fact a line."""
+    """Return the result, one fact per line."""
     rows: list[tuple[str, str, str]] = []
     counts: dict[str, int] = {}
     for entry in lesson.added:

@@ -1,4 +1,4 @@
-"""chrootbuild list: the targets, and with --all their tasks."""
+"""chrootbuild list: list the targets, with --all their tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """List."""
+    """List targets or tasks."""
     options = [*(["--all"] if args.all else []), *(["--status"] if args.status else [])]
     return run_doit(context.project, "list", [*options, *args.names])

@@ -1,4 +1,4 @@
-"""chrootbuild locate: where a file is in a sysroot, and which package owns it."""
+"""chrootbuild locate: find a file in a sysroot, and the package that owns it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chrootbuild.target import read_target
 from chrootbuild.text import printable
 
 PURPOSE = "find a file of the sysroot and the package that owns it"
-# Where things are that no package lists: made by hand, or by another installer.
+# Directories of files that no package lists: made by hand, or by another installer.
 _PLACES = (
     "/usr/local",
     "/opt",
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Print each place with its package; exit 1 where there is none."""
+    """Print each path with its package; exit 1 for none."""
     sysroot = read_target(context.project, args.target).sysroot if args.target else "/"
     host = Host(sysroot)
     found = _whole(host, args.name) if "/" in args.name else _by_name(host, args.name)
@@ -53,7 +53,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _line(host: Host, path: str) -> str:
-    """Return the line that brings a path into a root."""
+    """Return the target file line that brings a path into a root."""
     if host.isdir(path):
         return f"files = {json.dumps([path + '/'])}"
     kind = Resolver(host).classify(path) if host.isfile(path) else ""
@@ -81,7 +81,7 @@ def _by_name(host: Host, name: str) -> list[Owned]:
 
 
 def _plocate(name: str) -> list[str] | None:
-    """Ask plocate(1) or locate(1), whose index knows every file; None where there is no such index."""
+    """Search with plocate(1) or locate(1), which index every file; None without an index."""
     program = shutil.which("plocate") or shutil.which("locate")
     if program is None:
         return None

@@ -1,4 +1,4 @@
-"""chrootbuild new: write a first target file from what is installed."""
+"""chrootbuild new: write a first target file for an installed program."""
 
 from __future__ import annotations
 

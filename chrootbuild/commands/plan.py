@@ -1,4 +1,4 @@
-"""chrootbuild plan: what a build would do, and why; changes nothing."""
+"""chrootbuild plan: show the steps of a build, and why; changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chrootbuild.spec import Target
 from chrootbuild.text import printable
 
 PURPOSE = "show what a build would do, and why"
-_SHOWN = 10  # of what was left out; --json has all
+_SHOWN = 10  # skipped paths shown; --json has all
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Print the plan held against record and root."""
+    """Print the plan, compared with record and root."""
     return each_target(context, args.names, lambda target: _plan(context, target, args.json))
 
 
@@ -43,7 +43,7 @@ def _plan(context: Context, target: Target, as_data: bool) -> int:
 
 
 def as_json(prepared: Prepared) -> dict[str, Any]:
-    """Return one target's plan in the form of the contract."""
+    """Return one target's plan in the documented JSON form."""
     plan, comparison = prepared.plan, prepared.comparison
     why = all_chains(plan)
     artifacts = []
@@ -95,7 +95,7 @@ def _seeds(prepared: Prepared, why: dict[str, list[list[str]]]) -> Iterable[dict
 
 
 def as_text(prepared: Prepared) -> str:
-    """Return one target's plan for people."""
+    """Return one target's plan as text."""
     plan, comparison = prepared.plan, prepared.comparison
     stale = comparison.stale
     rows = [(change.action, path, change.reason) for path, change in stale.items()]

@@ -1,4 +1,4 @@
-"""chrootbuild refresh: for cron and package hooks; silent where nothing changed."""
+"""chrootbuild refresh: build for cron and package hooks; silent if nothing changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checks(parser: argparse.ArgumentParser) -> None:
-    """Declare what refresh and watch have in common."""
+    """Declare the arguments that refresh and watch share."""
     parser.add_argument("--no-check", action="store_true", help="do not run [check] after an update")
     parser.add_argument(
         "--rollback", action="store_true", help="put the former files back where the check fails"
@@ -41,7 +41,7 @@ def add_checks(parser: argparse.ArgumentParser) -> None:
 
 
 def seconds(text: str) -> float:
-    """Return a number of seconds; raises ArgumentTypeError."""
+    """Parse a number of seconds; raises ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:
@@ -52,7 +52,7 @@ def seconds(text: str) -> float:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Refresh the targets named, or all that are not manual; the others go on where one fails."""
+    """Refresh the named targets, or all that are not manual; a failure stops no other target."""
     if nothing_to_do(context.project, args.names):
         return 0
     from chrootbuild.refresh import refresh
@@ -76,13 +76,13 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def exit_code(failures: Sequence[Failure]) -> int:
-    """Return the worst code; that somebody is at work counts only where nothing is wrong."""
+    """Return the highest code; TryAgain counts only if nothing else failed."""
     codes = [failure.code for failure in failures if not isinstance(failure, TryAgain)]
     return max(codes, default=TryAgain.code if failures else 0)
 
 
 def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
-    """Tell by the stamps that no target changed, while no package manager is at work."""
+    """Return whether, by the stamps, no target changed and no package manager is at work."""
     if at_work():
         return False
     looks = look_at(project.directory, project.state, names)
@@ -93,7 +93,7 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """Return how to refresh, from the command line; raises UsageError."""
+    """Return the options of refresh from the command line; raises UsageError."""
     from chrootbuild.proof import prove
     from chrootbuild.refresh import Options
 

@@ -1,4 +1,4 @@
-"""``schedule KIND``: have the roots refreshed by cron, systemd, apt, dpkg or periodic(8)."""
+"""chrootbuild schedule: refresh roots from cron, systemd, apt, dpkg or periodic(8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chrootbuild verify: a root against what was installed, byte for byte."""
+"""chrootbuild verify: compare a root with its record, byte for byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Print what differs; exit 1 where something does."""
+    """Print the differences; exit 1 if there are any."""
     return each_target(context, args.names, lambda target: _verify(context, target, args.json))
 
 

@@ -1,4 +1,4 @@
-"""chrootbuild watch: stays, and refreshes as sources change."""
+"""chrootbuild watch: stay, and refresh as sources change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Watch until SIGTERM or SIGINT; SIGHUP reads everything anew."""
+    """Watch until SIGTERM or SIGINT; SIGHUP rereads everything."""
     from chrootbuild.watch import watch
 
     return watch(context.project, args.names, options_of(args), args.quiet)

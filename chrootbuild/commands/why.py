@@ -1,4 +1,4 @@
-"""chrootbuild why: the chains that bring a path into a root."""
+"""chrootbuild why: show the chains that bring a path into a root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    """Print the chains, the canonical path first where it is another one."""
+    """Print the chains, after the canonical path if it differs."""
     plan, _ = make_plan(context.project, read_target(context.project, args.name))
     path = leads_to(plan, args.path, last=False)
     if path not in plan.reasons:
@@ -37,7 +37,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _absent(plan: Plan, asked: str, path: str) -> Failure:
-    """Return the error that a path is not in the plan: left out on purpose, or never heard of."""
+    """Return the error for a path not in the plan: skipped, or unknown."""
     message = f"cannot find {asked} in the plan of {plan.target}"
     for left in plan.skipped:
         if path == left.path or path.startswith(left.path.rstrip("/") + "/"):

@@ -1,7 +1,7 @@
-"""ELF files: what the run-time linker would load, with the reason of each answer.
+"""ELF files: the objects a run-time linker would load, each with its reason.
 
-Nothing of a file is run. pyelftools is imported in this package alone, and
-only where a file is read that no memo knows.
+No file is executed. pyelftools is imported in this package alone, and only to
+read a file that no memo knows.
 """
 
 from __future__ import annotations

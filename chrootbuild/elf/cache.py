@@ -1,4 +1,4 @@
-"""/etc/ld.so.cache of glibc: read, and written as ldconfig(8) writes it.
+"""Reader and writer of glibc's /etc/ld.so.cache, as ldconfig(8) writes it.
 
 Format (glibc, dl-cache.h): ``glibc-ld.so.cache1.1``, counts, entries of 24
 bytes in descending order of soname, strings, and an extension directory with
@@ -26,12 +26,12 @@ _ENTRY = "iIIIQ"  # flags, soname, path, unused, hwcap
 _EXTENSION_MAGIC = 0xEAA42174
 _TAG_GENERATOR, _TAG_HWCAPS = 0, 1
 _STRING = 4096  # bytes of a path, PATH_MAX
-_OVERLAP = 4  # strings may share their ends: how many times the file's size they may have together
+_OVERLAP = 4  # strings may share their ends: limit on their total, as a multiple of the file's size
 _HWCAPS = 1024  # names of subdirectories
 _HWCAP_EXTENSION = 1 << 62  # the low 32 bits are an index into the names
 _ORDERS = {0: "", 2: "<", 3: ">"}
 
-# glibc, ldconfig.h: FLAG_ELF_LIBC6 and the bits of what the object is built for.
+# glibc, ldconfig.h: FLAG_ELF_LIBC6 and the bits of the ABI.
 _ELF, _LIBC6 = 0x0001, 0x0003
 _EM_386, _EM_MIPS, _EM_PPC64, _EM_S390, _EM_ARM, _EM_SPARCV9, _EM_IA64 = 3, 8, 21, 22, 40, 43, 50
 _EM_X86_64, _EM_AARCH64, _EM_RISCV, _EM_LOONGARCH = 62, 183, 243, 258
@@ -52,7 +52,7 @@ _EF_RISCV_FLOAT, _EF_LARCH_FLOAT = 0x6, 0x7
 
 
 class CacheError(ValueError):
-    """The bytes are no cache; the text says why."""
+    """The bytes are not a cache; the text gives the reason."""
 
 
 class Entry(NamedTuple):
@@ -66,7 +66,7 @@ class Entry(NamedTuple):
 
 
 def class_flag(facts: Facts) -> int:
-    """Return the flags field that ldconfig gives to an object."""
+    """Return ldconfig's flags field for an object."""
     flags = facts.eflags
     if facts.machine == _EM_ARM:
         return _LIBC6 | (0x0900 if flags & _EF_ARM_HARD else 0x0B00 if flags & _EF_ARM_SOFT else 0)
@@ -82,20 +82,20 @@ def class_flag(facts: Facts) -> int:
             return _LIBC6 | (0x0D00 if new else 0x0600)
         return _LIBC6 | (0x0C00 if new else 0)
     bits = _FLAGS.get((facts.machine, facts.bits), 0)
-    # Where the class has no bit, ldconfig calls an object that does not use this libc plain ELF.
+    # For a class without a bit, ldconfig marks an object that does not use this libc as plain ELF.
     return _LIBC6 | bits if bits or _KNOWN.intersection(facts.needed) else _ELF
 
 
 def parse(data: bytes) -> tuple[Entry, ...]:
-    """Return the entries in the order of the file; raises CacheError.
+    """Return the entries in file order; raises CacheError.
 
-    Entries that are damaged on their own (a string outside the file) are left out.
+    Damaged entries (a string outside the file) are skipped.
     """
     base = _start(data)
     order = _ORDERS.get(data[base + 28] & 3)
     if order is None:
         raise CacheError("it is marked as incomplete")
-    if not order:  # written before glibc 2.33: the order in which the counts fit
+    if not order:  # written before glibc 2.33: the byte order in which the counts fit
         order = "<" if _fits("<", data, base) else ">"
     if not _fits(order, data, base):
         raise CacheError("it has more entries than bytes")
@@ -130,7 +130,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
 
 
 def _start(data: bytes) -> int:
-    """Return where the new format starts: behind the old one, where there is one."""
+    """Return the offset of the new format: after the old part, if there is one."""
     base = 0
     if data.startswith(_OLD_MAGIC[:-1]):
         counts = [struct.unpack_from(order + "I", data, 12)[0] for order in "<>" if len(data) >= 16]
@@ -151,7 +151,7 @@ def _fits(order: str, data: bytes, base: int) -> bool:
 
 
 def _hwcaps(data: bytes, base: int, order: str, at: int) -> list[str]:
-    """Return the names of the hwcaps subdirectories that the extension lists."""
+    """Return the hwcaps subdirectories that the extension lists."""
     if not at or base + at + 8 > len(data):
         return []
     magic, count = struct.unpack_from(order + "II", data, base + at)
@@ -161,12 +161,12 @@ def _hwcaps(data: bytes, base: int, order: str, at: int) -> list[str]:
     for index in range(count):
         tag, _, offset, size = struct.unpack_from(order + "IIII", data, base + at + 8 + index * 16)
         if tag == _TAG_HWCAPS and base + offset + size <= len(data):
-            table = data[base + offset : base + offset + min(size // 4, _HWCAPS) * 4]  # the last one counts
+            table = data[base + offset : base + offset + min(size // 4, _HWCAPS) * 4]  # the last one wins
     return [_text(data, base + where) for (where,) in struct.iter_unpack(order + "I", table)]
 
 
 def _text(data: bytes, at: int) -> str:
-    """Return the string at an offset; an endless one is none, whatever its bytes."""
+    """Return the NUL-terminated string at an offset; "" for one without an end."""
     end = data.find(b"\0", at, at + _STRING)
     return os.fsdecode(data[at:end]) if end >= 0 else ""
 
@@ -175,9 +175,9 @@ def _text(data: bytes, at: int) -> str:
 
 
 def render(entries: Iterable[Entry], *, little: bool = True, generator: str = "chrootbuild") -> bytes:
-    """Return a whole cache file, byte for byte as ldconfig writes these entries.
+    """Return a cache file of these entries, byte for byte as ldconfig writes it.
 
-    Strings may hold any byte but NUL. Of equal entries one is kept.
+    Strings may hold any byte but NUL. Equal entries are written once.
     """
     order = "<" if little else ">"
     chosen = sorted(dict.fromkeys(entries), key=cmp_to_key(_compare))
@@ -228,7 +228,7 @@ def _extension(order: str, at: int, levels: list[int], generator: bytes) -> byte
 
 
 def _string_table(strings: Iterable[bytes]) -> tuple[bytes, dict[bytes, int]]:
-    """Return the strings, each ended by NUL, where a string that ends another one shares its bytes."""
+    """Return the NUL-terminated strings and their offsets; a suffix of another string shares its bytes."""
     offsets: dict[bytes, int] = {}
     blob = bytearray()
     last = b""
@@ -261,7 +261,7 @@ def _compare_sonames(one: str, two: str) -> int:
 
 
 def _parts(soname: str) -> list[tuple[int, int]]:
-    """Return what is compared in turn: the end, other characters, numbers, in ascending order."""
+    """Return a sort key's parts, which sort in this order: the end, other characters, numbers."""
     parts, number = [], ""
     for character in soname + "\0":
         if "0" <= character <= "9":

@@ -1,4 +1,4 @@
-"""Works out what a program, a library or a script loads."""
+"""Closures of programs, libraries and scripts: all that they load."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from chrootbuild.host import Host, Unreadable
 __all__ = ["Resolver"]
 
 _T = TypeVar("_T")
-_HEAD = 4096  # bytes of a script: FreeBSD takes a first line of a page, Linux 256 bytes
-_DEEPEST = 5  # scripts that interpret scripts, as in Linux
+_HEAD = 4096  # bytes of a script: FreeBSD reads a page for the first line, Linux 256 bytes
+_DEEPEST = 5  # nested script interpreters, as in Linux
 
 
 class Resolver:
-    """Resolves programs of one sysroot; what they share is looked up once.
+    """Resolver of one sysroot's programs; shared lookups are done once.
 
-    ``system`` is "linux" or "freebsd", or "" to go by each object.
+    ``system`` is "linux" or "freebsd", or "" to decide by each object.
     """
 
     def __init__(self, host: Host, memo: Memo | None = None, system: str = "") -> None:
         self.host = host
         self.system = system
         self.objects = Objects(host, memo if memo is not None else Memo())
-        self._rules: dict[tuple[object, ...], Rules] = {}  # by all that they depend on
-        self._known: dict[tuple[object, ...], Rules] = {}  # the same, by what is cheap to look up
+        self._rules: dict[tuple[object, ...], Rules] = {}  # by all that selects them
+        self._known: dict[tuple[object, ...], Rules] = {}  # the same, by a cheaper key
 
     def program(self, path: str) -> Closure:
         """Return the closure of a program: an ELF file, or a script.
 
-        Raises Unreadable where it cannot be read, Failure where it or a file on
-        the way would stop the kernel or the run-time linker.
+        Raises Unreadable where it cannot be read, Failure where it or a file it
+        loads would stop the kernel or the run-time linker.
         """
         return self._program(path, ())
 
@@ -56,7 +56,7 @@ class Resolver:
         return _dynamic(self._system(main), main)
 
     def library(self, path: str) -> Closure:
-        """Return the closure of an object that is opened with dlopen(3), on its own, as ldd shows it.
+        """Return the closure of an object opened with dlopen(3), as ldd(1) shows it.
 
         Raises as program does.
         """
@@ -72,7 +72,7 @@ class Resolver:
         return _dynamic(self._system(main), main)
 
     def classify(self, path: str) -> str:
-        """Return "program", "library", "script" or "" for what a file is; cheap, raises nothing."""
+        """Return a file's kind: "program", "library", "script" or ""; cheap, raises nothing."""
         try:
             found = self.objects.get(path)
             if found is None:
@@ -88,7 +88,7 @@ class Resolver:
         return "program" if _is_program(found.facts) else "library"
 
     def fault(self, path: str) -> str:
-        """Return why an ELF file cannot be loaded; "" for a sound one, and for what is none."""
+        """Return why an ELF file cannot be loaded; "" for a sound one and for any other file."""
         try:
             found = self.objects.get(path)
         except Unreadable:
@@ -165,7 +165,7 @@ class Resolver:
 
 
 def _rules(name: str) -> Callable[[Objects, str, Facts], Rules]:
-    # Imported where they are met: on most hosts one kind is, and the start is short.
+    # Imported when needed: most sysroots need one, and start-up stays short.
     if name == "freebsd":
         from chrootbuild.elf.freebsd import FreeBSD
 
@@ -191,7 +191,7 @@ def _dynamic(rules: Rules, main: Object) -> Closure:
 
 
 def _worked_out(rules: Rules, main: Object) -> Closure:
-    """Load everything; keep the answer for others where it says no more than what is loaded."""
+    """Load everything; memoize the closure if it has nothing but loads."""
     process = Process(rules, main)
     found = process.closure()
     needed = main.facts.needed
@@ -211,7 +211,7 @@ def _worked_out(rules: Rules, main: Object) -> Closure:
 def _is_program(facts: Facts) -> bool:
     if facts.type == ET_EXEC or facts.flags1 & DF_1_PIE:
         return True
-    # libc.so.6 has an interpreter too: it can be run, and prints its version.
+    # libc.so.6 has an interpreter too: run, it prints its version.
     return bool(facts.interpreter) and not facts.soname
 
 

@@ -1,4 +1,4 @@
-"""What one ELF file says, as a frozen value: all that a run-time linker goes by."""
+"""Facts of one ELF file that a run-time linker uses, as a frozen value."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ OSABI_SYSV, OSABI_GNU, OSABI_FREEBSD = 0, 3, 9
 
 
 class Dlopen(NamedTuple):
-    """An entry of a ``.note.dlopen``: alternatives of which the first that exists is opened."""
+    """An entry of a ``.note.dlopen``: alternatives, the first that exists is opened."""
 
     sonames: tuple[str, ...]
     priority: str  # "required", "recommended" or "suggested"
-    feature: str  # for people
+    feature: str  # free text
 
 
 class Facts(NamedTuple):
-    """The facts of one file. Strings are ``str`` with surrogateescape; "" where there is none.
+    """Facts of one file; strings are ``str`` with surrogateescape, "" for none.
 
-    A named tuple, as thousands of them are made from the memo at every start.
+    A named tuple, since thousands are made from the memo at every start.
     """
 
     error: str = "invalid ELF header"  # why no linker would load it; "" for a sound file
     type: int = 0  # ET_*
-    dynamic: bool = False  # it has a dynamic section
+    dynamic: bool = False  # has a dynamic section
     flags1: int = 0  # DF_1_*
-    # What decides on the rules for it.
+    # These select the rules.
     bits: int = 0  # 32 or 64
     little: bool = True
     machine: int = 0  # EM_*
@@ -40,24 +40,24 @@ class Facts(NamedTuple):
     freebsd: int = 0  # __FreeBSD_version of its note
     interpreter: str = ""  # PT_INTERP
     needed: tuple[str, ...] = ()
-    # From here on what most programs do not have.
+    # Most programs have none of the following.
     soname: str = ""
-    rpath: str | None = None  # None also where there is a RUNPATH
+    rpath: str | None = None  # None also if there is a RUNPATH
     runpath: str | None = None
     filters: tuple[str, ...] = ()
     auxiliaries: tuple[str, ...] = ()
     audits: tuple[str, ...] = ()  # DT_AUDIT and DT_DEPAUDIT
-    cancels: str = ""  # "pthread_cancel" or "pthread_exit", where it is an undefined symbol
+    cancels: str = ""  # "pthread_cancel" or "pthread_exit", if undefined symbol
     dlopens: tuple[Dlopen, ...] = ()
 
     @property
     def nodeflib(self) -> bool:
-        """Tell whether default directories are not for this object (DF_1_NODEFLIB)."""
+        """Return whether the default directories are skipped (DF_1_NODEFLIB)."""
         return bool(self.flags1 & DF_1_NODEFLIB)
 
     @property
     def platform(self) -> tuple[object, ...]:
-        """Return all that can decide on the rules for an object that has an interpreter."""
+        """Return all facts that can select the rules for an object with an interpreter."""
         return self[_BITS:_NEEDED]
 
     @property

@@ -1,4 +1,4 @@
-"""How FreeBSD's rtld searches (rtld(1); FreeBSD, libexec/rtld-elf/rtld.c)."""
+"""Search rules of FreeBSD's rtld (rtld(1); FreeBSD, libexec/rtld-elf/rtld.c)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERSION = re.compile(rb'^USERLAND_VERSION="([^"\n]{1,64})"', re.MULTILINE)
 
 
 class FreeBSD(Rules):
-    """The rules for all programs of one interpreter and machine."""
+    """Rules for all programs of one interpreter and machine."""
 
     cancels = "libgcc_s.so.1"
     libc = ("libthr.so.3", "libc.so.7")
@@ -32,7 +32,7 @@ class FreeBSD(Rules):
         super().__init__(objects)
         host = objects.host
         self.bits, self.little, self.machine = facts.bits, facts.little, facts.machine
-        # i386 programs on amd64: the kernel takes another interpreter, which has paths of its own.
+        # i386 programs on amd64: the kernel uses another interpreter, with its own paths.
         self.compat32 = facts.bits == 32 and host.isfile(_COMPAT_INTERPRETER)
         self.map = libmap.read(host, "/etc/libmap32.conf" if self.compat32 else "/etc/libmap.conf")
         self.lasting = not self.map
@@ -41,7 +41,7 @@ class FreeBSD(Rules):
         self._releases = self._release(facts)
 
     def _standard(self, interpreter: str) -> tuple[str, ...]:
-        """Return the standard directories: built into the interpreter, else the usual ones."""
+        """Return the standard directories: those built into the interpreter, else the usual ones."""
         for path in self.interpreters(interpreter or "/libexec/ld-elf.so.1"):
             try:
                 match = _STANDARD.search(self.objects.host.read(path, _BINARY_LIMIT))
@@ -65,7 +65,7 @@ class FreeBSD(Rules):
         return hints.default_hints(host, compat32=self.compat32)
 
     def _release(self, facts: Facts) -> tuple[str, ...]:
-        """Return what $OSREL may be: what the sysroot calls itself, and what the object was built for."""
+        """Return the values of $OSREL: the sysroot's release, and the one the object was built for."""
         found = []
         try:
             match = _VERSION.search(self.objects.host.read("/bin/freebsd-version", _BINARY_LIMIT))
@@ -81,14 +81,14 @@ class FreeBSD(Rules):
     # -- the lists of directories ----------------------------------------------------------
 
     def interpreters(self, asked: str) -> tuple[str, ...]:
-        """Return the interpreter for 32-bit programs before the one that is asked for."""
+        """Return the interpreter for 32-bit programs, then the requested one."""
         usual = asked in ("/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
         return (_COMPAT_INTERPRETER, asked) if self.compat32 and usual else (asked,)
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
-        """Return the main program's RPATH, the one list that all its libraries inherit.
+        """Return the main program's RPATH, the only list that all its libraries inherit.
 
-        The main program is the object that nothing loaded, so it comes first and finds nothing.
+        The main program has no loader, so it comes first and inherits nothing.
         """
         return loader or self._main_rpath(target)
 
@@ -96,9 +96,9 @@ class FreeBSD(Rules):
         return self.directories(target, Via.RPATH) if target.main else ()
 
     def elements(self, by: Object, text: str) -> list[Element]:
-        """Split at ":" and ";", replace tokens; empty elements are passed over."""
+        """Split at ":" and ";", replace tokens; empty elements are skipped."""
         return [
-            Element(directory)  # the kernel tells the program its own path: no /proc is needed
+            Element(directory)  # the kernel passes the program its own path: no /proc is needed
             for element in re.split("[:;]", text)
             if element
             for directory in self._expand(element, by)
@@ -108,7 +108,7 @@ class FreeBSD(Rules):
         if "$" not in text:
             return (text,)
         values = {
-            "ORIGIN": by.real.rpartition("/")[0] or "/",  # of a library, too: rtld takes its realpath(3)
+            "ORIGIN": by.real.rpartition("/")[0] or "/",  # of a library too: rtld takes its realpath(3)
             "OSNAME": "FreeBSD",
             "PLATFORM": _PLATFORMS.get(self.machine, ""),
             "LIB": "lib32" if self.compat32 else "lib",
@@ -122,7 +122,7 @@ class FreeBSD(Rules):
     # -- the search ------------------------------------------------------------------------
 
     def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
-        """Search for one name: the first file that is there is taken, or stops the linker."""
+        """Search for one name: the first existing file is taken, or stops the linker."""
         searched: list[str] = []
         path = by.real if by.main else by.path
         mapped = self.map.find(path, name)
@@ -159,7 +159,7 @@ class FreeBSD(Rules):
         return None
 
     def _places(self, by: Object, inherited: tuple[Where, ...]) -> list[tuple[Where, str]]:
-        """Return the directories in the order of rtld(1), each with the hint that makes it known."""
+        """Return the directories in the order of rtld(1), each with the hints entry that lists it."""
         own: tuple[Where, ...]
         if by.facts.runpath is not None:
             own = self.directories(by, Via.RUNPATH)
@@ -178,7 +178,7 @@ class FreeBSD(Rules):
         ]
 
     def _brings(self, mapped: tuple[str, str] | None, by: Object) -> tuple[Load, ...]:
-        """Return the libmap files that a mapping takes: the first, and the one it stands in."""
+        """Return the libmap files that a mapping needs: the first, and the one that holds it."""
         if mapped is None:
             return ()
         files = dict.fromkeys((self.map.files[0], mapped[1]))

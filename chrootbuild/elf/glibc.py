@@ -1,4 +1,4 @@
-"""How glibc's ld.so searches (ld.so(8); glibc, elf/dl-load.c)."""
+"""Search rules of glibc's ld.so (ld.so(8); glibc, elf/dl-load.c)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CACHED_BELOW = Where("", Via.CACHE, "ld.so.cache", some=True)
 
 
 class Glibc(Rules):
-    """The rules for all programs of one interpreter and machine."""
+    """Rules for all programs of one interpreter and machine."""
 
     shares = True
     cancels = "libgcc_s.so.1"
@@ -36,16 +36,16 @@ class Glibc(Rules):
         if self._cache.warning:
             self.warnings = (self._cache.warning,)
         self._values = {"LIB": (made.lib,), "PLATFORM": made.names.platforms}
-        self._plain: dict[str, Answer] = {}  # the answers that do not depend on who asks
+        self._plain: dict[str, Answer] = {}  # the answers that do not depend on the requesting object
 
     # -- the lists of directories ----------------------------------------------------------
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
-        """Return the RPATHs of an object and of the chain that loaded it."""
+        """Return the RPATHs of an object and of its chain of loaders."""
         return inherit(self.directories(target, Via.RPATH), loader) if target.facts.rpath else loader
 
     def elements(self, by: Object, text: str) -> list[Element]:
-        """Split at ":", replace tokens; an empty element is the current directory, an empty list none."""
+        """Split at ":", replace tokens; an empty element is the working directory, an empty list none."""
         found: list[Element] = []
         for element in text.split(":") if text else ():
             choices = tokens.expand(element, {**self._values, "ORIGIN": (by.origin,)})
@@ -67,7 +67,7 @@ class Glibc(Rules):
         return answer
 
     def _search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
-        found: dict[str, Found] = {}  # by path: what one CPU or another takes, the best one's first
+        found: dict[str, Found] = {}  # by path: the file for each CPU level, the best level first
         searched: list[str] = []
         choices = tokens.expand(name, {**self._values, "ORIGIN": (by.origin,)})
         try:
@@ -90,7 +90,7 @@ class Glibc(Rules):
         found: dict[str, Found],
         searched: list[str],
     ) -> bool:
-        """Search on until a file is found that every CPU takes; tell whether there is one."""
+        """Search until a file for every CPU is found; return whether there is one."""
         if "/" in name:
             searched.append(name)
             target = self.usable(name) if name.startswith("/") else None
@@ -112,7 +112,7 @@ class Glibc(Rules):
         return False
 
     def _directory(self, where: Where, name: str, found: dict[str, Found]) -> bool:
-        """Take what a directory has for each CPU, best first; tell whether it has one for all."""
+        """Add a directory's files for each CPU level, best first; return whether one is for all."""
         proc = where.proc and where.directory not in self._default
         for below in self._below(where.directory):
             target = self.usable(join(where.directory, f"{below}/{name}"))
@@ -126,7 +126,7 @@ class Glibc(Rules):
         return not where.some
 
     def _cached(self, name: str, by: Object, found: dict[str, Found]) -> bool:
-        """Take what ld.so.cache has for each CPU, best first; tell whether it has one for all."""
+        """Add the ld.so.cache entries for each CPU level, best first; return whether one is for all."""
         whole = False
         for path, level in self._cache.paths(name, self._levels).items():
             directory = path.rpartition("/")[0].removesuffix(f"/{level}")
@@ -141,9 +141,9 @@ class Glibc(Rules):
         return whole
 
     def usable(self, path: str) -> Object | None:
-        """Return the object at a path; None where there is none, or one of another class or machine.
+        """Return the object at a path; None for none, or for another class or machine.
 
-        Raises Failure for what stops ld.so: a file that is no sound ELF file of this byte order.
+        Raises Failure for a file that stops ld.so: not a sound ELF file of this byte order.
         """
         target = self.objects.get(path)
         if target is None:
@@ -165,7 +165,7 @@ class Glibc(Rules):
 
 
 def _copy(target: Object, where: Where, *, best: bool, cached: bool) -> Found:
-    """Say of one file which it is: what the best CPU takes, what others take, what every one does."""
+    """Label a file: for the best CPU level, for other levels, or for every CPU."""
     if best:
         return Found(target, where.via, f"found in {where.words}", cached)
     if where.some:

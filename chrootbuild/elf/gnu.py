@@ -1,4 +1,4 @@
-"""What a glibc was built with and finds in its sysroot: directories, tokens, CPUs, ld.so.cache."""
+"""Build settings of a glibc and its sysroot: directories, tokens, CPU levels, ld.so.cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIRECTORIES = re.compile(rb"\0/(?:[!-~]{0,200}/)?\0(?:/(?:[!-~]{0,200}/)?\0){0,
 
 
 class Build:
-    """What the interpreter was built with."""
+    """Build settings of an interpreter."""
 
     def __init__(self, directories: tuple[str, ...], *, legacy: bool, names: machine.Machine) -> None:
         self.directories = directories  # searched last
@@ -29,15 +29,14 @@ class Build:
 
 
 def build(objects: Objects, interpreter: str, facts: Facts) -> Build:
-    """Return what the interpreter of a program was built with.
+    """Return the build settings of a program's interpreter.
 
-    Every distribution builds its own list of default directories into ld.so
-    (Debian: /lib/TRIPLET, /usr/lib/TRIPLET, /lib, /usr/lib; Fedora: /lib64,
-    /usr/lib64; Nix: one in its store), as strings one behind the other, each
-    with a slash at its end. So the list is read from the interpreter. Where it
-    is not there or has no such strings, the list is what the sysroot suggests:
-    Debian's where it has a directory of that name, else the machine's lib
-    directory. $LIB is the first directory of the list without its slash.
+    Every distribution builds its own default directories into ld.so (Debian:
+    /lib/TRIPLET, /usr/lib/TRIPLET, /lib, /usr/lib; Fedora: /lib64, /usr/lib64;
+    Nix: one in its store), as consecutive strings that end in a slash. So the
+    list is read from the interpreter. If that is absent or has no such strings,
+    the list is Debian's where the sysroot has a directory of that name, else the
+    machine's lib directory. $LIB is the list's first directory without its slash.
     """
     names = machine.machine(facts.machine, facts.bits, little=facts.little)
     binary = b""
@@ -48,7 +47,7 @@ def build(objects: Objects, interpreter: str, facts: Facts) -> Build:
                 break
         except Unreadable:
             continue
-    # glibc 2.33 to 2.36 name the older subdirectories in --help; from 2.37 there are none.
+    # glibc 2.33 to 2.36 name the legacy subdirectories in --help; 2.37 dropped them.
     legacy = not binary or b"Legacy HWCAP" in binary or b"glibc-hwcaps" not in binary
     return Build(_built_in(binary) or _usual(objects, names), legacy=legacy, names=names)
 
@@ -70,7 +69,7 @@ def _usual(objects: Objects, names: machine.Machine) -> tuple[str, ...]:
 
 
 class Cache:
-    """The entries of the sysroot's ld.so.cache that are for one class."""
+    """Entries of the sysroot's ld.so.cache for one class."""
 
     def __init__(self, objects: Objects, facts: Facts) -> None:
         self.warning = ""
@@ -86,14 +85,14 @@ class Cache:
         try:
             return cache.parse(objects.host.read(CACHE, _CACHE_LIMIT))
         except cache.CacheError as error:
-            # To ld.so a cache that it cannot use is no cache.
+            # ld.so ignores a cache that it cannot use.
             self.warning = f"cannot use {CACHE}: {error}"
             return ()
 
     def paths(self, soname: str, levels: tuple[str, ...]) -> dict[str, str]:
-        """Return the paths for a soname and their levels: the best level first, then the baseline.
+        """Return path to level for a soname: the best level first, then the baseline.
 
-        Where the cache has a copy in glibc-hwcaps and no baseline, that is looked for beside it.
+        If the cache has a glibc-hwcaps copy and no baseline, the baseline is searched beside it.
         """
         entries = self._entries.get(soname)
         if not entries:
@@ -103,7 +102,7 @@ class Cache:
         for level in levels:
             if level in first:
                 paths.setdefault(first[level], f"glibc-hwcaps/{level}")
-        # The hwcap bits of before glibc 2.33 stand for a subdirectory.
+        # Before glibc 2.33 the hwcap bits stand for a subdirectory.
         plain = [entry.path for entry in entries if not entry.hwcaps and not entry.legacy]
         older = [entry.path for entry in entries if not entry.hwcaps and entry.legacy]
         if plain:
@@ -121,7 +120,7 @@ def _beside(paths: dict[str, str]) -> tuple[str, str]:
 
 
 def _accepted(facts: Facts) -> frozenset[int]:
-    """Return the flags of the entries that ld.so takes (glibc, _dl_cache_check_flags)."""
+    """Return the entry flags that ld.so accepts (glibc, _dl_cache_check_flags)."""
     flags = cache.class_flag(facts)
     if facts.machine == _EM_ARM:
         return frozenset((1, 3, flags, 0x0903 if facts.eflags & 0x600 != 0x200 else 0x0B03))
@@ -129,7 +128,7 @@ def _accepted(facts: Facts) -> frozenset[int]:
 
 
 class Subdirectories:
-    """The subdirectories for better CPUs that each searched directory has."""
+    """Subdirectories for better CPUs, by searched directory."""
 
     def __init__(self, objects: Objects, made: Build) -> None:
         self._objects = objects
@@ -153,7 +152,7 @@ class Subdirectories:
         if self._levels and isdir(f"{directory}/glibc-hwcaps"):
             for level in self._levels:
                 yield f"glibc-hwcaps/{level}"
-        # The older kind: "tls", the platform, its features, below each other and alone.
+        # The legacy kind: "tls", the platform, its features, nested and alone.
         if any(isdir(f"{directory}/{name}") for name in self._legacy):
             for name in self._legacy:
                 yield from (f"{name}/{deeper}" for deeper in self._legacy if deeper != name)

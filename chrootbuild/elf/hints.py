@@ -1,4 +1,4 @@
-"""ld-elf.so.hints of FreeBSD: the directories that rtld(1) searches, as ldconfig(8) writes them.
+"""FreeBSD's ld-elf.so.hints: the directories that rtld(1) searches, as ldconfig(8) writes them.
 
 Format (FreeBSD, elf-hints.h): a header of 32 numbers, the directories joined
 by ":", a NUL. Written in the target's byte order, which is little endian on
@@ -24,11 +24,11 @@ _STANDARD_32 = ("/usr/lib32", "/usr/lib32/compat")
 
 
 class HintsError(ValueError):
-    """The bytes are no hints file; the text says why."""
+    """The bytes are not a hints file; the text gives the reason."""
 
 
 def path(*, compat32: bool = False) -> str:
-    """Return where the hints file is; ``compat32`` is a 32-bit program on a 64-bit system."""
+    """Return the hints file's path; ``compat32``: for 32-bit programs on a 64-bit system."""
     return "/var/run/ld-elf32.so.hints" if compat32 else "/var/run/ld-elf.so.hints"
 
 
@@ -50,7 +50,7 @@ def parse(data: bytes) -> tuple[str, ...]:
 
 
 def render(directories: Iterable[str], *, little: bool = True) -> bytes:
-    """Return a whole hints file, byte for byte as ldconfig writes it; repeated directories are dropped."""
+    """Return a hints file, byte for byte as ldconfig writes it; repeated directories are dropped."""
     text = os.fsencode(":".join(dict.fromkeys(directories)))
     numbers = (_MAGIC, 1, _HEADER, len(text) + 1, 0, len(text))
     head = struct.pack(("<" if little else ">") + "6I", *numbers)
@@ -58,9 +58,9 @@ def render(directories: Iterable[str], *, little: bool = True) -> bytes:
 
 
 def default_hints(host: Host, *, compat32: bool = False) -> tuple[str, ...]:
-    """Return the directories that a FreeBSD's start (rc.d/ldconfig) would list, of those that exist.
+    """Return the existing directories that rc.d/ldconfig would list at boot.
 
-    Used where the sysroot has no hints file: a base that was never started has none.
+    For a sysroot without a hints file: a base that never booted has none.
     """
     named = list(_STANDARD_32 if compat32 else _STANDARD)
     suffix = "32" if compat32 else ""
@@ -71,6 +71,6 @@ def default_hints(host: Host, *, compat32: bool = False) -> tuple[str, ...]:
 
 
 def _directories(host: Host, file: str) -> list[str]:
-    """Return the directories that a file names, one a line."""
+    """Return the directories that a file lists, one per line."""
     text = host.content(file, _LIMIT).decode(errors="surrogateescape")
     return [words[0] for line in text.splitlines() if (words := line.split("#", 1)[0].split())]

@@ -1,8 +1,7 @@
-"""How the records of an ELF file are laid out: pyelftools' structures, as :class:`struct.Struct`.
+"""Layouts of ELF records: pyelftools' structures, as :class:`struct.Struct`.
 
-pyelftools makes its ``ELFStructs`` for a class and a byte order; here that is
-done once for each, and each flat record becomes one struct, so that a whole
-table is decoded at once.
+pyelftools makes ``ELFStructs`` for a class and a byte order; each is made once
+here, and each flat record becomes one struct, to decode a whole table at once.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _INTEGERS = {1: "B", 2: "H", 4: "L", 8: "Q"}
 
 
 class Record(NamedTuple):
-    """A flat record as a struct, and where each field is in its tuple."""
+    """A flat record as a struct, and the index of each field in its tuple."""
 
     layout: struct.Struct
     at: dict[str, int]
@@ -52,7 +51,7 @@ def _record(mark: str, record: Any) -> Record:
 
 @cache
 def flavour(bits: int, little: bool) -> Flavour:
-    """Return the records of a class, 32 or 64, and a byte order; made once."""
+    """Return the records of a class, 32 or 64, and a byte order; cached."""
     structs = ELFStructs(little_endian=little, elfclass=bits)
     structs.create_basic_structs()
     structs.create_advanced_structs()

@@ -1,4 +1,4 @@
-"""libmap.conf(5) of FreeBSD: which library is loaded in place of another, and for whom."""
+"""FreeBSD's libmap.conf(5): replacements for libraries, for all or for some objects."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _CONSTRAINT = re.compile(r"\[\s*([^\s\]#]+)\s*\]\s*(?:#.*)?")
 
 @dataclass(slots=True)
 class _Group:
-    """The mappings of one constraint: to what, and the file that says so."""
+    """Mappings of one constraint: library to replacement and file."""
 
-    number: int  # of the constraint, as they came: a later one is asked first
+    number: int  # of the constraint, in file order: the latest is tried first
     pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Libmap:
-    """The mappings of one program. A constrained one that was used holds for all from then on."""
+    """Mappings of one program; a constrained one, once used, holds for all objects."""
 
     def __init__(self) -> None:
-        self.files: list[str] = []  # that were read, in order: the first includes the others
+        self.files: list[str] = []  # read, in order: the first includes the others
         self._groups: dict[str, _Group] = {}  # by constraint
 
     def __bool__(self) -> bool:
@@ -44,7 +44,7 @@ class Libmap:
             group.pairs[old] = (new, file)
 
     def find(self, path: str, name: str) -> tuple[str, str] | None:
-        """Return what the object at ``path`` gets for ``name``, and the file that says so."""
+        """Return the replacement of ``name`` for the object at ``path``, and the file that maps it."""
         group = self._group(path)
         found = group.pairs.get(name) if group is not None else None
         if found is not None:
@@ -54,7 +54,7 @@ class Libmap:
         return group.pairs.get(name) if group is not None else None
 
     def _group(self, path: str) -> _Group | None:
-        """Return the newest group that is for a path, for a directory above it, or for its last name."""
+        """Return the newest group for a path, a directory above it, or its base name."""
         above = [path[: at + 1] for at, mark in enumerate(path[:_PATH]) if mark == "/"]
         matching = [
             self._groups[one] for one in {path, path.rpartition("/")[2], *above} if one in self._groups
@@ -63,7 +63,7 @@ class Libmap:
 
 
 def read(host: Host, file: str) -> Libmap:
-    """Read libmap.conf and what it includes; a file that is absent or unreadable says nothing."""
+    """Read libmap.conf and its includes; an absent or unreadable file counts as empty."""
     found = Libmap()
     _file(host, file, found)
     return found
@@ -99,7 +99,7 @@ def _file(host: Host, file: str, found: Libmap) -> None:
 
 
 def _directory(host: Host, directory: str, found: Libmap) -> None:
-    """Read the *.conf files of a directory, by name: rtld takes them as they come."""
+    """Read the *.conf files of a directory, sorted: rtld reads them in directory order."""
     if directory.startswith("/") and host.isdir(directory):
         for name in host.listdir(directory):
             if name.endswith(".conf"):

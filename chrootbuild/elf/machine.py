@@ -1,4 +1,4 @@
-"""What glibc has for each machine: interpreter, directories, names of CPUs."""
+"""glibc's names for each machine: interpreter, directories, CPU levels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["UNKNOWN", "Machine", "machine"]
 
 
 class Machine(NamedTuple):
-    """glibc's names for one kind of object (glibc: sysdeps, shlib-versions; Debian: multiarch)."""
+    """Names for one machine, class and byte order (glibc: sysdeps, shlib-versions; Debian: multiarch)."""
 
     interpreters: tuple[str, ...] = ()
     triplet: str = ""  # Debian's multiarch directory
-    lib: str = "lib"  # where /lib and /usr/lib are the other class's
+    lib: str = "lib"  # if /lib and /usr/lib are the other class's
     levels: tuple[str, ...] = ()  # below glibc-hwcaps, best first
     platforms: tuple[str, ...] = ()  # $PLATFORM, best first
-    legacy: tuple[str, ...] = ()  # subdirectories of before 2.37, best first, "tls" apart
+    legacy: tuple[str, ...] = ()  # legacy subdirectories (before 2.37), best first, without "tls"
 
 
 UNKNOWN = Machine()
@@ -95,5 +95,5 @@ _MACHINES = {  # (EM_*, bits, little endian)
 
 
 def machine(number: int, bits: int, *, little: bool) -> Machine:
-    """Return what glibc has for a machine; UNKNOWN where the table has no such one."""
+    """Return glibc's names for a machine; UNKNOWN for one not in the table."""
     return _MACHINES.get((number, bits, little), UNKNOWN)

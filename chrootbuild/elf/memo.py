@@ -1,9 +1,9 @@
-"""Remembers what files say, so that an unchanged file is not read again.
+"""Cache of ELF facts by file signature: an unchanged file is not read again.
 
-The file is text: a first mark, six fields a file, a last mark, all parted by
-NUL, which no path and no ELF string can hold; 0x01 and 0x02 part what is in a
-field. That is measured twice as fast to read as JSON. Nothing in it is run:
-what does not fit the form is forgotten.
+The file is text: a first mark, six fields per file, a last mark, separated by
+NUL, which no path and no ELF string can hold; 0x01 and 0x02 separate the parts
+of a field. It reads twice as fast as JSON (measured). Nothing in it is
+executed; malformed entries are dropped.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _ITEM, _GROUP = "\1", "\2"
 _FIELDS = 6
 
 
-_Fields = tuple[str, ...]  # path, signature, what many have, soname, needed, what few have
+_Fields = tuple[str, ...]  # path, signature, common facts, soname, needed, rare facts
 
 
 class Memo:
-    """The facts of files by real path, ino, size, mtime and ctime."""
+    """Facts of files by real path, ino, size, mtime and ctime."""
 
     def __init__(self, file: str = "") -> None:
         self._file = file
         self._old: dict[str, _Fields] = {}  # as they were loaded
         self._new: dict[str, _Fields] = {}  # to save
         self._changed = False
-        self._decoded: dict[_Fields, Facts] = {}  # many programs have the same facts
-        self._commons: dict[str, tuple[object, ...]] = {}  # and more have a part of them
+        self._decoded: dict[_Fields, Facts] = {}  # many programs share all facts
+        self._commons: dict[str, tuple[object, ...]] = {}  # more share some of them
         self._rares: dict[str, tuple[object, ...]] = {}
         self._encoded: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @classmethod
     def load(cls, file: str) -> Memo:
-        """Read a memo; a file that is absent, damaged, or of another version is an empty one."""
+        """Read a memo; an absent or damaged file, or one of another version, gives an empty one."""
         memo = cls(file)
         try:
             data = read_file(file)
@@ -57,7 +57,7 @@ class Memo:
         return memo
 
     def get(self, real: str, info: os.stat_result) -> Facts | None:
-        """Return the facts of a file that has not changed since they were read."""
+        """Return the facts of a file unchanged since they were read, else None."""
         record = self._new.get(real) or self._old.get(real)
         if record is None or record[1] != _signature(info):
             return None
@@ -84,7 +84,7 @@ class Memo:
             return None
 
     def put(self, real: str, info: os.stat_result, facts: Facts) -> None:
-        """Remember the facts of a file; not of one that changed a moment ago."""
+        """Store the facts of a file, unless its signature is racy."""
         if time.time_ns() - info.st_ctime_ns < _TOO_NEW:
             return
         raw = "".join(_texts(facts))
@@ -99,7 +99,7 @@ class Memo:
         self._changed = True
 
     def save(self) -> None:
-        """Write what was used in this run, if there is anything new in it: atomically, mode 0600.
+        """Write the entries used in this run, if any is new: atomically, mode 0600.
 
         A memo that cannot be written is no error: the next run reads the files again.
         """
@@ -118,7 +118,7 @@ def _signature(info: os.stat_result) -> str:
 
 
 def _texts(facts: Facts) -> Iterator[str]:
-    """Yield every string that a file can choose."""
+    """Yield every string that the ELF file controls."""
     yield from (facts.soname, *facts.needed, facts.interpreter, facts.error)
     if not facts.plain:
         yield from (facts.rpath or "", facts.runpath or "", facts.cancels)
@@ -128,7 +128,7 @@ def _texts(facts: Facts) -> Iterator[str]:
 
 
 def _encode(facts: Facts) -> tuple[str, str, str, str]:
-    """Return four fields: what many files share, soname, needed, what few have."""
+    """Return four fields: common facts, soname, needed, rare facts."""
     common = (
         f"{facts.bits} {facts.little:d} {facts.machine} {facts.osabi} {facts.eflags} {facts.type} "
         f"{facts.dynamic:d} {facts.flags1} {facts.freebsd} {facts.interpreter}"

@@ -1,6 +1,6 @@
-"""The answer: what a program loads at run time, from where, and why.
+"""Closure of a program: all that it loads at run time, each with path and reason.
 
-Named tuples: they are made by the ten thousand, at a third of a dataclass's cost.
+Named tuples: tens of thousands are made, at a third of a dataclass's cost.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ __all__ = ["Closure", "Load", "Missing", "Shared", "Via"]
 
 
 class Via(StrEnum):
-    """How the run-time linker, or the program, comes by a file."""
+    """Means by which the kernel, the run-time linker or the program finds a file."""
 
     INTERPRETER = "interpreter"  # PT_INTERP, or #!
-    ENV = "env"  # the program that `#!/usr/bin/env PROGRAM` runs
+    ENV = "env"  # PROGRAM of `#!/usr/bin/env PROGRAM`
     RPATH = "RPATH"
     RUNPATH = "RUNPATH"
     CACHE = "ld.so.cache"
     HINTS = "ld-elf.so.hints"
     DEFAULT = "default directory"
-    PATH = "path"  # asked for by a name with a slash
-    LOADED = "loaded"  # an object that was loaded before satisfies the name
-    HWCAPS = "hwcaps"  # the copy for another CPU than the best
-    HWCAPS_BASE = "baseline"  # the copy for every CPU, beside those in glibc-hwcaps
+    PATH = "path"  # requested by a name with a slash
+    LOADED = "loaded"  # an object loaded before satisfies the name
+    HWCAPS = "hwcaps"  # a copy for a CPU below the best
+    HWCAPS_BASE = "baseline"  # the baseline copy, beside those in glibc-hwcaps
     PRELOAD = "ld.so.preload"
     FILTER = "FILTER"
     AUXILIARY = "AUXILIARY"
@@ -36,18 +36,18 @@ class Via(StrEnum):
 
 
 class Load(NamedTuple):
-    """One edge: ``by`` asks for ``name`` and gets ``path``."""
+    """One edge: ``by`` requests ``name`` and gets ``path``."""
 
-    name: str  # as asked for: "libz.so.1"
-    path: str  # in the sysroot, as it is opened; no link resolved
-    by: str  # the path of the object or script that asks
+    name: str  # as requested: "libz.so.1"
+    path: str  # in the sysroot, as opened; links not resolved
+    by: str  # the path of the requesting object or script
     via: Via
-    words: str  # for people, said of ``by``: "needs libz.so.1, found in ld.so.cache"
-    optional: bool = False  # it runs without
+    words: str  # for messages, of ``by``: "needs libz.so.1, found in ld.so.cache"
+    optional: bool = False  # ``by`` runs without it
 
 
 class Missing(NamedTuple):
-    """A name that nothing satisfies, and where it was looked for, in order."""
+    """An unsatisfied name, and the places searched, in order."""
 
     name: str
     by: str
@@ -56,7 +56,7 @@ class Missing(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """All that one program, library or script loads."""
+    """Loads of one program, library or script."""
 
     path: str
     kind: str  # "dynamic", "static", "script", or "other": neither ELF nor #!

@@ -1,4 +1,4 @@
-"""How musl's dynamic linker searches (musl, ldso/dynlink.c)."""
+"""Search rules of musl's dynamic linker (musl, ldso/dynlink.c)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Musl"]
 
 _DEFAULT = ("/lib", "/usr/local/lib", "/usr/lib")
 _PATH_LIMIT = 1 << 20  # bytes
-# The interpreter is libc, and stands for every library that other systems have apart.
+# The interpreter is libc, and stands for the libraries that other systems split off.
 _ITSELF = re.compile(r"lib(?:c|pthread|rt|m|dl|util|xnet)\.")
 _ORIGIN = re.compile(r"\$(?:\{ORIGIN\}|ORIGIN)")
 
 
 class Musl(Rules):
-    """The rules for all programs of one interpreter and machine."""
+    """Rules for all programs of one interpreter and machine."""
 
-    by_soname = False  # only names that were asked for are compared
+    by_soname = False  # only requested names are compared
 
     def __init__(self, objects: Objects, interpreter: str, facts: Facts) -> None:
         super().__init__(objects)
@@ -58,12 +58,12 @@ class Musl(Rules):
         return path, tuple(name.rstrip("/") or "/" for name in re.split(r"[:\n]+", text) if name)
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
-        """Return the search lists of an object and of those that needed it; RUNPATH counts as RPATH."""
+        """Return the search lists of an object and of its loaders; RUNPATH counts as RPATH."""
         own = self.directories(target, Via.RUNPATH) + self.directories(target, Via.RPATH)
         return inherit(own, loader) if own else loader
 
     def elements(self, by: Object, text: str) -> list[Element]:
-        """Split at ":" or newline; any other token than $ORIGIN makes the whole list void."""
+        """Split at ":" or newline; any token but $ORIGIN voids the whole list."""
         origins = _ORIGIN.findall(text)
         if len(origins) != text.count("$"):
             return []
@@ -71,7 +71,7 @@ class Musl(Rules):
         return [Element(name, bool(origins)) for name in re.split(r"[:\n]+", text) if name]
 
     def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
-        """Search for one name: the first file that is there is taken, or stops the linker."""
+        """Search for one name: the first existing file is taken, or stops the linker."""
         itself = self.interpreter
         if itself is not None and (_ITSELF.match(name) or name == itself.path):
             return Answer((Found(itself, Via.LOADED, "which the interpreter is"),))

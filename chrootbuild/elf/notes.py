@@ -1,4 +1,4 @@
-"""Notes of an ELF file: FreeBSD's version, and what a program says that it opens with dlopen(3)."""
+"""Notes of an ELF file: FreeBSD's version, and dlopen(3) metadata."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FDO_DLOPEN = 0x407C0C0A  # uapi-group, "ELF dlopen metadata"; the owner is FDO
 
 
 def split_notes(data: bytes, mark: str, align: int) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield owner, type and content of each note in a segment, which is padded to ``align`` bytes.
+    """Yield owner, type and content of each note in a segment padded to ``align`` bytes.
 
-    ``mark`` is the byte order, "<" or ">". What lies outside ends it.
+    ``mark`` is the byte order, "<" or ">". A note that exceeds the segment ends it.
     """
     layout = struct.Struct(mark + "3L")
     at = 0
@@ -30,7 +30,7 @@ def split_notes(data: bytes, mark: str, align: int) -> Iterator[tuple[bytes, int
 
 
 def dlopens(content: bytes) -> tuple[Dlopen, ...]:
-    """Read the JSON of a dlopen note; what does not follow the specification is left out."""
+    """Decode the JSON of a dlopen note; entries against the specification are skipped."""
     import json  # such notes are rare
 
     try:
@@ -50,7 +50,7 @@ def dlopens(content: bytes) -> tuple[Dlopen, ...]:
 
 
 def _is_name(name: str) -> bool:
-    """Tell whether a string of JSON can be a file's name: no half of a surrogate pair."""
+    """Return whether a JSON string can be a file name: no lone surrogate."""
     return (
         bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
     )

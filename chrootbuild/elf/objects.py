@@ -1,4 +1,4 @@
-"""Every file that was looked at, once: the objects that closures are made of."""
+"""Objects of closures: every file examined, opened once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Object", "Objects"]
 
 
 class Object:
-    """A file under the path by which it is opened. Compared by identity: there is one for each path."""
+    """A file under the path by which it is opened; one per path, compared by identity."""
 
     __slots__ = ("facts", "identity", "main", "path", "real")
 
@@ -27,12 +27,12 @@ class Object:
 
     @property
     def origin(self) -> str:
-        """Return $ORIGIN: the kernel resolves the program's path, the linker does not resolve a library's."""
+        """Return $ORIGIN: the kernel resolves a program's path, the linker leaves a library's as it is."""
         return (self.real if self.main else self.path).rpartition("/")[0] or "/"
 
 
 class Objects:
-    """Opens and remembers objects and directories of one sysroot."""
+    """Cache of the objects and directories of one sysroot."""
 
     def __init__(self, host: Host, memo: Memo) -> None:
         self.host = host
@@ -43,9 +43,9 @@ class Objects:
         self._directories: dict[str, bool] = {}
 
     def get(self, path: str) -> Object | None:
-        """Return the object that ``path`` leads to; None where nothing is there.
+        """Return the object at ``path``; None for none.
 
-        Raises Unreadable for what is there and no regular file, or cannot be read.
+        Raises Unreadable where it is not a regular file, or cannot be read.
         """
         try:
             return self._found[path]
@@ -62,7 +62,7 @@ class Objects:
         return found
 
     def program(self, path: str) -> Object:
-        """Return the object that ``path`` leads to as a main program; raises Unreadable, also for ENOENT."""
+        """Return the object at ``path`` as a main program; raises Unreadable, also for ENOENT."""
         main = self._mains.get(path)
         if main is None:
             place = self.host.find(path)
@@ -95,7 +95,7 @@ class Objects:
         return facts
 
     def isdir(self, path: str) -> bool:
-        """Tell whether ``path`` leads to a directory."""
+        """Return whether ``path`` leads to a directory."""
         known = self._directories.get(path)
         if known is None:
             known = self._directories[path] = self.host.isdir(path)

@@ -1,4 +1,4 @@
-"""One program while its objects are loaded: breadth-first, each name satisfied once."""
+"""Simulation of loading one program: breadth-first, each name satisfied once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from chrootbuild.host import Unreadable
 __all__ = ["Process"]
 
 _PRELOAD_LIMIT = 1 << 20  # bytes
-_Step = tuple[Object, tuple[Where, ...]]  # an object, and what its requests inherit
+_Step = tuple[Object, tuple[Where, ...]]  # an object, and the directories its requests inherit
 
 
 class Process:
-    """The state of a run-time linker that never maps anything."""
+    """State of a run-time linker that maps nothing."""
 
     def __init__(self, rules: Rules, main: Object) -> None:
         self.rules = rules
         self.main = main
-        self.names: dict[str, Object] = {}  # what satisfies a name from now on
+        self.names: dict[str, Object] = {}  # object by the name it satisfies
         self.identities: dict[tuple[int, int], Object] = {}
         self.queue: list[_Step] = []
         self.loads: list[Load] = []
@@ -32,7 +32,7 @@ class Process:
         self.hints: list[str] = []
 
     def closure(self) -> Closure:
-        """Load everything, and return the answer. Raises Failure for what stops the linker."""
+        """Load everything and return the closure; raises Failure for an error that stops the linker."""
         if self.main.main:
             self.interpreter()
         self.add(self.main, ())
@@ -46,7 +46,7 @@ class Process:
             while walked < len(self.queue):
                 self.step(*self.queue[walked])
                 walked += 1
-            # What a program opens itself comes when all that it needs is there.
+            # A program calls dlopen(3) only after all of NEEDED is loaded.
             for target, inherited in self.queue[done:walked]:
                 if target.facts.dlopens or target.facts.cancels:
                     self.run(target, inherited)
@@ -68,7 +68,7 @@ class Process:
     # -- the start -------------------------------------------------------------------------
 
     def interpreter(self) -> None:
-        """Load the interpreter, which is an object of the program from the start."""
+        """Load the interpreter, the program's first object."""
         asked = self.main.facts.interpreter
         if not asked:
             return
@@ -94,7 +94,7 @@ class Process:
         self.identities[found.identity] = found
 
     def preload(self) -> None:
-        """Load what the system's preload file lists; what it lists in vain is passed over, as by ld.so."""
+        """Load the libraries of the system's preload file; absent ones are skipped, as by ld.so."""
         path, host = self.rules.preload, self.rules.objects.host
         if not path or not host.exists(path):
             return
@@ -112,7 +112,7 @@ class Process:
                 self.offer(name, Via.PRELOAD, "preloads")
 
     def audit(self, name: str) -> None:
-        """Load an auditor: in a name space of its own, with what it needs."""
+        """Load an auditor and its closure in a namespace of its own, as rtld-audit(7) does."""
         step = (self.main, self.rules.inherited(self.main, ()))
         edge = self.ask(step, name, Via.AUDIT, "is audited by", optional=True)
         if edge.target is None:
@@ -128,7 +128,7 @@ class Process:
         self.hints.extend((*other.hints, *other.hints32))
 
     def offer(self, name: str, via: Via, verb: str) -> None:
-        """Load something for the main program; it runs without."""
+        """Load an optional object for the main program."""
         step = (self.main, self.rules.inherited(self.main, ()))
         edge = self.ask(step, name, via, verb, optional=True)
         if edge.target is None:
@@ -139,14 +139,14 @@ class Process:
     # -- the walk --------------------------------------------------------------------------
 
     def add(self, target: Object, loader: tuple[Where, ...]) -> None:
-        """Note a new object, under the name that it satisfies from now on."""
+        """Add an object under the name that it satisfies."""
         self.identities[target.identity] = target
         if target.facts.soname and self.rules.by_soname:
             self.names.setdefault(target.facts.soname, target)
         self.queue.append((target, self.rules.inherited(target, loader)))
 
     def step(self, target: Object, inherited: tuple[Where, ...]) -> None:
-        """Follow all that one object asks for."""
+        """Follow all requests of one object."""
         edges = self.rules.edges.get((target, inherited))
         if edges is None:
             edges = self.rules.edges[target, inherited] = self.edges((target, inherited))
@@ -159,7 +159,7 @@ class Process:
                 self.take(edge, target, inherited)
 
     def edges(self, step: _Step) -> tuple[Edge, ...]:
-        """Return what an object asks for, searched once for all programs."""
+        """Return the requests of an object, searched once for all programs."""
         target, inherited = step
         facts, search = target.facts, self.rules.search
         found = [make_edge(name, target, search(name, target, inherited)) for name in facts.needed]
@@ -171,12 +171,12 @@ class Process:
     def ask(
         self, step: _Step, name: str, via: Via, verb: str, end: str = "", *, optional: bool = False
     ) -> Edge:
-        """Search for a name that is asked for in another way than by NEEDED."""
+        """Search for a name that is requested other than by NEEDED."""
         answer = self.rules.search(name, *step)
         return make_edge(name, step[0], answer, said=f"{verb} {name}{end}", via=via, optional=optional)
 
     def take(self, edge: Edge, by: Object, inherited: tuple[Where, ...]) -> None:
-        """Follow one edge: to an object that is there already, or to a new one."""
+        """Follow one edge, to a loaded object or to a new one."""
         have, target = self.names.get(edge.name), edge.target
         if have is None:
             if target is None:
@@ -199,7 +199,7 @@ class Process:
                 self.add(copy, inherited)
 
     def note(self, edge: Edge) -> None:
-        """Note what it takes to find the same in a root."""
+        """Record the cache entry or hints directory that an edge needs in a root."""
         for found in edge.found:
             if found.cached:
                 self.cache.append((edge.name, self.without_dots(found.target.path)))
@@ -217,7 +217,7 @@ class Process:
         return f"{self.rules.objects.host.canonical(directory)}/{name}"
 
     def nothing(self, edge: Edge) -> None:
-        """Note a name that nothing satisfies; raise what stops the linker."""
+        """Record an unsatisfied name; raises a Failure that stops the linker."""
         if edge.failure is not None:
             if not edge.optional:
                 raise edge.failure
@@ -225,10 +225,10 @@ class Process:
         elif edge.missing is not None:
             self.missing.append(edge.missing)
 
-    # -- what a program opens itself -------------------------------------------------------
+    # -- dlopen(3) -------------------------------------------------------------------------
 
     def run(self, target: Object, inherited: tuple[Where, ...]) -> None:
-        """Open what an object says that it opens with dlopen(3), and what its thread functions open."""
+        """Open the dlopen(3) libraries of an object's notes, and those of its thread functions."""
         if target.facts.cancels and self.rules.cancels:
             self.cancel(target, inherited)
         for note in target.facts.dlopens:
@@ -248,7 +248,7 @@ class Process:
                 self.missing.append(Missing(note.sonames[0], target.path, where, optional))
 
     def cancel(self, target: Object, inherited: tuple[Where, ...]) -> None:
-        """Open libgcc_s for pthread_cancel or pthread_exit, which abort without it."""
+        """Open libgcc_s, without which pthread_cancel and pthread_exit abort."""
         name = self.rules.cancels
         if name in self.names:
             return

@@ -1,9 +1,9 @@
-"""Reads an ELF file into :class:`~chrootbuild.elf.facts.Facts`.
+"""Reader of ELF files into :class:`~chrootbuild.elf.facts.Facts`.
 
 The layouts come from pyelftools: its ``ELFStructs`` are made once for each
-class and byte order and turned into one :class:`struct.Struct` a record, so
-that whole tables are decoded at once. No file is trusted: every offset, count
-and size is held against the file's size and a bound.
+class and byte order and turned into one :class:`struct.Struct` per record, to
+decode whole tables at once. The input is untrusted: every offset, count and
+size is checked against the file's size and a bound.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from chrootbuild.elf.notes import FDO_DLOPEN, dlopens, split_notes
 __all__ = ["read"]
 
 _SMALLEST = 52  # bytes of the smaller header
-_HEAD = 4096  # bytes read at once: the headers, and most often the interpreter and the notes
+_HEAD = 4096  # bytes read at once: the headers, and usually the interpreter and the notes
 _DYNAMIC = 1 << 20  # bytes of a dynamic section
 _STRINGS = 64 << 20  # bytes of a string table
 _STRING = 64 << 10  # bytes of one string
 _HEADERS = 4096  # program headers
 _NOTES = 4 << 20  # bytes of all notes
-_SYMBOLS = 1 << 20  # symbols that are looked through
-_SAME = 8  # places of one name in a string table
-_TEXTS_MOST = 1024  # strings that a dynamic section names, or all dlopen notes
+_SYMBOLS = 1 << 20  # symbols examined
+_SAME = 8  # occurrences of one name in a string table
+_TEXTS_MOST = 1024  # strings of a dynamic section, or of all dlopen notes
 
 _PT_LOAD = ENUM_P_TYPE_BASE["PT_LOAD"]
 _PT_DYNAMIC = ENUM_P_TYPE_BASE["PT_DYNAMIC"]
@@ -50,18 +50,18 @@ _CANCELS = (b"pthread_cancel", b"pthread_exit")
 
 
 class _BrokenError(Exception):
-    """The file contradicts itself; the text says in what."""
+    """The file is inconsistent; the text gives the fault."""
 
 
 def read(fd: int, size: int) -> Facts:
     """Return the facts of an open regular file of ``size`` bytes.
 
-    Never raises for what the file holds: ``Facts.error`` says what is wrong.
-    Raises OSError where the file cannot be read. Formats: elf(5), gabi.
+    Never raises for the file's content: ``Facts.error`` has the fault. Raises
+    OSError where the file cannot be read. Formats: elf(5), gABI.
     """
     head = _pread(fd, _HEAD, 0)
     if head[:4] != b"\x7fELF":
-        # In the words of ld.so, which reads a whole header before it looks at any of it.
+        # In the words of ld.so, which reads a whole header before it checks any of it.
         return Facts(error="file too short" if len(head) < _SMALLEST else "invalid ELF header")
     if len(head) < _SMALLEST:
         return Facts(error="file too short")
@@ -85,13 +85,13 @@ def _pread(fd: int, length: int, offset: int) -> bytes:
     except OverflowError:
         return b""
     except OSError as error:
-        if error.errno == errno.EINVAL:  # an offset beyond what the file system takes
+        if error.errno == errno.EINVAL:  # an offset beyond the file system's limit
             return b""
         raise
 
 
 class _Reader:
-    """One file while it is read; what is known of it so far is in ``found``."""
+    """One file while it is read; the facts so far are in ``found``."""
 
     def __init__(self, fd: int, size: int, head: bytes, flavour: Flavour) -> None:
         self.fd = fd
@@ -105,7 +105,7 @@ class _Reader:
         self.found: dict[str, Any] = {}
 
     def facts(self) -> Facts:
-        """Return what was found."""
+        """Read the file and return its facts."""
         at, header = self.flavour.ehdr.at, self.header
         return Facts(
             **{
@@ -121,7 +121,7 @@ class _Reader:
         )
 
     def part(self, offset: int, length: int, what: str) -> bytes:
-        """Return ``length`` bytes; a part outside the file is the file's fault."""
+        """Return ``length`` bytes; raises for a part outside the file."""
         if offset + length <= len(self.head):
             return self.head[offset : offset + length]
         if offset + length > self.size:
@@ -132,7 +132,7 @@ class _Reader:
         return data
 
     def place(self, address: int) -> tuple[int, int] | None:
-        """Return the file offset of an address, and how many bytes of the file follow it there."""
+        """Return an address's file offset, and the count of file bytes from there to its segment's end."""
         for vaddr, offset, size in self.loads:
             if vaddr <= address < vaddr + size:
                 deep = address - vaddr
@@ -141,7 +141,7 @@ class _Reader:
         return None
 
     def program_headers(self) -> bytes:
-        """Return the table of program headers; raises for what no linker takes."""
+        """Return the program header table; raises for one that linkers reject."""
         at, record, header = self.flavour.ehdr.at, self.flavour.phdr, self.header
         if self.head[6] != 1:
             raise _BrokenError("ELF file version ident does not match current one")
@@ -159,7 +159,7 @@ class _Reader:
         return self.part(header[at["e_phoff"]], count * step, "program header table")
 
     def headers(self) -> None:
-        """Go through the program headers."""
+        """Decode the program headers."""
         record = self.flavour.phdr
         kind, start = record.at["p_type"], record.at["p_offset"]
         vaddr, length = record.at["p_vaddr"], record.at["p_filesz"]
@@ -205,7 +205,7 @@ class _Reader:
                 values[tag] = value
         place = self.place(values[_STRTAB]) if values.get(_STRTAB) else None
         if place is None:
-            # A file of separate debug information has the header, and no content, of the section.
+            # A separate debug file has the section's header without its content.
             raise _BrokenError("it has no dynamic section that can be read")
         if len(texts) > _TEXTS_MOST:
             raise _BrokenError(f"its dynamic section names {len(texts)} strings")
@@ -220,7 +220,7 @@ class _Reader:
                 self.found["cancels"] = cancels
 
     def names(self, texts: list[tuple[int, str]]) -> None:
-        """Sort the strings of the dynamic section by what they are."""
+        """Assign the strings of the dynamic section by tag."""
         found = self.found
         found["needed"] = tuple([text for tag, text in texts if tag == _NEEDED])
         if len(texts) == len(found["needed"]):
@@ -259,20 +259,20 @@ class _Reader:
         return next((names[at] for at in names if self.undefined(table, at)), "")
 
     def undefined(self, table: bytes, name: int) -> bool:
-        """Tell whether a symbol table has an undefined symbol with its name at this offset."""
+        """Return whether the table has an undefined symbol with ``name`` as its st_name."""
         record = self.flavour.sym
-        needle = struct.pack(self.flavour.mark + "L", name)  # st_name comes first in either class
+        needle = struct.pack(self.flavour.mark + "L", name)  # st_name is first in either class
         section = record.at["st_shndx"]
         size = record.layout.size
         at = table.find(needle)
         while at >= 0:
             if at % size == 0 and not record.layout.unpack_from(table, at)[section]:
                 return True
-            at = table.find(needle, at - at % size + size)  # no other byte of this record begins one
+            at = table.find(needle, at - at % size + size)  # skip the rest of this record
         return False
 
     def symbols(self, values: dict[int, int]) -> int:
-        """Return how many symbols there are: DT_HASH says so, else the next table starts behind them."""
+        """Return the number of symbols: from DT_HASH, else from the start of the next table."""
         place = self.place(values[_HASH]) if _HASH in values else None
         if place is not None and place[1] >= 8:
             words = struct.unpack(self.flavour.mark + "2L", self.part(place[0], 8, "hash table"))
@@ -284,11 +284,11 @@ class _Reader:
     # -- notes -----------------------------------------------------------------------------
 
     def unmapped_notes(self) -> list[tuple[int, int, int]]:
-        """Return offset, size and alignment of the note sections that no segment holds."""
+        """Return offset, size and alignment of the note sections outside any segment."""
         at, record, header = self.flavour.ehdr.at, self.flavour.shdr, self.header
         count, step, start = header[at["e_shnum"]], header[at["e_shentsize"]], header[at["e_shoff"]]
         if not count or step != record.layout.size or start + count * step > self.size:
-            return []  # no linker looks at sections, so a file may have none, or wrong ones
+            return []  # linkers ignore sections, so a file may have none, or wrong ones
         table = self.part(start, count * step, "section header table")
         # The last bytes of sh_type and sh_flags, of all sections at once.
         kind, flags = (4, 8) if self.flavour.mark == "<" else (7, 15 if step == _SHDR_64 else 11)
@@ -305,7 +305,7 @@ class _Reader:
         ]
 
     def notes(self, offset: int, length: int, align: int) -> None:
-        """Take the FreeBSD version and the dlopen notes out of a part of the file."""
+        """Decode the FreeBSD version and the dlopen notes in a part of the file."""
         self.noted += length
         if self.noted > _NOTES:
             return

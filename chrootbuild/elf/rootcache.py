@@ -1,4 +1,4 @@
-"""The ld.so.cache of a root: only what would not be found without it."""
+"""ld.so.cache of a root: only the libraries that are not found without it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LEVEL = re.compile(r"/glibc-hwcaps/([^/]+)/[^/]+$")
 
 
 def render_cache(host: Host, pairs: Iterable[tuple[str, str]], memo: Memo | None = None) -> bytes:
-    """Return the ld.so.cache that leads from each soname to its path in the root.
+    """Return an ld.so.cache that maps each soname to its path in the root.
 
-    The class of each entry and the byte order are read from the libraries in
-    the sysroot; a path in glibc-hwcaps gives its level. Raises Unreadable.
+    Class and byte order are read from the libraries in the sysroot; a path in
+    glibc-hwcaps gives the level. Raises Unreadable.
     """
     objects = Objects(host, memo if memo is not None else Memo())
     entries: list[cache.Entry] = []
@@ -36,10 +36,10 @@ def render_cache(host: Host, pairs: Iterable[tuple[str, str]], memo: Memo | None
 
 
 def cache_conflicts(host: Host, closures: Iterable[Closure], memo: Memo | None = None) -> tuple[str, ...]:
-    """Say where one cache cannot serve all programs of a root: a soname with two libraries.
+    """Describe the sonames that lead to two libraries, which one cache cannot hold.
 
-    A root has one ld.so.cache, which comes before the default directories: what
-    it says for one program's $ORIGIN or RPATH holds for all others.
+    A root has one ld.so.cache, searched before the default directories: an entry
+    for one program's $ORIGIN or RPATH holds for all others.
     """
     objects = Objects(host, memo if memo is not None else Memo())
     named: dict[tuple[str, int], tuple[str, str]] = {}  # soname and class -> path, program

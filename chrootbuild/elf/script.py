@@ -1,4 +1,4 @@
-"""The first line of a script: which interpreter the kernel starts (execve(2)), and what env(1) runs."""
+"""First line of a script: the interpreter that execve(2) starts, and the program that env(1) runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _WITH_VALUE = frozenset(("-u", "--unset", "-C", "--chdir", "-P", "-L", "-U", "-a
 
 
 class Script(NamedTuple):
-    """What a ``#!`` line asks for."""
+    """Interpreter and argument of a ``#!`` line."""
 
     interpreter: str  # as written
-    program: str = ""  # what env runs: a name, or a path
+    program: str = ""  # the program env runs: a name, or a path
 
 
 def parse(head: bytes) -> Script | None:
-    """Return what the first line asks for; None where it is no ``#!`` line, or an empty one."""
+    """Parse the first line; None where it is not a ``#!`` line, or names no interpreter."""
     if not head.startswith(b"#!"):
         return None
     line = head[2:].split(b"\n", 1)[0].split(b"\0", 1)[0].decode(errors="surrogateescape").strip(" \t")
@@ -34,14 +34,14 @@ def parse(head: bytes) -> Script | None:
 
 
 def places(name: str) -> tuple[str, ...]:
-    """Return the paths at which env(1) looks for a program."""
+    """Return the paths at which env(1) searches for a program."""
     if not name or "/" in name:
         return (name,)
     return tuple(f"{directory}/{name}" for directory in STANDARD_PATH)
 
 
 def _env(argument: str) -> str:
-    """Return the program that env(1) runs. The kernel hands it the rest of the line as one argument."""
+    """Return the program that env(1) runs; the kernel passes the rest of the line as one argument."""
     match = _SPLIT.fullmatch(argument)
     words = [argument] if match is None else _words(match[1] if match[1] is not None else match[2])
     while words:
@@ -56,5 +56,5 @@ def _env(argument: str) -> str:
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
-    except ValueError:  # a quote that is not closed
+    except ValueError:  # an unclosed quote
         return text.split()

@@ -1,4 +1,4 @@
-"""What the search rules of all systems share: directories, answers, and the edges made of them."""
+"""Common part of all systems' search rules: directories, answers, and their edges."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from chrootbuild.host import Unreadable
 __all__ = ["Answer", "Edge", "Element", "Found", "Rules", "Where", "fatal", "inherit", "make_edge"]
 
 
-_MOST = 1024  # directories of one search list: a hostile file must not keep us busy
-_INHERITED = 4096  # directories that come from all above: nor must a chain of such files
+_MOST = 1024  # directories of one search list: bounds the work on a hostile file
+_INHERITED = 4096  # directories inherited from all loaders: bounds a chain of such files
 
 
 class Element(NamedTuple):
-    """A directory of an object's own search list, tokens replaced."""
+    """A directory of an object's search list, tokens replaced."""
 
     directory: str
-    origin: bool = False  # $ORIGIN was one of them
-    some: bool = False  # one of several that a token may stand for
+    origin: bool = False  # it used $ORIGIN
+    some: bool = False  # one of a token's several values
 
 
 class Where(NamedTuple):
-    """A directory that is searched, and who says so."""
+    """A searched directory, and its origin."""
 
     directory: str
     via: Via
     words: str  # "RUNPATH /opt/x/lib"
-    proc: bool = False  # from the main program's $ORIGIN, which takes /proc to know
-    some: bool = False  # only some CPUs look there
+    proc: bool = False  # from the main program's $ORIGIN, which needs /proc
+    some: bool = False  # searched by some CPUs only
 
 
 class Found(NamedTuple):
@@ -40,14 +40,14 @@ class Found(NamedTuple):
     target: Object
     via: Via
     words: str  # "found in RUNPATH /opt/x/lib"
-    cached: bool = False  # the root's ld.so.cache has to name it
-    hint: str = ""  # a directory that the root's ld-elf.so.hints has to list
+    cached: bool = False  # needs an entry in the root's ld.so.cache
+    hint: str = ""  # a directory needed in the root's ld-elf.so.hints
     warning: str = ""
-    brings: tuple[Load, ...] = ()  # files that led to it, and have to be there again
+    brings: tuple[Load, ...] = ()  # files that led to it, needed in the root too
 
 
 class Answer(NamedTuple):
-    """The outcome of a search: first what is loaded, then its copies for other CPUs."""
+    """Outcome of a search: the loaded file first, then its copies for other CPUs."""
 
     found: tuple[Found, ...] = ()
     searched: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """An answer as one object's request; made once, used by every program."""
+    """One object's request with its answer; made once, used by every program."""
 
     name: str
     target: Object | None
@@ -64,15 +64,15 @@ class Edge(NamedTuple):
     optional: bool = False
     missing: Missing | None = None
     failure: Failure | None = None
-    found: tuple[Found, ...] = ()  # where there is more to tell than the loads
+    found: tuple[Found, ...] = ()  # if the loads do not tell all
 
 
 class Rules:
-    """How one system's run-time linker searches; one value serves all programs of an interpreter."""
+    """Search rules of a run-time linker; one value serves all programs of an interpreter."""
 
-    by_soname = True  # an object that is loaded satisfies its DT_SONAME
+    by_soname = True  # a loaded object satisfies its DT_SONAME
     cancels = ""  # the library that pthread_cancel and pthread_exit open
-    libc: tuple[str, ...] = ()  # the one that opens it
+    libc: tuple[str, ...] = ()  # the library that opens ``cancels``
     preload = ""  # the file that lists libraries for every program
     compat32 = False  # FreeBSD: a 32-bit program on a 64-bit system
     shares = False  # no answer depends on which program asks, by anything but its own search list
@@ -91,11 +91,11 @@ class Rules:
         return (asked,)
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:
-        """Return what the requests of ``target`` inherit, given what those of its loader do."""
+        """Return the directories that requests of ``target`` inherit, given its loader's."""
         raise NotImplementedError
 
     def search(self, name: str, by: Object, inherited: tuple[Where, ...]) -> Answer:
-        """Search for one name that ``by`` asks for."""
+        """Search for one name requested by ``by``."""
         raise NotImplementedError
 
     def elements(self, by: Object, text: str) -> list[Element]:
@@ -120,7 +120,7 @@ class Rules:
                 self.remarks[by] = (f"{by.path} has more than {_MOST} directories in its {via}",)
                 return tuple(found.values())
             if not directory.startswith("/"):
-                # Taken from wherever the program is started: there is nothing to copy.
+                # Relative to the working directory at start: nothing can be copied.
                 relative[f"{by.path} searches {directory or '.'!r} below the current directory ({via})"] = (
                     None
                 )
@@ -134,17 +134,17 @@ class Rules:
 
 
 def inherit(own: tuple[Where, ...], loader: tuple[Where, ...]) -> tuple[Where, ...]:
-    """Return an object's own directories before those of its loader, each once."""
+    """Return an object's own directories, then those of its loader, each once."""
     return tuple(dict.fromkeys((*own, *loader)))[:_INHERITED]
 
 
 def join(directory: str, name: str) -> str:
-    """Join two paths as the linkers do."""
+    """Join directory and name as the linkers do."""
     return f"/{name}" if directory == "/" else f"{directory}/{name}"
 
 
 def fatal(error: Failure, name: str, by: Object) -> Failure:
-    """Say who asked for the file that stops the linker."""
+    """Return the error, extended by the object that requested the file."""
     hint = "the run-time linker stops at this file: replace it, or take it out of the way"
     if isinstance(error, Unreadable):
         hint = "the run-time linker would open this file: let it be read, or take it out of the way"
@@ -160,7 +160,7 @@ def make_edge(
     via: Via | None = None,
     optional: bool = False,
 ) -> Edge:
-    """Turn an answer into an edge; ``said`` are the words before "found in ...", ``via`` the kind."""
+    """Make an edge of an answer; ``said`` are the words before "found in ...", ``via`` the kind."""
     said = said or f"needs {name}"
     if not answer.found:
         missing = Missing(name, by.path, answer.searched, optional) if answer.failure is None else None

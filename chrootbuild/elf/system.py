@@ -1,4 +1,4 @@
-"""Tells which system a sysroot is of, by what its programs say."""
+"""Detects a sysroot's system, Linux or FreeBSD and its release, from its ELF files."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from chrootbuild.host import Host, Unreadable
 __all__ = ["Release", "detect_system", "freebsd_release", "is_freebsd", "is_musl"]
 
 _FREEBSD_INTERPRETERS = ("/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1", "/libexec/ld-elf32.so.1")
-_FREEBSD_LIBC = ("libc.so.4", "libc.so.5", "libc.so.7")  # libc.so.6 is glibc's name as well
+_FREEBSD_LIBC = ("libc.so.4", "libc.so.5", "libc.so.7")  # libc.so.6 is glibc's name too
 
-_DEVFS = 600000  # 6.0: the first release without device nodes of its own
+_DEVFS = 600000  # 6.0: the first release without static device nodes
 
 
 class Release(NamedTuple):
-    """Which FreeBSD a sysroot is of."""
+    """FreeBSD release of a sysroot."""
 
-    version: int  # __FreeBSD_version, 1400097 for 14.0; 0 where nothing tells
+    version: int  # __FreeBSD_version, 1400097 for 14.0; 0 if unknown
     little: bool  # the byte order of its machine
 
     @property
     def devfs(self) -> bool:
-        """Tell whether its devices come from the kernel alone; a release that is unknown is not that old."""
+        """Return whether the kernel provides all devices; assumed for an unknown release."""
         return not 0 < self.version < _DEVFS
 
 
 def is_freebsd(facts: Facts) -> bool:
-    """Tell whether an object is FreeBSD's: by note, interpreter, EI_OSABI, or the libc it needs."""
+    """Return whether an object is FreeBSD's, by note, interpreter, EI_OSABI or libc."""
     if facts.freebsd or facts.osabi == OSABI_FREEBSD:
         return True
     if facts.interpreter:
@@ -41,27 +41,26 @@ def is_freebsd(facts: Facts) -> bool:
 
 
 def is_musl(facts: Facts) -> bool:
-    """Tell whether an object is musl's: by its interpreter, or the libc it needs."""
+    """Return whether an object is musl's, by interpreter or libc."""
     if facts.interpreter:
         return facts.interpreter.rpartition("/")[2].startswith("ld-musl-")
     return any(name == "libc.so" or name.startswith("libc.musl-") for name in facts.needed)
 
 
 def detect_system(host: Host, paths: Sequence[str], memo: Memo | None = None) -> str:
-    """Return "freebsd" where one of the ELF files at ``paths`` is FreeBSD's, else "linux".
+    """Return "freebsd" if one of the ELF files at ``paths`` is FreeBSD's, else "linux".
 
-    Files that are absent or no ELF are passed over; EI_OSABI alone is no proof of Linux.
+    Absent and non-ELF files are skipped; EI_OSABI alone does not prove Linux.
     """
     first = next(_elf_files(host, paths, memo), None)
     return "freebsd" if first is not None and is_freebsd(first) else "linux"
 
 
 def freebsd_release(host: Host, paths: Sequence[str], memo: Memo | None = None) -> Release:
-    """Return which FreeBSD a sysroot is of, by the first of ``paths`` that has FreeBSD's note.
+    """Return the FreeBSD release of a sysroot, from the first of ``paths`` with FreeBSD's note.
 
-    Files that are absent or no ELF are passed over. The note is written by the
-    linker's start files (sys/param.h has the number); programs for arm64 and
-    those of other compilers may lack it.
+    Absent and non-ELF files are skipped. The C start files (crt1) carry the note
+    (number: sys/param.h); programs for arm64 and of other compilers may lack it.
     """
     little = True
     for facts in _elf_files(host, paths, memo):

@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["expand", "uses"]
 
-# glibc takes $NAME only where no further letter, digit or underscore follows.
+# glibc takes $NAME only if no letter, digit or underscore follows.
 _GNU = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM))(?![A-Za-z0-9_])")
 _MOST = 64  # combinations of alternatives
-_LONGEST = 4096  # characters: no path is longer, and a hostile file has thousands of tokens in one
+_LONGEST = 4096  # characters: no path is longer, and a hostile file may have thousands of tokens
 
 
 def uses(text: str, token: str) -> bool:
-    """Tell whether glibc finds this token in the text."""
+    """Return whether the text has this token, as glibc parses it."""
     return any(token in match.groups() for match in _GNU.finditer(text))
 
 
 def expand(text: str, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return the text with glibc's tokens replaced, once for each alternative value, best first.
+    """Return the text with glibc's tokens replaced, one per alternative value, best first.
 
-    A token without a value gives no text at all: glibc drops such an element. So does one that
-    grows longer than a path can be.
+    Empty for a token without a value, since glibc drops such an element, and for a text longer
+    than a path can be.
     """
     if "$" not in text:
         return (text,)

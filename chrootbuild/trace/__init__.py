@@ -1,1 +1,1 @@
-"""What a trace says: text -> calls -> accesses -> proposals. Nothing here starts or writes anything."""
+"""Traces of system calls: text -> calls -> accesses -> proposals. Nothing here starts or writes anything."""

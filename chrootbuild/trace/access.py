@@ -1,4 +1,4 @@
-"""What a process did to a file, and who it became: what every trace comes down to."""
+"""Events of a trace: accesses to files and changes of identity."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ __all__ = ["Access", "Deed", "Event", "Identity"]
 
 
 class Deed(StrEnum):
-    """What was done to a path."""
+    """Operation on a path."""
 
     EXEC = "exec"
     READ = "read"  # opened for reading
-    UPDATE = "update"  # opened for writing, and what was in it is kept: O_RDWR without O_TRUNC
-    WRITE = "write"  # opened for writing alone, or emptied
+    UPDATE = "update"  # opened for writing, content kept: O_RDWR without O_TRUNC
+    WRITE = "write"  # opened with O_WRONLY or O_TRUNC
     HOLD = "hold"  # opened with O_PATH
     MAP = "map"  # mapped for execution
-    LIST = "list"  # its names were read
-    OPENDIR = "opendir"  # opened as a directory: listed, where the trace shows no listing
+    LIST = "list"  # listed: getdents(2)
+    OPENDIR = "opendir"  # opened as a directory: counts as listed if the trace has no getdents
     STAT = "stat"
     ACCESS = "access"
-    ACCESS_EXEC = "access-exec"  # asked whether it may be executed
+    ACCESS_EXEC = "access-exec"  # access(2) with X_OK
     READLINK = "readlink"
     ENTER = "enter"  # chdir
     CHROOT = "chroot"
     CONNECT = "connect"
     BIND = "bind"
     MKDIR = "mkdir"
-    MAKE = "make"  # a node, FIFO, link: anything new that is no file and no directory
+    MAKE = "make"  # a new node, FIFO or link: neither file nor directory
     RENAME_FROM = "rename-from"
     RENAME_TO = "rename-to"
     REMOVE = "remove"
@@ -38,26 +38,26 @@ class Deed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One deed. ``path`` is absolute and outside every chroot of the trace.
+    """One operation; ``path`` is absolute, as seen outside every chroot of the trace.
 
-    ``errno`` is "" for success and "?" where the end was not seen. A name
-    relative to a directory that the trace does not tell stays relative.
+    ``errno`` is "" for success and "?" where the return was not seen. A name
+    relative to an unknown directory stays relative.
     """
 
     pid: int
-    program: str  # the path of what the process runs (for EXEC: ran before), a bare name, or ""
+    program: str  # the path of the process's program (for EXEC: before it), a bare name, or ""
     call: str
     deed: Deed
     path: str
     errno: str = ""
-    real: str = ""  # where -y says the descriptor leads
+    real: str = ""  # the path of the returned descriptor, from -y
     creates: bool = False  # O_CREAT
     words: tuple[str, ...] = ()  # argv of an exec
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A call that named users or groups by number, and succeeded; root and "unchanged" left out."""
+    """Uids and gids of a call that succeeded, without root and -1 ("unchanged")."""
 
     pid: int
     program: str

@@ -1,4 +1,4 @@
-"""The text between the brackets of a call, as strace and truss write it: split, and unquoted."""
+"""Parser of a call's arguments as strace and truss write them: split and unquoted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["descriptor", "names", "split", "strings", "unquote"]
 
 # A quoted string; a run of plain characters; or one character.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"(?:\.\.\.)?|[^"(){}\[\],<]+|.', re.DOTALL)
-# What -y and -yy put behind a descriptor; < and > within a name are escaped.
+# The path that -y and -yy append to a descriptor; < and > within a name are escaped.
 _ANGLE = re.compile(r"<(?:[A-Za-z0-9-]+:\[[^\]<]*\])?[^<>]*(?:<[^<>]*>)?>")
 _QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(\.\.\.)?', re.DOTALL)
 _FD = re.compile(r"(AT_FDCWD|-?[0-9a-fx]+)(?:<([^<>]*))?", re.IGNORECASE)
@@ -21,9 +21,9 @@ _CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"f": b"\f", b"v": b"\v", b"a
 
 
 def split(text: str, start: int) -> tuple[list[str], int] | None:
-    """Return the arguments from ``start`` (behind the bracket) and where the closing bracket ends.
+    """Return the arguments from ``start`` (behind the bracket) and the offset behind the closing one.
 
-    None where there is no closing bracket. Linear: every character is looked at once.
+    None where there is no closing bracket. Linear: every character is read once.
     """
     args: list[str] = []
     depth = 0
@@ -31,14 +31,14 @@ def split(text: str, start: int) -> tuple[list[str], int] | None:
     size = len(text)
     while at < size:
         found = _TOKEN.match(text, at)
-        assert found is not None  # the last alternative takes any character
+        assert found is not None  # the last alternative matches any character
         mark = text[at]
         at = found.end()
         if mark == '"':
             if at - found.start() == 1:
-                return None  # a quote that is never closed
+                return None  # an unclosed quote
         elif mark == "<":
-            # 3</path> and AT_FDCWD</path>; 1<<2 is none.
+            # 3</path> and AT_FDCWD</path>, but not 1<<2.
             before = text[found.start() - 1]
             if before.isdigit() or before == "D":
                 angle = _ANGLE.match(text, found.start())
@@ -83,7 +83,7 @@ def _control(letter: int) -> int:
 
 
 def strings(arg: str) -> list[str]:
-    """Return every quoted string of an argument that is given whole."""
+    """Return the quoted strings of an argument, without truncated ones."""
     return [unquote(text) for text, cut in _QUOTED.findall(arg) if not cut]
 
 
@@ -103,7 +103,7 @@ def descriptor(arg: str) -> tuple[int, str] | None:
 
 
 def names(call: str, args: Sequence[str]) -> tuple[Name, ...]:
-    """Return the file names that a call was given; () where one is no string, or cut short."""
+    """Return the file names of a call; () where one is not a string, or truncated."""
     found: list[Name] = []
     for at_index, index in SIGNATURES[call].names:
         text, at, at_path = "", AT_FDCWD, ""

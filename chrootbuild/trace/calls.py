@@ -1,7 +1,7 @@
-"""One system call as a trace line shows it, and which of its arguments are names.
+"""One system call of a trace, and the positions of file names in its arguments.
 
-The three readers (strace, kdump, truss) give the same :class:`Call`, so that
-what follows needs to know only system calls, not who wrote them down.
+The three readers (strace, kdump, truss) give the same :class:`Call`: later
+steps know system calls, not trace formats.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ AT_FDCWD = -100  # fcntl.h of Linux and FreeBSD: relative to the current directo
 LINE_LIMIT = 1 << 16  # bytes; the longest line strace writes for two PATH_MAX names is 33 kB
 _PENDING_LIMIT = 1 << 24  # bytes of unfinished calls
 _NO_BYTES = {code: "?" for code in range(0xD800, 0xE000) if not 0xDC80 <= code <= 0xDCFF}
-_OVERHEAD = 200  # bytes a kept string takes besides its text
+_OVERHEAD = 200  # bytes of a str besides its text
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A file name given to a call: ``text`` as passed, relative to the descriptor ``at``.
+    """A file name of a call: ``text`` as passed, relative to the descriptor ``at``.
 
-    ``at_path`` is what the trace says the descriptor refers to ("" where it does
-    not); with an empty ``text`` the descriptor itself is meant.
+    ``at_path`` is the descriptor's path as the trace shows it, or ""; an empty
+    ``text`` means the descriptor itself.
     """
 
     text: str
@@ -50,9 +50,9 @@ class Name:
 class Call:
     """One system call. Strings are str with surrogateescape, as os.fsdecode gives.
 
-    ``errno`` is "" for success, a name such as "ENOENT", or "?" where the call
-    was not seen to return. ``name`` may also be "+exit", and "+fork" for a fork
-    that has begun (its child may show up before it returns).
+    ``errno`` is "" for success, a name such as "ENOENT", or "?" where the return
+    was not seen. ``name`` may also be "+exit", and "+fork" for the start of a
+    fork (its child may appear before it returns).
     """
 
     pid: int
@@ -61,20 +61,20 @@ class Call:
     args: tuple[str, ...] = ()  # as written
     result: int | None = None
     errno: str = ""
-    opened: str = ""  # the path behind the returned descriptor
+    opened: str = ""  # the path of the returned descriptor
     words: tuple[str, ...] = ()  # argv of an exec
-    program: str = ""  # who calls, where each line says so
+    program: str = ""  # the calling program, if the line has it
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Where the names stand: pairs of (index of the descriptor or None, index of the name)."""
+    """Positions of file names: pairs of (index of the descriptor or None, index of the name)."""
 
     names: tuple[tuple[int | None, int | None], ...] = ()
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text: long lists of names are easier read without quotes."""
+    """Return the words of a text: long lists of names read better without quotes."""
     return text.split()
 
 
@@ -91,7 +91,7 @@ _ONE = _plain(0)
 _AT_ONE = _at((0, 1))
 _NONE = Signature()
 
-# syscalls(2) of Linux and FreeBSD: every call that names a file or changes who and where a process is.
+# syscalls(2) of Linux and FreeBSD: every call that names a file or changes ids or directory.
 SIGNATURES: Mapping[str, Signature] = {
     **dict.fromkeys(
         words(
@@ -140,7 +140,7 @@ FORKS = frozenset(words("fork vfork clone clone3 rfork pdfork"))
 def lines(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]) -> Iterator[str]:
     """Yield the lines of a trace without their ends, as str with surrogateescape.
 
-    A line longer than LINE_LIMIT bytes is no call that matters: it comes cut.
+    A line longer than LINE_LIMIT bytes is truncated: no relevant call is that long.
     """
     if isinstance(source, str):
         source = source.split("\n")
@@ -158,7 +158,7 @@ def lines(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]) -> I
 
 def _text(line: bytes | str) -> str:
     if isinstance(line, str):
-        # Other surrogates than those of surrogateescape are no bytes of any file.
+        # Surrogates other than those of surrogateescape stand for no byte.
         line = line[:LINE_LIMIT].translate(_NO_BYTES).encode("utf-8", "surrogateescape")
     return line[:LINE_LIMIT].rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
@@ -176,14 +176,14 @@ def number(text: str) -> int | None:
 
 
 class Pending:
-    """Calls that have begun and not returned, one a thread; the oldest go where it gets too much."""
+    """Unfinished calls, one per thread; the oldest are dropped beyond the limit."""
 
     def __init__(self) -> None:
         self._open: dict[int, str] = {}
         self._size = 0
 
     def put(self, pid: int, text: str) -> None:
-        """Keep the beginning of a call."""
+        """Store the beginning of a call."""
         self.take(pid)
         self._open[pid] = text
         self._size += len(text) + _OVERHEAD
@@ -191,12 +191,12 @@ class Pending:
             self.take(next(iter(self._open)))
 
     def take(self, pid: int) -> str | None:
-        """Return the beginning of the call that ends now, if it was seen."""
+        """Remove and return the beginning of the thread's call, or None."""
         text = self._open.pop(pid, None)
         if text is not None:
             self._size -= len(text) + _OVERHEAD
         return text
 
     def rest(self) -> list[tuple[int, str]]:
-        """Return what never ended, oldest first."""
+        """Return the unfinished calls, oldest first."""
         return list(self._open.items())

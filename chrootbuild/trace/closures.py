@@ -1,4 +1,4 @@
-"""What a plan has, in the form that proposals are judged by."""
+"""Content of a plan, in the form that proposals are compared with."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["closures", "known"]
 
 
 def known(plan: Plan, resolver: Resolver, uid: int = 0) -> Known:
-    """Return what a target has; ``uid`` is the user that its service is started as."""
+    """Return the content of a plan; ``uid`` is the user that the service is started as."""
     return Known(plan.artifacts, tuple(plan.seeds), closures(resolver), uid)
 
 
 def closures(resolver: Resolver) -> Callable[[str], AbstractSet[str]]:
-    """Return a function from a path to all that it loads: canonical paths, and the links on the way.
+    """Return a function from a path to its closure: canonical paths, and the links on the way.
 
-    What cannot be loaded comes alone: the plan says what is wrong with it.
+    The closure of an unloadable file is its own path: the plan reports the error.
     """
     memo: dict[str, AbstractSet[str]] = {}
 

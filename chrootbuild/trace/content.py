@@ -1,4 +1,4 @@
-"""What a file of the sysroot is: a program, a library, a secret; by its mode and its first bytes."""
+"""Kind of a sysroot's file (program, library, secret), by mode and first bytes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["holds_state", "is_library", "is_program", "is_script", "mode_of", "s
 
 _ELF = b"\x7fELF"
 _KEY = b"PRIVATE KEY-----"  # PEM: RFC 7468; also of OpenSSH
-_LOOK = 1 << 16  # bytes in which a key shows itself
+_LOOK = 1 << 16  # bytes searched for a key
 _PID = re.compile(rb"\s*\d*\s*")
 
 
 def mode_of(host: Host, path: str) -> int:
-    """Return st_mode of what a path leads to, of a dangling link itself; 0 for nothing."""
+    """Return st_mode of a path's target, of a dangling link itself; 0 for none."""
     info = host.stat(path) or host.lstat(path)
     return info.st_mode if info is not None else 0
 
 
 def is_program(host: Host, use: Use) -> bool:
-    """Tell whether a path was executed, or is a program that was only looked for."""
+    """Return whether a path was executed, or is a program that was only looked up."""
     if Deed.EXEC in use.deeds:
         return True
     if not mode_of(host, use.canonical) & 0o111 or is_library_name(use.canonical):
@@ -37,23 +37,23 @@ def is_program(host: Host, use: Use) -> bool:
 
 
 def is_library(host: Host, use: Use) -> bool:
-    """Tell whether a path is a shared object: named so or mapped, and ELF."""
+    """Return whether a path is a shared object: by name or mapping, and ELF."""
     named = is_library_name(use.canonical) or is_library_name(use.path) or Deed.MAP in use.deeds
     return named and _head(host, use.canonical, 4) == _ELF
 
 
 def is_script(host: Host, path: str) -> bool:
-    """Tell whether a file can be executed by its first line."""
+    """Return whether a file is a script: executable, with a ``#!`` line."""
     return bool(mode_of(host, path) & 0o111) and _head(host, path, 2) == b"#!"
 
 
 def holds_state(host: Host, path: str) -> bool:
-    """Tell whether a file holds more than a pid: a lock or pid file is made anew."""
+    """Return whether a file holds more than a pid: lock and pid files are recreated."""
     return _PID.fullmatch(_head(host, path, 64)) is None
 
 
 def secret(host: Host, use: Use) -> str:
-    """Return why a file is not copied unless the target names it, or ""."""
+    """Return the reason to copy a file only if the target names it, or ""."""
     name = "name it under files if it has to be there"
     if is_secret_name(use.canonical) or is_secret_name(use.path):
         return f"a key or hashes, by its name; {name}"
@@ -65,7 +65,7 @@ def secret(host: Host, use: Use) -> str:
 
 
 def _is_public(host: Host, path: str) -> bool:
-    """Tell whether everybody may read a file: it, and every directory above it."""
+    """Return whether others may read a file and search every directory above it."""
     needed = 0o004
     while path:
         if not mode_of(host, path) & needed:

@@ -1,4 +1,4 @@
-"""What a system call does to the file it names: by the call, and the flags it was given."""
+"""Operation of a system call on its file, by call and flags."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MODE_INDEX = {"access": 1, "eaccess": 1, "faccessat": 2, "faccessat2": 2}
 
 
 def deed_of(call: Call) -> tuple[Deed, bool]:
-    """Return what a call does, and whether it may create."""
+    """Return a call's operation, and whether it may create the file."""
     if call.name in _FLAG_INDEX:
         index = _FLAG_INDEX[call.name]
         return _opening(call.args[index] if index < len(call.args) else "")

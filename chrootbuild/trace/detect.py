@@ -27,9 +27,9 @@ _HINT = (
 
 
 def detect(source: bytes | str | Iterable[bytes] | Iterable[str], name: str = "the trace") -> Tracer:
-    """Return who wrote a text, from its first lines; ``name`` is what an error calls it.
+    """Return the program that wrote a trace, by its first lines; ``name`` is for the error.
 
-    Raises Failure where it is none of the three.
+    Raises Failure for none of the three.
     """
     counts: dict[Tracer, int] = {"strace": 0, "kdump": 0, "truss": 0}
     seen = 0

@@ -1,4 +1,4 @@
-"""Which directories have to exist: entered, listed, looked for, or something is made in them."""
+"""Directories that a run needs: entered, listed, looked up, or written in."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _USED = {
     Deed.RENAME_FROM: "renames it",
 }
 _WEAK = frozenset({Deed.STAT, Deed.ACCESS, Deed.ACCESS_EXEC, Deed.LIST, Deed.OPENDIR, Deed.READ})
-# Whatever the host has mounted there: sticky, for everybody.
+# Independent of the host's mount: sticky, for everybody.
 _STICKY = ("/tmp", "/var/tmp", "/dev/shm")
 _PLAIN = (0o755, 0, 0)
 _HOMES = ("/home/", "/usr/home/", "/export/home/")
-_ORDINARY = 1000  # uids of people, adduser.conf(5)
+_ORDINARY = 1000  # uids of ordinary users, adduser.conf(5)
 
 Homes = Mapping[str, tuple[int, int]]
 
 
 def needed(draft: Draft, swept: Mapping[str, str]) -> Iterator[Proposal]:
-    """Yield an entry of [directories] for each that the root has not as the sysroot has it.
+    """Yield an entry of [directories] for each that differs between root and sysroot.
 
-    One that is root's 0755, and above something that comes anyway, needs no
-    entry; nor do those below the top of a tree that was looked through (``swept``).
+    A parent of another path that is root's and 0755 needs no entry; nor do
+    directories below the top of a swept tree (``swept``).
     """
     host = draft.host
     homes = _homes(draft)
@@ -78,7 +78,7 @@ def _wanted(found: Uses, host: Host) -> Iterator[tuple[str, tuple[str, By]]]:
         if deed is None or not host.isdir(path) or path in found.made:
             continue
         if deed in _WEAK and zone(use.canonical) in ("/run", "/var/run"):
-            continue  # other daemons' are there while they run
+            continue  # other daemons' exist only while they run
         yield path, (_USED[deed], use.deeds[deed])
     for path, by in found.parents.items():
         if host.isdir(path):
@@ -86,7 +86,7 @@ def _wanted(found: Uses, host: Host) -> Iterator[tuple[str, tuple[str, By]]]:
 
 
 def _deed(use: Use, found: Uses) -> Deed | None:
-    """Return the most telling deed; opening a directory is none where the trace shows listings."""
+    """Return the strongest operation; OPENDIR does not count if the trace shows listings."""
     for deed in _USED:
         if deed in use.deeds and not (deed is Deed.OPENDIR and found.lists):
             return deed
@@ -101,7 +101,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _wants(draft: Draft, path: str, homes: Homes, above: set[str]) -> bool:
-    """Tell whether a directory may be proposed, and the root has it not as the sysroot has it."""
+    """Return whether a directory may be proposed, and root and sysroot differ."""
     host = draft.host
     if path == "/" or never(path, directory=True) or path in homes:
         return False
@@ -112,7 +112,7 @@ def _wants(draft: Draft, path: str, homes: Homes, above: set[str]) -> bool:
     canonical, links = host.resolve(path)
     state = _state(host, canonical)
     if canonical.startswith("/etc/") and state is not None and state[0] & 0o005 != 0o005:
-        return False  # closed: for secrets
+        return False  # closed to others: for secrets
     if any(link.path not in draft.known.artifacts for link in links):
         return True
     artifact = draft.known.artifacts.get(canonical)
@@ -134,11 +134,11 @@ def _entry(path: str, words: str, by: By, *table: tuple[str, str]) -> Proposal:
     return Proposal("directories", path, reason(by, words), by.program, by.call, table)
 
 
-# -- directories that the sysroot does not have as the root needs them --------------------
+# -- directories that differ from the sysroot's -------------------------------------------
 
 
 def _made_at_start(draft: Draft) -> Iterator[tuple[str, Proposal]]:
-    """Yield those that the system makes for a service at its start, where it has not started."""
+    """Yield those that the system makes at a service's start, if it was not started."""
     asked = {**draft.found.absent, **draft.found.parents}
     if not asked:
         return
@@ -150,9 +150,9 @@ def _made_at_start(draft: Draft) -> Iterator[tuple[str, Proposal]]:
 
 
 def _homes(draft: Draft) -> Homes:
-    """Return the homes of the people among the root's accounts.
+    """Return the homes of ordinary users among the root's accounts.
 
-    A system account's is not: what it is for decides about its owner.
+    A system account's home is not one: its use decides its owner.
     """
     return {
         home: ids
@@ -162,7 +162,7 @@ def _homes(draft: Draft) -> Homes:
 
 
 def _used_homes(draft: Draft, homes: Homes) -> Iterator[tuple[str, Proposal]]:
-    """Yield the homes that were used: empty, and their owner's."""
+    """Yield the homes that were used, empty and owned by their user."""
     asked = {**draft.found.absent, **draft.found.parents}
     for path, use in draft.found.uses.items():
         asked.setdefault(path, min(use.deeds.values()))

@@ -1,4 +1,4 @@
-"""What is decided so far about a run: entries, refusals, and the paths the root will have."""
+"""Builder of proposals: entries, refusals, and the paths the root will have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chrootbuild.trace.uses import By, Use, Uses
 __all__ = ["INPUT", "OPENED", "Draft", "best", "name_of", "reason"]
 
 OPENED = frozenset({Deed.READ, Deed.UPDATE, Deed.MAP, Deed.EXEC})
-# Deeds that need the path to be there, the most telling first.
+# Operations that need the path to exist, the strongest first.
 INPUT = (
     Deed.EXEC,
     Deed.READ,
@@ -36,55 +36,55 @@ _WORDS = {
 
 @dataclass(slots=True)
 class Draft:
-    """Filled by each part of a proposal in turn."""
+    """Proposals under construction, filled by each step in turn."""
 
     found: Uses
     host: Host
     known: Known
     have: set[str]  # canonical paths the root has or will have
-    seeds: set[str]  # tops of the trees that are state
+    seeds: set[str]  # tops of the state trees
     entries: dict[tuple[str, str], Proposal] = field(default_factory=dict)
     spares: dict[tuple[str, str], Proposal] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
 
     def take(self, key: str, use: Use, *deeds: Deed) -> None:
-        """Propose a path for a key; the reason is the first of ``deeds`` that was done to it."""
+        """Propose a path for a key; its reason is the first of ``deeds`` that it has."""
         deed = best(use, *deeds)
         self.enter(key, use.path, _WORDS.get(deed, "looks for it"), use.deeds[deed])
         self.have.update((use.canonical, *(link.path for link in use.links)))
 
     def spare(self, key: str, use: Use) -> None:
-        """Note a path that is proposed only if a check fails without it."""
+        """Add a path that is proposed only if a check fails without it."""
         by = min(use.deeds.values())
         words = reason(by, "finds it in a directory that it lists")
         self.spares.setdefault((key, use.path), Proposal(key, use.path, words, by.program, by.call))
 
     def enter(self, key: str, value: str, words: str, by: By, text: str = "") -> None:
-        """Propose an entry, unless it is proposed already."""
+        """Propose an entry, unless already proposed."""
         entry = Proposal(key, value, reason(by, words), by.program, by.call, text=text)
         self.entries.setdefault((key, value), entry)
 
     def refuse(self, path: str, why: str, by: By) -> None:
-        """Note a path that is left out, and why; the first reason stands."""
+        """Refuse a path with a reason; the first reason wins."""
         self.refused.setdefault(path, Refusal(path, why, by.program, by.call))
 
     def has(self, use: Use) -> bool:
-        """Tell whether the root has a path and the links on the way to it, or a seed above it."""
+        """Return whether the root has a path and the links to it, or a seed above it."""
         if any(use.canonical == top or use.canonical.startswith(f"{top}/") for top in self.seeds):
             return True
         return use.canonical in self.have and all(link.path in self.have for link in use.links)
 
 
 def best(use: Use, *deeds: Deed) -> Deed:
-    """Return the first of ``deeds`` that was done to a path, or any that was."""
+    """Return the first of ``deeds`` that a path has, else any of its own."""
     return next((deed for deed in deeds if deed in use.deeds), min(use.deeds))
 
 
 def name_of(program: str) -> str:
-    """Return a program as people are shown it."""
+    """Return a program's name for messages."""
     return program.rpartition("/")[2] or "the program"
 
 
 def reason(by: By, words: str) -> str:
-    """Return a reason as it is shown: the program's name, and what it does."""
+    """Return a reason's text: the program's name, then the words."""
     return f"{name_of(by.program)} {words}"

@@ -1,4 +1,4 @@
-"""Names for FreeBSD's error numbers (errno.h, intro(2)); those above 34 are not Linux's."""
+"""Names of FreeBSD's error numbers (errno.h, intro(2)); those above 34 differ from Linux's."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ _FREEBSD = dict(
 
 
 def freebsd(number: int) -> str:
-    """Return the name of an error number, "E" and the number where it has none here."""
+    """Return the name of an error number, or "E" and the number."""
     return _FREEBSD.get(number, f"E{number}")

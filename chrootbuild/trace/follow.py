@@ -1,7 +1,7 @@
-"""Follows processes through a trace: where they are, so that every name becomes an absolute path.
+"""Resolves the names in a trace to absolute paths, by process state.
 
-State is kept for each process: current directory and root (shared with
-CLONE_FS), what descriptors lead to, and the program it runs.
+State of each process: working directory and root (shared with CLONE_FS),
+paths of descriptors, and its program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["follow"]
 
 _EXITS = frozenset({"+exit", "exit", "_exit", "exit_group"})
 
-# Where users and groups stand among the arguments: credentials(7), chown(2).
+# Positions of users and groups in the arguments: credentials(7), chown(2).
 _IDENTITIES = {
     **dict.fromkeys(words("setuid setuid32 seteuid setfsuid"), ((0,), ())),
     **dict.fromkeys(words("setgid setgid32 setegid setfsgid"), ((), (0,))),
@@ -35,11 +35,11 @@ _PORT_53 = re.compile(r"htons\(53\)|[0-9\]]:53\b")
 
 
 def follow(calls: Iterable[Call], *, cwd: str | None = None, root: str = "") -> Iterator[Event]:
-    """Yield what the processes of a trace did, in order.
+    """Yield the events of a trace, in order.
 
-    ``cwd`` is the first process's directory, where it is known. ``root`` is the
-    real path of the root they run in, where the tracer stood outside of it: the
-    paths that -y shows begin with it, the names in the calls do not.
+    ``cwd`` is the first process's working directory, if known. ``root`` is the real
+    path of the root they run in, if the tracer was outside: the paths that -y
+    shows begin with it, the names in the calls do not.
     """
     processes = Processes(cwd)
     strip = root.rstrip("/")
@@ -94,7 +94,7 @@ _EMPTY_IS_FD = frozenset(words("newfstatat fstatat fstatat64 statx readlinkat fa
 
 
 def _move(call: Call, process: Process, deed: Deed, path: str, real: str) -> None:
-    """Note where a call that succeeded has taken the process."""
+    """Update the process state after a call that succeeded."""
     if deed is Deed.EXEC:
         process.program = path
     elif call.name in ("chdir", "fchdir"):
@@ -122,7 +122,7 @@ def _ids(call: Call, indexes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _absolute(name: Name, place: Place, descriptors: dict[int, str], strip: str) -> str:
-    """Return the outside path a name means; relative where its directory is unknown, "" for no path."""
+    """Return the outside path of a name; relative if its directory is unknown, "" for no path."""
     text = name.text
     if "\0" in text:
         return ""
@@ -138,7 +138,7 @@ def _absolute(name: Name, place: Place, descriptors: dict[int, str], strip: str)
         if not base and not text:
             return ""
     if name.at_path and not base:
-        return ""  # a descriptor from outside of the root
+        return ""  # a descriptor from outside the root
     if not base:
         return text
     if place.root and f"{base}/".startswith(f"{place.root}/"):
@@ -147,7 +147,7 @@ def _absolute(name: Name, place: Place, descriptors: dict[int, str], strip: str)
 
 
 def _inside(path: str, root: str) -> str:
-    """Return the outside path of a name seen in a root: ``..`` cannot leave it."""
+    """Return the outside path of a name used in a root: ``..`` cannot leave it."""
     if not root:
         return _tidy(path)
     parts: list[str] = []
@@ -160,7 +160,7 @@ def _inside(path: str, root: str) -> str:
 
 
 def _outside(shown: str, strip: str) -> str:
-    """Return a path that -y shows, as seen from the root; "" for one outside of it."""
+    """Return a path that -y shows, relative to the root; "" for one outside it."""
     if not strip or not shown:
         return shown
     if shown == strip:
@@ -169,6 +169,6 @@ def _outside(shown: str, strip: str) -> str:
 
 
 def _tidy(path: str) -> str:
-    """Drop empty parts and single dots; ``..`` stays, since a link may stand before it."""
+    """Drop empty and ``.`` components; ``..`` stays, since it may follow a link."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/" + "/".join(parts)

@@ -1,9 +1,9 @@
-"""Reads the text of FreeBSD's kdump(1), from FreeBSD 5 to 14: with -H, -T, -E, -R, -n, -d, -A, -S.
+"""Reader of FreeBSD's kdump(1) text, FreeBSD 5 to 14, with -H, -T, -E, -R, -n, -d, -A, -S.
 
-A call is several lines: CALL (its arguments, never its names), NAMI (one for
-each name the kernel looked up), STRU, GIO, and RET. They are kept for each
-thread until RET closes them. A dump of data goes over lines of its own, which
-begin with more blanks than any pid; what is no record is passed over.
+A call is several lines: CALL (its arguments, never its names), NAMI (one per
+name the kernel looked up), STRU, GIO, and RET. They are kept per thread until
+RET. Data dumps have lines of their own, indented more than any pid; lines that
+are not records are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RET = re.compile(
     r"([A-Za-z_][\w.]{0,63}) (?:-1 errno (-?\d{1,6})|(JUSTRETURN)|(RESTART)|(-?0x[0-9a-f]+|-?\d+))"
 )
 _SOCKET = re.compile(r"struct sockaddr \{ AF_(LOCAL|UNIX|INET6?), (.*) \}")
-_NAMES = 8  # names kept for a call; no call looks up more that matter
+_NAMES = 8  # names kept for a call; no call has more relevant ones
 _THREADS = 1 << 14
 
 
@@ -42,7 +42,7 @@ class _Open:
 
 
 def parse(source: bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]) -> Iterator[Call]:
-    """Yield the calls of a kdump text, as they returned; errno "?" for those that never did."""
+    """Yield the calls of a kdump text in order of return; errno "?" for those without one."""
     begun: dict[tuple[int, int], _Open] = {}
     for line in lines(source):
         record = LINE.match(line)
@@ -100,7 +100,7 @@ def _end(pid: int, call: _Open, program: str, result: re.Match[str]) -> Call:
 
 
 def _call(pid: int, call: _Open, program: str, result: int | None, errno: str) -> Call:
-    """Pair the names that were looked up with the arguments they stand for."""
+    """Pair the looked-up names with the arguments they belong to."""
     names: list[Name] = []
     looked_up = list(call.names)
     for at_index, index in SIGNATURES[call.name].names:

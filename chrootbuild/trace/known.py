@@ -1,4 +1,4 @@
-"""What a target already has, as far as a proposal has to know it; and what a proposal is."""
+"""Proposals and refusals, and the content of a target that they are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chrootbuild.artifact import Artifact
 
 __all__ = ["KEYS", "Known", "Proposal", "Proposals", "Refusal"]
 
-# The keys of a target file that a proposal may be for, in the order they are written.
+# The keys of a target file that a proposal may be for, in file order.
 KEYS = (
     *"binaries libraries files seed timezone devices mounts".split(),
     *("accounts.users", "accounts.groups", "directories", "links"),
@@ -20,7 +20,7 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One entry for a target file, and who needs it.
+    """One entry for a target file, and the program and call that need it.
 
     ``table`` is the value of an entry of [directories]; ``text`` that of [links].
     """
@@ -36,7 +36,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A path that was used and is not proposed, and why."""
+    """A path that was used but is not proposed, and the reason."""
 
     path: str
     why: str
@@ -46,10 +46,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """What to add, sorted by key and value, and what is left out, sorted by path.
+    """Entries to add, sorted by key and value, and refusals, sorted by path.
 
-    ``optional`` is what was used because it was lying there: to add when a check
-    fails and nothing else is missing.
+    ``optional`` was used only because it was found in a listing: to add when a
+    check fails and nothing else is missing.
     """
 
     entries: tuple[Proposal, ...]
@@ -63,7 +63,7 @@ def _alone(path: str) -> AbstractSet[str]:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the target has: the artifacts of its plan, and the tops of its seeds.
+    """Content of a target: the artifacts of its plan, and the tops of its seeds.
 
     ``closure`` returns the canonical paths that a program, script or library
     loads, itself and the links on the way included. ``uid`` is the user that
@@ -81,13 +81,13 @@ class Known:
         return parse_users(artifact.content).users if artifact else ()
 
     def groups(self) -> frozenset[int]:
-        """Return the numbers of the root's groups."""
+        """Return the gids of the root's groups."""
         artifact = self.artifacts.get("/etc/group")
         groups = parse_groups(artifact.content).groups if artifact else ()
         return frozenset(group.gid for group in groups if group.gid is not None)
 
     def homes(self) -> dict[str, tuple[int, int]]:
-        """Return the home directories of the root's accounts but root's own, with uid and gid."""
+        """Return the homes of the root's accounts, except uid 0's, with uid and gid."""
         found: dict[str, tuple[int, int]] = {}
         for user in self.users():
             home = user.fields[5].decode("utf-8", "surrogateescape").rstrip("/")

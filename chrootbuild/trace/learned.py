@@ -1,7 +1,7 @@
-"""The text of targets/NAME.learned.toml: the keys of a target file, sorted, each entry's reason behind it.
+"""Text of targets/NAME.learned.toml: keys of a target file, sorted, each entry with its reason.
 
-An entry that stays keeps its comment, so that a second run that finds the same
-changes no byte, and people may write their own words there.
+An entry keeps its comment, so that a second run with the same result changes
+no byte, and users may edit the comments.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ __all__ = ["Entry", "entries", "merge", "render", "without"]
 
 _HEAD = "# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.\n"
 _WIDTH = 100  # characters of a reason
-_COLUMN = 109  # a reason that would go beyond stands there all the same, one blank behind the entry
+_COLUMN = 109  # longer entries have their reason one blank behind them
 _LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts"})
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a learned file: the line's code, and the comment behind it."""
+    """One entry of a learned file: the line's code, and its comment."""
 
     key: str  # "binaries", "accounts.users", "directories"
-    name: str  # what is sorted by: the path, or the value as written
+    name: str  # the sort key: the path, or the value as written
     code: str  # the value in a list, or the whole pair in a table
     comment: str = ""
-    above: tuple[str, ...] = ()  # whole lines of comment before it
+    above: tuple[str, ...] = ()  # comment lines before it
 
 
 def render(proposals: Iterable[Proposal]) -> str:
-    """Return the text of a learned file that holds these proposals alone."""
+    """Return the text of a learned file of these proposals."""
     return merge("", proposals)
 
 
 def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned file") -> str:
-    """Return ``text`` with the proposals it lacks added; what it holds stays, comments included.
+    """Return ``text`` plus the proposals it lacks; its entries and comments stay.
 
-    Raises TargetError where the text is no TOML, or holds what `learn` does not write.
+    Raises TargetError where the text is not TOML, or has keys that `learn` does not write.
     """
     found = {(entry.key, entry.name): entry for entry in entries(text, name)}
     for proposal in proposals:
@@ -54,18 +54,18 @@ def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned fil
 
 
 def without(text: str, drop: Callable[[Entry], bool], name: str = "the learned file") -> str:
-    """Return ``text`` without the entries that ``drop`` says yes to."""
+    """Return ``text`` without the entries for which ``drop`` is true."""
     return _text((entry for entry in entries(text, name) if not drop(entry)), _head(text))
 
 
 def entries(text: str, name: str = "the learned file") -> tuple[Entry, ...]:
-    """Return what a learned file holds, each entry with its comment.
+    """Return the entries of a learned file, with their comments.
 
-    Raises TargetError where the text is no TOML, or holds what `learn` does not write.
+    Raises TargetError where the text is not TOML, or has keys that `learn` does not write.
     """
     try:
         pairs = list(_pairs(tomllib.loads(text), name))
-    except (ValueError, RecursionError) as error:  # of a number, too, that is too long to be shown
+    except (ValueError, RecursionError) as error:  # also of a number too long for str()
         raise TargetError(
             f"cannot read {name}: {error}", hint="correct it, or remove it and learn again"
         ) from None
@@ -127,7 +127,7 @@ def _entry(proposal: Proposal) -> Entry:
 
 
 def _comment(text: str) -> str:
-    """Return a reason as one printable line: it comes from a trace, which anybody may have written."""
+    """Return a reason as one printable line: its trace is untrusted."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _WIDTH else shown[: _WIDTH - 3] + "..."
 
@@ -174,7 +174,7 @@ def _lines(group: list[Entry], indent: str, end: str) -> Iterator[str]:
 
 
 def _head(text: str) -> str:
-    """Return the comment that a file begins with, up to the first blank line or key."""
+    """Return the leading comment of a file, up to the first blank line or key."""
     head = []
     for line in text.split("\n"):
         if not line.startswith("#"):
@@ -184,7 +184,7 @@ def _head(text: str) -> str:
 
 
 def _comments(text: str) -> Iterator[tuple[tuple[str, str], tuple[str, tuple[str, ...]]]]:
-    """Yield for each line that holds one entry as we write it: (key, code), (its comment, those above)."""
+    """Yield ((key, code), (comment, comments above)) for each line with one entry in our format."""
     section = key = ""
     above: list[str] = []
     begun = False  # behind the head
@@ -208,7 +208,7 @@ def _comments(text: str) -> Iterator[tuple[tuple[str, str], tuple[str, tuple[str
 
 
 def _cut(line: str) -> tuple[str, str]:
-    """Return a line's code and its comment; a # within a string is none."""
+    """Return a line's code and its comment; a # within a string does not start one."""
     quote = ""
     skip = False
     for index, letter in enumerate(line):

@@ -1,4 +1,4 @@
-"""The running system in a trace: devices, /proc, the standard streams, the time zone, syslog."""
+"""Kernel interfaces in a trace: devices, /proc, standard streams; also the time zone and syslog."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NODES = ("full", "null", "random", "urandom", "zero")  # they lead nowhere
 _TERMINALS = ("pts/", "tty", "ptmx", "console", "vcs")
 _STREAMS = {"/dev/stdin": "0", "/dev/stdout": "1", "/dev/stderr": "2"}
 _SYSLOG = ("/dev/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log")  # syslog(3)
-_AGAIN = 2  # reads of one file of /proc that still are tuning at the start
+_AGAIN = 2  # reads of one file of /proc that still count as tuning at start-up
 
 
 def machine(draft: Draft) -> None:
-    """Add what of the running system has to be in the root, and refuse the rest."""
+    """Propose the devices, links and mounts that the run needs, and refuse the rest."""
     for name in _NODES:
         # The sysroot may be a tree without a populated /dev.
         path = f"/dev/{name}"
@@ -59,7 +59,7 @@ def _device(draft: Draft, use: Use) -> None:
 
 
 def _stream(draft: Draft, use: Use) -> None:
-    """Add the link that leads into /proc, and the mount it needs."""
+    """Propose the link into /proc, and the mount it needs."""
     by = min(use.deeds.values())
     if use.path in draft.have:
         return
@@ -69,15 +69,15 @@ def _stream(draft: Draft, use: Use) -> None:
 
 
 def _proc(draft: Draft) -> None:
-    """Add /proc for a program that reads what the machine does: two such files, or one again and again.
+    """Propose /proc for a program that reads kernel statistics: two files, or one repeatedly.
 
-    One such file, read once or twice, is tuning at the start, as is all else in
-    /proc: it is done without, as nearly every service shows.
+    One such file, read once or twice, is tuning at start-up, as is all else in
+    /proc: nearly every service runs without it.
     """
     opens = draft.found.opens
     for program in sorted({program for program, _ in opens}):
         data = {path: count for (who, path), count in opens.items() if who == program and proc_data(path)}
-        # A process's own directory is there by its number too: one number tells nothing.
+        # A process sees its own directory by pid too: one pid proves nothing.
         if len({path.split("/")[2] for path in data if path[6:7].isdigit()}) < 2:
             data = {path: count for path, count in data.items() if not path[6:7].isdigit()}
         if len(data) > 1 or any(count > _AGAIN for count in data.values()):
@@ -90,5 +90,5 @@ def _proc(draft: Draft) -> None:
 
 
 def _any_process(path: str) -> str:
-    """Return a path of /proc without the number of a process, which is another in every run."""
+    """Return a path of /proc without the pid, which differs in every run."""
     return re.sub(r"\A/proc/\d+", "/proc/PID", path)

@@ -1,10 +1,11 @@
-"""What a run used only because it was lying there: tried last, when a check fails without it.
+"""Optional paths of a run, used only because a listing showed them: tried last, if a check fails.
 
-Three kinds. Directories that a program lists and looks through from end to end
-without opening a file. Large ones of which it opens every file. And fragments of configuration that were found by
-listing, never asked for by name, and do nothing but load a module: an empty
-directory is no error, and a module that the service needs is named by its own
-configuration. A fragment with any other line stays: it may forbid something.
+Three kinds. Directories that a program lists and stats from end to end without
+opening a file. Large ones of which it opens every file. And configuration
+fragments that were found by listing, never requested by name, and only load a
+module: an empty directory is no error, and a module that the service needs is
+named by its own configuration. A fragment with any other line stays: it may
+forbid something.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from chrootbuild.trace.uses import Use
 
 __all__ = ["Optional", "optional"]
 
-_SWEPT = 16  # files; a smaller directory may be used as a whole
+_SWEPT = 16  # files; a smaller directory may be needed as a whole
 _READ = 64  # files; a directory of configuration is smaller
 _LIMIT = 4096  # bytes of a fragment
 _TEXT_LIMIT = 256 << 10
 _MODULE = re.compile(rb"([A-Za-z0-9_.+-]+\.so)\b")
 _LOADS = re.compile(
     rb"[A-Za-z_]+[ \t=]+(?:[A-Za-z0-9_]+[ \t]+)?[\"']?"
-    # A path, with one way to match it: else a word of forty letters is tried in 2^40 ways.
+    # A path, with one way to match it: else a word of forty letters backtracks in 2^40 ways.
     rb"(?:/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*)?\.so[\"']?"
 )
 _COMMENT = (b"#", b";", b"//")
@@ -37,9 +38,9 @@ _COMMENT = (b"#", b";", b"//")
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """``swept`` maps a directory to the topmost one of the sweep, ``read`` are those read whole.
+    """Optional paths: ``swept`` maps a directory to the sweep's top, ``read`` are those read whole.
 
-    The others are paths as asked for.
+    The others are paths as requested.
     """
 
     swept: dict[str, str]
@@ -49,7 +50,7 @@ class Optional:
 
 
 def optional(draft: Draft, uses: list[Use]) -> Optional:
-    """Return what of ``uses`` may be left out at first."""
+    """Return the part of ``uses`` that may be left out at first."""
     through = _gone_through(draft, draft.found.looks)
     sizes = {directory: size for directory, size in through.items() if size >= _SWEPT}
     opened = {path for use in uses if use.deeds.keys() & OPENED for path in (use.path, use.canonical)}
@@ -76,7 +77,7 @@ def optional(draft: Draft, uses: list[Use]) -> Optional:
 
 
 def _gone_through(draft: Draft, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
-    """Return the directories that one program listed and nearly all files of which it looked at."""
+    """Return the directories that one program listed and of which it used at least 90 % of the names."""
     found: dict[str, int] = {}
     for program, listed in draft.found.listed.items():
         looks = looked.get(program, frozenset())
@@ -94,17 +95,17 @@ def _gone_through(draft: Draft, looked: Mapping[str, AbstractSet[str]]) -> dict[
 
 
 def _looked_at(host: Host, path: str, looks: AbstractSet[str]) -> bool:
-    """Tell whether a program looked at a path, or at the same file by another name."""
+    """Return whether a program used a path, or the same file by another name."""
     if path in looks:
         return True
     try:
         return host.canonical(path) in looks
     except Unreadable:
-        return True  # a dangling link: nothing to look at
+        return True  # a dangling link: nothing to use
 
 
 def _fragment(host: Host, path: str) -> frozenset[str]:
-    """Return the modules that a text loads, () where it does anything else."""
+    """Return the modules that a fragment loads; empty if it has any other line."""
     modules: set[str] = set()
     for line in _lines(host.content(path, _LIMIT)):
         if not _LOADS.fullmatch(line):
@@ -114,7 +115,7 @@ def _fragment(host: Host, path: str) -> frozenset[str]:
 
 
 def _named(draft: Draft, loads: dict[str, frozenset[str]]) -> Iterator[str]:
-    """Yield the modules that another text which was read names."""
+    """Yield the modules named in other files that were read."""
     for path, use in draft.found.uses.items():
         if (
             path in loads

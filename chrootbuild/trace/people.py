@@ -1,8 +1,8 @@
-"""Which accounts a run needs: by the ids it used, by the names it was told, by the names in its programs.
+"""Accounts that a run needs: by ids used, by names in arguments and configuration, by names in programs.
 
-A trace shows no names, only that passwd or group was read. Names are looked
-for where a program can have them from: its arguments, the configuration it
-read, and its own text; and only for programs that look accounts up at all.
+A trace shows no account names, only that passwd or group was read. Names are
+searched in a program's sources of them: its arguments, the configuration it
+read, and its strings; and only for programs that look accounts up at all.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from chrootbuild.trace.uses import By, Uses
 
 __all__ = ["accounts"]
 
-# Read by libc and login programs: names in them are nobody's choice.
+# Read by libc and login programs: names in them do not show a need.
 _DATABASES = frozenset(
     {"/etc/services", "/etc/protocols", "/etc/networks", "/etc/hosts", "/etc/login.defs", "/etc/mime.types"}
 )
 _LOOKUPS = frozenset({"/etc/passwd", "/etc/group", "/etc/pwd.db", "/etc/master.passwd", "/etc/spwd.db"})
 _TEXT_LIMIT = 256 << 10  # bytes; a configuration is smaller
 _PROGRAM_LIMIT = 64 << 20
-# Before a name, on the same line: this value is an account.
+# Before a name on the same line, these mark the value as an account.
 _CONTEXT = re.compile(
     rb"(?i)(?:user|owner|group|uid|gid|account|privs|runas|run_as|chown)[\w.-]{0,64}[\s=:\"']", re.ASCII
 )
@@ -50,7 +50,7 @@ class _Book:
 
 
 def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
-    """Yield the users and groups to keep, of those the sysroot has and the root has not."""
+    """Yield the users and groups to keep that the sysroot has and the root lacks."""
     book = _book(host)
     kept = {name.decode("utf-8", "surrogateescape") for name in (user.name for user in known.users())}
     users: dict[str, Proposal] = {}
@@ -68,7 +68,7 @@ def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
 
 
 def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tuple[str, bool, str, By]]:
-    """Yield (name, whether a group, reason, by), in no order, names twice."""
+    """Yield (name, whether a group, reason, by), unordered, names repeated."""
     for identity in found.identities:
         by = By(identity.program, identity.call)
         words = "gives files to it" if "chown" in identity.call else _SWITCHES
@@ -102,7 +102,7 @@ def _by_name(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tup
 
 
 def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, By]:
-    """Put ids first: what a process became says more than a name it may have had."""
+    """Sort key that puts ids first: a process's ids prove more than a name."""
     name, group, why, by = evidence
     return name, group, not why.endswith(_SWITCHES), why, by
 
@@ -149,7 +149,7 @@ def _in_argv(words: tuple[str, ...], book: _Book) -> Iterator[tuple[str, bool]]:
 
 
 def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str, By, bytes]]:
-    """Yield what was read and is neither a package's data (/usr) nor an account file."""
+    """Yield the files read, except package data (/usr) and account files."""
     for path, use in sorted(found.uses.items()):
         by = use.deeds.get(Deed.READ)
         where = use.canonical
@@ -160,7 +160,7 @@ def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str,
         ):
             continue
         yield path, by, _text(where, host)
-    # What only the target has: a trace shows that it was opened, the sysroot does not have it.
+    # Text of the target: the trace shows it opened, the sysroot lacks it.
     for path, artifact in known.artifacts.items():
         if artifact.content and path not in _LOOKUPS and not host.exists(path):
             yield path, By("", "open"), artifact.content[:_TEXT_LIMIT]
@@ -191,10 +191,10 @@ def _in_text(content: bytes, book: _Book) -> Iterator[tuple[str, bool]]:
 
 
 def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator[str]:
-    """Yield the accounts that a program, or a library of its own, has as a whole string.
+    """Yield the accounts that are a whole string in a program or its own libraries.
 
-    Of those whose name is no word: nobody, and names with - or _. An account of
-    the program's own name is meant by it, too.
+    Only names that are not words: nobody, and names with - or _; also the
+    account of the program's own name.
     """
     own = book.users.get(name_of(program))
     if own is not None and own.uid is not None and own.uid >= _SYSTEM:
@@ -206,7 +206,7 @@ def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator
     ]
     if not names:
         return
-    # Linkers keep one string as the end of another.
+    # Linkers merge a string into the end of another.
     pattern = re.compile(
         rb"(?<![A-Za-z0-9_.-])(?:%s)(?=\0)"
         % b"|".join(re.escape(n.encode("utf-8", "surrogateescape")) for n in names)
@@ -218,7 +218,7 @@ def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator
 
 
 def _own_libraries(program: str, found: Uses) -> Iterator[str]:
-    """Yield the libraries a program loaded from a directory that no other package shares."""
+    """Yield the libraries that a program loaded from outside the shared library directories."""
     for path in found.looks.get(program, ()):
         if is_library_name(path) and not _SHARED.fullmatch(path.rpartition("/")[0]):
             yield path
@@ -232,7 +232,7 @@ _SHARED = re.compile(
 def _owners(
     program: str, by: By, found: Uses, host: Host, known: Known, book: _Book
 ) -> Iterator[tuple[str, bool, str, By]]:
-    """Yield the owners of what a program looked at, where it lists directories: it shows their names."""
+    """Yield the owners of the paths that a directory-listing program used: it shows their names."""
     listed = found.listed.get(program, ())
     why = reason(by, "lists what it owns")
     for path in sorted(found.looks[program]):

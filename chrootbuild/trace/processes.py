@@ -1,4 +1,4 @@
-"""The processes of a trace: where each is, what it runs, what its descriptors lead to, whose child it is."""
+"""Processes of a trace: working directory, root, program, descriptors and parent of each."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from dataclasses import dataclass, field
 __all__ = ["Place", "Process", "Processes"]
 
 _PROCESSES = 1 << 13  # kept at once
-_DESCRIPTORS = 256  # kept of each; only where -y does not show what they lead to
+_DESCRIPTORS = 256  # kept per process; used only where -y does not show their paths
 
 
 @dataclass(slots=True)
 class Place:
-    """What CLONE_FS shares."""
+    """Filesystem state shared with CLONE_FS."""
 
-    cwd: str | None = None  # outside path; None: the trace has not told
+    cwd: str | None = None  # outside path; None: unknown
     root: str = ""  # outside path, "" for none
 
 
 @dataclass(slots=True)
 class Process:
-    """One process, or thread."""
+    """One process or thread."""
 
     place: Place
     program: str = ""
     descriptors: dict[int, str] = field(default_factory=dict)
 
     def opened(self, fd: int, path: str) -> None:
-        """Note what a descriptor leads to; the one noted longest ago goes where there are too many."""
+        """Set the path of a descriptor; beyond the limit the oldest is dropped."""
         self.descriptors.pop(fd, None)
         if len(self.descriptors) >= _DESCRIPTORS:
             del self.descriptors[next(iter(self.descriptors))]
         self.descriptors[fd] = path
 
     def child(self, shares: bool) -> Process:
-        """Return what a fork makes; ``shares``: CLONE_FS, a chdir of one moves the other."""
+        """Return a forked child; ``shares``: CLONE_FS, a chdir of one moves the other."""
         place = self.place if shares else Place(self.place.cwd, self.place.root)
         return Process(place, self.program, dict(self.descriptors))
 
 
 class Processes:
-    """The processes alive in a trace, and whose children the unknown ones are."""
+    """Live processes of a trace, and the parents of unannounced ones."""
 
     def __init__(self, cwd: str | None) -> None:
         self._cwd = cwd
         self._alive: dict[int, Process] = {}
         self._forking: dict[int, bool] = {}  # pid: whether its child shares the place
-        self._unseen: dict[int, Process] = {}  # children whose number another pid namespace gave
+        self._unseen: dict[int, Process] = {}  # children whose pid is from another pid namespace
 
     def of(self, pid: int) -> Process:
-        """Return the process of a number, a new one where it was not seen before."""
+        """Return the process of a pid, a new one if not seen before."""
         process = self._alive.get(pid)
         if process is None:
             process = self._unseen.pop(pid, None) or self._adopt()
@@ -57,7 +57,7 @@ class Processes:
         return process
 
     def _adopt(self) -> Process:
-        """Find the parent of a process that appears unannounced."""
+        """Return a new process for an unannounced pid, child of its likely parent."""
         if self._forking:
             pid, shares = next(reversed(self._forking.items()))
             if pid in self._alive:
@@ -69,12 +69,12 @@ class Processes:
         return first.child(False) if first else Process(Place(self._cwd))
 
     def begins_fork(self, pid: int, text: str) -> None:
-        """Note that a process forks: its child may show up before the call returns."""
+        """Record a fork that has begun: its child may appear before the call returns."""
         self.of(pid)
         self._forking[pid] = "CLONE_FS" in text
 
     def forked(self, pid: int, child: int, text: str) -> None:
-        """Note the child that a fork returned."""
+        """Record the child that a fork returned."""
         self._forking.pop(pid, None)
         if child > 0 and child not in self._alive:
             self._unseen.pop(child, None)

@@ -1,7 +1,7 @@
-"""Accesses to proposals: what a target file lacks, judged against the sysroot; what is refused, and why.
+"""Proposals from accesses: entries that a target file lacks, and refusals, by the sysroot's files.
 
-A run on the host shows what a service uses; a run inside its root shows what it
-asked for and did not find (:func:`missing`) and what it used (:func:`touched`).
+A run on the host shows the paths that a service uses; a run inside its root
+shows those it did not find (:func:`missing`) and those it used (:func:`touched`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _MADE = frozenset({Deed.BIND, Deed.MAKE, Deed.REMOVE})
 
 
 def propose(events: Iterable[Event], host: Host, known: Known | None = None) -> Proposals:
-    """Return what a run on the host used and the target has not.
+    """Return entries for the paths that a run on the host used and the target lacks.
 
-    ``host`` is the sysroot as it was before the run. Raises Failure for a trace
-    that names more than a million paths.
+    The sysroot is in its state before the run. Raises Failure for a trace of more
+    than a million paths.
     """
     known = known or Known()
     found = collect(events, host)
@@ -62,10 +62,10 @@ def propose(events: Iterable[Event], host: Host, known: Known | None = None) -> 
 def missing(
     events: Iterable[Event], host: Host, known: Known | None = None, *, last_resort: bool = False
 ) -> Proposals:
-    """Return what a run inside the root asked for in vain and the sysroot has.
+    """Return entries for the paths that a run inside the root did not find and the sysroot has.
 
-    ``last_resort`` is for a check that fails though nothing else is missing: a
-    program that asked for anything in /proc gets it.
+    ``last_resort``, for a check that fails though nothing else is missing, mounts
+    /proc for a program that asked for anything in it.
     """
     asked: list[Access] = []
 
@@ -85,7 +85,7 @@ def missing(
     if any(entry.key == "mounts" for entry in proposals.entries):
         return proposals
     by = asked[0]
-    path = re.sub(r"\A/proc/\d+", "/proc/PID", by.path)  # another number in every run
+    path = re.sub(r"\A/proc/\d+", "/proc/PID", by.path)  # the pid differs in every run
     reason = f"{by.program.rpartition('/')[2] or 'the program'} asks for {path}"
     mount = Proposal("mounts", "/proc", reason, by.program, by.call)
     return replace(proposals, entries=_sorted((*proposals.entries, mount)))
@@ -94,8 +94,8 @@ def missing(
 def touched(events: Iterable[Event], host: Host | None = None) -> AbstractSet[str]:
     """Return the paths that a run used.
 
-    With the ``host`` it ran in also where they lead, and the links on the way.
-    A path below a directory that was only listed is not among them.
+    With the tree it ran in also their targets, and the links on the way. A path
+    below a directory that was only listed is not included.
     """
     paths: set[str] = set()
     for event in events:
@@ -120,12 +120,12 @@ def _sorted(entries: Iterable[Proposal]) -> tuple[Proposal, ...]:
 
 
 def _settled(draft: Draft, use: Use) -> bool:
-    """Tell whether a path is no file to propose: had already, or decided elsewhere, or refused here."""
+    """Return whether a path needs no proposal: in the root, decided elsewhere, or refused here."""
     mode = mode_of(draft.host, use.canonical)
     if stat.S_ISDIR(mode) or draft.has(use) or use.path in draft.found.made:
         return True
     if use.canonical.startswith(("/dev/", "/proc/")) or use.path == "/etc/localtime":
-        return True  # machine decides
+        return True  # machine() decides
     by = min(use.deeds.values())
     why = never(use.path) or never(use.canonical)
     if why:
@@ -143,7 +143,7 @@ def _settled(draft: Draft, use: Use) -> bool:
 
 
 def _libraries(draft: Draft, uses: list[Use], spare: Optional) -> None:
-    """Add the modules, without the libraries that come with one of them."""
+    """Propose the modules, without the libraries in the closure of another."""
     named = "/etc/nsswitch.conf" in draft.known.artifacts
     switched: set[str] = set()
     wanted: dict[str, tuple[Use, AbstractSet[str]]] = {}
@@ -195,7 +195,7 @@ def _is_secret(draft: Draft, use: Use) -> bool:
 
 
 def _unnameable(draft: Draft) -> None:
-    """Refuse what no target file can hold, and what the trace does not place."""
+    """Refuse paths that no target file can hold, and relative ones without a known directory."""
     for path, by in draft.found.loose.items():
         draft.refuse(path, "relative to a directory that the trace does not tell", by)
     for entries in (draft.entries, draft.spares):

@@ -1,4 +1,4 @@
-"""What never goes into a root by itself, by path: secrets, the host's own state, what the build renders.
+"""Paths never proposed for a root: secrets, the host's own state, files that the build renders.
 
 The lists name kinds of files as hier(7) and the manual pages of their owners
 describe them; no rule knows a service.
@@ -12,7 +12,7 @@ import re
 
 __all__ = ["is_library_name", "is_nss", "is_policy", "is_secret_name", "never", "proc_data", "zone"]
 
-# Below these nothing is input; a directory in some of them may be needed all the same.
+# Below these nothing is input; a directory in some of them may still be needed.
 _ZONES = {
     "/proc": "the kernel's: mounts = ['/proc'] if the service cannot do without",
     "/sys": "the kernel's",
@@ -54,7 +54,7 @@ _SECRET = re.compile(
 _LIBRARY = re.compile(r".+\.so(?:\.[0-9A-Za-z_]+)*")
 _NSS = re.compile(r"(?:lib)?nss_[a-z0-9_]+\.so(?:\.\d+)*")
 
-# Whole words of a file's name that say who is let in, or what is forbidden.
+# Whole words of a file's name that mark access rules.
 _POLICY_WORDS = re.compile(
     r"(?:^|[._-])(?:deny|denied|allow|allowed|access|policy|policies|blacklist|blocklist|blocked|banned"
     r"|whitelist|allowlist|restrict|restrictions|acl|acls|forbidden|ftpusers|sudoers|securetty|nologin|shells"
@@ -84,14 +84,14 @@ def _below(path: str, directory: str) -> bool:
 
 
 def zone(path: str) -> str:
-    """Return the directory below which nothing is input and in which ``path`` lies, or ""."""
+    """Return the directory without input in which ``path`` lies, or ""."""
     if path == "/dev/shm":
         return ""
     return next((place for place in _ZONES if _below(path, place)), "")
 
 
 def never(path: str, *, directory: bool = False) -> str:
-    """Return why a path never goes into a root unless the target names it, or ""."""
+    """Return the reason to keep a path out of a root unless the target names it, or ""."""
     why = _NAMES.get(path, "")
     if why:
         return why
@@ -107,7 +107,7 @@ def never(path: str, *, directory: bool = False) -> str:
 
 
 def is_secret_name(path: str) -> bool:
-    """Tell whether a file's name says that it holds a key or hashes. Below /usr a *.key is public."""
+    """Return whether a file name marks a private key or hashes; below /usr a *.key is public."""
     name = path.rpartition("/")[2]
     if _below(path, "/usr") and name.endswith(".key") and not _below(path, "/usr/local"):
         return False
@@ -115,7 +115,7 @@ def is_secret_name(path: str) -> bool:
 
 
 def is_policy(path: str) -> bool:
-    """Tell whether a file may be there to forbid: a check passes without it, and a door is open.
+    """Return whether a file may restrict access: without it a check passes, but less is forbidden.
 
     Deny and allow lists, access tables, policies, PAM's and sudo's configuration.
     """
@@ -124,19 +124,19 @@ def is_policy(path: str) -> bool:
 
 
 def is_library_name(path: str) -> bool:
-    """Tell whether a name is that of a shared object: libc.so.6, mod_x.so."""
+    """Return whether a file name is a shared object's: libc.so.6, mod_x.so."""
     return _LIBRARY.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_nss(path: str) -> bool:
-    """Tell whether a library is a module of the name service switch, nsswitch.conf(5)."""
+    """Return whether a library is a name service switch module, nsswitch.conf(5)."""
     return _NSS.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def proc_data(path: str) -> bool:
-    """Tell whether a path of /proc shows what the machine does.
+    """Return whether a path of /proc has kernel statistics.
 
-    All others (proc(5): self, sys, cpuinfo, filesystems, mounts ...) are asked
-    for tuning by the C library or at start, and are done without.
+    All others (proc(5): self, sys, cpuinfo, filesystems, mounts ...) are read for
+    tuning, by the C library or at start-up, and can be absent.
     """
     return _PROC_DATA.fullmatch(path) is not None

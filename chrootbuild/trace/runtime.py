@@ -1,8 +1,8 @@
-"""Directories that a system makes at boot or when a service starts, so that a trace may find them or not.
+"""Directories that a system makes at boot or at a service's start, so that a sysroot may lack them.
 
 tmpfiles.d(5) and the RuntimeDirectory=, StateDirectory=, CacheDirectory= and
-LogsDirectory= of units, systemd.exec(5). Where a sysroot is not booted they
-are not there, and yet every service may count on them.
+LogsDirectory= of units, systemd.exec(5). A sysroot that was not booted lacks
+them, and yet every service may rely on them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLACES = {"Runtime": "/run", "State": "/var/lib", "Cache": "/var/cache", "Logs"
 _LIMIT = 1 << 16  # bytes of one file
 _LINE = re.compile(r"[dDvqQ][!+=~^-]*\s+(/\S*)(?:\s+(\S+))?(?:\s+(\S+))?(?:\s+(\S+))?")
 _MODE = re.compile(r"[~:]*([0-7]{3,4})")
-# The system's own, which no service of a root is to find.
+# The system's own, which no service of a root should find.
 _SYSTEM = re.compile(
     r"/run/(?:systemd|udev|user|lock|log|initctl|mount)(?:/.*)?|/(?:tmp|var/tmp|run|home|srv|root)"
 )
@@ -29,7 +29,7 @@ _SYSTEM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RuntimeDirectory:
-    """What is made: its mode as four octal digits, owner and group as written."""
+    """A directory's mode (four octal digits), and owner and group as written."""
 
     mode: str = "0755"
     owner: str = "root"
@@ -37,7 +37,7 @@ class RuntimeDirectory:
 
 
 def runtime_directories(host: Host) -> dict[str, RuntimeDirectory]:
-    """Return the directories that the sysroot's services find at their start, by path."""
+    """Return the directories that exist at the start of the sysroot's services, by path."""
     found: dict[str, RuntimeDirectory] = {}
     for path in _files(host, _TMPFILES, ".conf"):
         found.update(_tmpfiles(_text(host, path)))

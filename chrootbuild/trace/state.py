@@ -1,4 +1,4 @@
-"""State against input: a file that was read and then written is the service's own, with its directory."""
+"""State or input: a file that was read, then written, is the service's state, with its directory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from chrootbuild.trace.uses import Use
 
 __all__ = ["is_input", "seed"]
 
-_CONSUMES = frozenset({Deed.REMOVE, Deed.RENAME_FROM})  # a queue's file, or a temporary one
+_CONSUMES = frozenset({Deed.REMOVE, Deed.RENAME_FROM})  # a queue file, or a temporary one
 # Directories of hier(7) whose subdirectories each belong to one service.
 _DATA = ("/var/lib", "/var/spool", "/var/db", "/var/games", "/var/mail", "/srv", "/usr/local/var")
 
 
 def is_input(draft: Draft, use: Use) -> bool:
-    """Tell whether a file's content was there for the run to use, and is not its own output."""
+    """Return whether a file's content is input of the run, not its own output."""
     deeds = use.deeds.keys()
     if not deeds & frozenset(INPUT) or deeds & _CONSUMES:
         return False
@@ -27,7 +27,7 @@ def is_input(draft: Draft, use: Use) -> bool:
 
 
 def seed(draft: Draft, use: Use) -> None:
-    """Propose the data directory of a file that was read and then written."""
+    """Propose the data directory of a file that was read, then written."""
     if Deed.EXEC in use.deeds or not draft.found.is_state(use.canonical) or draft.has(use):
         return
     top = _data_directory(draft, use.canonical)
@@ -38,7 +38,7 @@ def seed(draft: Draft, use: Use) -> None:
 
 
 def _data_directory(draft: Draft, path: str) -> str:
-    """Return the topmost directory above a file that the service owns, else the one below /var/lib etc."""
+    """Return the topmost directory above a file owned by the service, else the one below /var/lib etc."""
     uids = {uid for identity in draft.found.identities for uid in identity.users} | {draft.known.uid}
     top = ""
     parent = path.rpartition("/")[0]

@@ -1,8 +1,8 @@
-"""Reads the text of strace(1): with -f or not, -y, -yy, -Y, -t, -tt, -ttt, -r, -T, -n, -i, -k, -x.
+"""Reader of strace(1) text, with or without -f, -y, -yy, -Y, -t, -tt, -ttt, -r, -T, -n, -i, -k, -x.
 
-The forms were taken from strace 6.1 itself. A call may be cut in two by calls
-of other processes (<unfinished ...>, resumed); the two are glued. Lines that
-are no calls (a program's own output, signals, stack traces) are passed over.
+Formats: strace 6.1. A call may be split by calls of other processes
+(<unfinished ...>, resumed); its parts are joined. Lines that are not calls
+(a program's own output, signals, stack traces) are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ARGV = {"execve": 1, "execveat": 2}
 _UNFINISHED = "<unfinished ...>"
 _SUN_PATH = re.compile(r"sun_path=(\")")
 
-# A whole line, for telling strace from others.
+# A whole line, to tell strace from the others.
 LINE = re.compile(
     _PREFIX.pattern + r"(?:[a-z_][a-z0-9_]{0,63}\(.*(?:\) *= (?:-?\d|0x|\?)|<unfinished \.\.\.>$)"
     r"|<\.\.\. [a-z0-9_]+ resumed>|\+\+\+ (?:exited|killed|superseded) |--- (?:SIG[A-Z0-9]+|stopped) )"
@@ -42,10 +42,10 @@ Source = bytes | str | BinaryIO | Iterable[bytes] | Iterable[str]
 
 
 def parse(source: Source, *, pid: int = 0) -> Iterator[Call]:
-    """Yield the calls of one strace text, as they returned.
+    """Yield the calls of one strace text in order of return.
 
-    ``pid`` is that of lines which name none. A call that was begun and never
-    seen to return comes at its process's end, or last, with errno "?".
+    ``pid`` is for lines without one. A call whose return was not seen comes at
+    its process's end, or last, with errno "?".
     """
     pending = Pending()
     for line in lines(source):
@@ -119,10 +119,10 @@ def _call(pid: int, name: str, text: str, start: int) -> Call | None:
 
 
 def parse_files(files: Mapping[int, Source]) -> Iterator[Call]:
-    """Yield the calls of ``strace -ff -o F``: one text for each process, by its pid.
+    """Yield the calls of ``strace -ff -o F``: one text per process, by pid.
 
-    A child's calls come right behind the fork that made it, so that it inherits
-    what its parent had at that moment. Processes that no other made come first.
+    A child's calls follow its fork, so that it inherits its parent's state at that
+    moment. Processes without a parent in the trace come first.
     """
     left = dict(sorted(files.items()))
     while left:

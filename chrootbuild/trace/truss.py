@@ -1,6 +1,6 @@
-"""Reads the text of FreeBSD's truss(1): with -f, -H, -d, -D, -a, -e; and that of dtruss.
+"""Reader of FreeBSD's truss(1) text, with -f, -H, -d, -D, -a, -e; and of dtruss text.
 
-One line a call, written when it returns: ``[pid: ][pid tid: ][time ]name(arg,arg)``
+One line per call, written on return: ``[pid: ][pid tid: ][time ]name(arg,arg)``
 and then ``= 3 (0x3)`` or ``ERR#2 'No such file or directory'``
 (usr.bin/truss/setup.c, syscalls.c). Strings are escaped as by vis(3).
 """

@@ -1,7 +1,7 @@
-"""What a trace amounts to: for each path that was there, what was done to it, and by whom first.
+"""Summary of a trace: the operations on each existing path, and the first program of each.
 
-A path that the run itself made is no input; what it needed is the directory it
-was made in. Order matters for state alone: read before it was written.
+A path that the run itself made is not input, but needs its directory. Order
+matters only for state: read before written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chrootbuild.trace.access import Access, Deed, Event, Identity
 
 __all__ = ["By", "Use", "Uses", "collect", "plain"]
 
-_LIMIT = 1_000_000  # paths; a trace of more is no trace of a service
+_LIMIT = 1_000_000  # paths; no trace of a service has more
 
 # The path exists although the call failed: errno(3), and the pages of the calls.
 _THERE = {
@@ -31,7 +31,7 @@ _THERE = {
     Deed.QUERY: frozenset({"EINPROGRESS", "ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH"}),
 }
 _MAKES = frozenset({Deed.MKDIR, Deed.MAKE, Deed.BIND, Deed.RENAME_TO})
-# They change the directory, or would have made the file had it not been there.
+# They change the directory, or would have made an absent file.
 _WRITES_BELOW = _MAKES | {Deed.REMOVE, Deed.RENAME_FROM, Deed.WRITE, Deed.UPDATE}
 _CONTENT = frozenset({Deed.READ, Deed.UPDATE, Deed.EXEC, Deed.MAP})
 _WRITES = frozenset({Deed.WRITE, Deed.UPDATE, Deed.RENAME_TO})
@@ -39,7 +39,7 @@ _WRITES = frozenset({Deed.WRITE, Deed.UPDATE, Deed.RENAME_TO})
 
 @dataclass(frozen=True, slots=True, order=True)
 class By:
-    """Who did it: the program's path and the call."""
+    """Origin of an operation: the program's path and the call."""
 
     program: str
     call: str
@@ -49,7 +49,7 @@ class By:
 class Use:
     """One path that leads somewhere in the sysroot."""
 
-    path: str  # as asked for, without ".."
+    path: str  # as requested, without ".."
     canonical: str
     links: tuple[Link, ...]
     deeds: dict[Deed, By] = field(default_factory=dict)
@@ -63,34 +63,34 @@ class _History:
 
 @dataclass(slots=True)
 class Uses:
-    """All of it."""
+    """Paths, identities and arguments of a run."""
 
-    uses: dict[str, Use] = field(default_factory=dict)  # by path as asked for
-    parents: dict[str, By] = field(default_factory=dict)  # directories something was made in
+    uses: dict[str, Use] = field(default_factory=dict)  # by path as requested
+    parents: dict[str, By] = field(default_factory=dict)  # directories of created paths
     passed: dict[str, By] = field(default_factory=dict)  # directories before a ".."
-    absent: dict[str, By] = field(default_factory=dict)  # used, and not in the sysroot
+    absent: dict[str, By] = field(default_factory=dict)  # used, but not in the sysroot
     loose: dict[str, By] = field(default_factory=dict)  # relative to an unknown directory
-    sockets: dict[str, By] = field(default_factory=dict)  # connected to, whatever came of it
+    sockets: dict[str, By] = field(default_factory=dict)  # connected to, successfully or not
     made: set[str] = field(default_factory=set)
     identities: dict[Identity, None] = field(default_factory=dict)
     words: dict[tuple[str, ...], By] = field(default_factory=dict)  # every argv
     listed: dict[str, set[str]] = field(default_factory=dict)  # program: directories
-    looks: dict[str, set[str]] = field(default_factory=dict)  # program: what it asked about, also canonical
-    opens: dict[tuple[str, str], int] = field(default_factory=dict)  # (program, path below /proc): times
+    looks: dict[str, set[str]] = field(default_factory=dict)  # program: paths it used, also canonical
+    opens: dict[tuple[str, str], int] = field(default_factory=dict)  # (program, path below /proc): count
     queries: bool = False
     lists: bool = False  # the trace shows listings
     histories: dict[str, _History] = field(default_factory=dict)  # by canonical path
 
     def is_state(self, canonical: str) -> bool:
-        """Tell whether a file's old content was used, and the file then written."""
+        """Return whether a file was read, then written."""
         history = self.histories.get(canonical)
         return history is not None and history.read_first and history.written
 
 
 def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
-    """Return an absolute path without "..", and the directories that stood before each of them.
+    """Return an absolute path without "..", and the directories before each "..".
 
-    What stands before ".." may be a link, so that only the sysroot can tell.
+    The component before ".." may be a link, so the sysroot decides.
     """
     if "/.." not in path:
         return path, ()
@@ -109,7 +109,7 @@ def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def collect(events: Iterable[Event], host: Host) -> Uses:
-    """Gather what a run did. Raises Failure for a trace of more than a million paths."""
+    """Summarise a run's events; raises Failure for a trace of more than a million paths."""
     found = Uses()
     seen: dict[str, Use | None] = {}
     for event in events:
@@ -188,6 +188,6 @@ def _note(found: Uses, event: Access, path: str, use: Use | None, by: By) -> Non
 
 
 def _least(table: dict[str, By], key: str, by: By) -> None:
-    """Keep the same reason whatever order the processes ran in."""
+    """Keep the least reason, so that it does not depend on the order of processes."""
     if key not in table or by < table[key]:
         table[key] = by
