@@ -20,7 +20,7 @@ __all__ = ["bring_back", "can_exchange", "clone", "foreign_in"]
 
 
 def can_exchange(stage: Stage) -> bool:
-    """Tell whether the filesystem can swap two names and link a file twice."""
+    """Return whether the filesystem can swap two names and link a file twice."""
     try:
         for name in ("a", "b"):
             os.mkdir(f"try-{name}", 0o700, dir_fd=stage.fd)

@@ -139,7 +139,7 @@ def orphan(path: str, entry: Installed, root: Root | None) -> Change:
 
 
 def same_root(record: Record | None, root: Root | None) -> bool:
-    """Tell whether the record is of the directory that stands there, not of another under its name."""
+    """Return whether the record is of the directory that stands there, not of another under its name."""
     return record is None or root is None or record.inode in (0, os.fstat(root.fd).st_ino)
 
 
@@ -155,7 +155,7 @@ def _agree(artifact: Artifact, entry: Installed) -> bool:
 
 
 def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str, Signature]) -> bool:
-    """Tell that neither root nor source have changed since it was recorded."""
+    """Return whether neither root nor source have changed since it was recorded."""
     info = None if root is None else root.lstat(path)
     return (
         info is not None

@@ -227,5 +227,5 @@ def not_there(path: str, origin: Origin, error: Unreadable) -> TargetError:
 
 
 def is_glob(path: str) -> bool:
-    """Tell whether a path of ``files`` or ``libraries`` is a pattern."""
+    """Return whether a path of ``files`` or ``libraries`` is a pattern."""
     return any(mark in path for mark in "*?[")

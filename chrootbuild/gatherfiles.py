@@ -229,7 +229,7 @@ class Files:
             self._tree(canonical, via, item)
 
     def _is_there(self, directory: str) -> bool:
-        """Tell whether a tree that was brought is this directory, or holds it."""
+        """Return whether a tree that was brought is this directory, or holds it."""
         while directory != "/":
             if directory in self._trees:
                 return True
@@ -238,7 +238,7 @@ class Files:
 
 
 def too_long(host: Host, path: str) -> bool:
-    """Tell whether no system call takes a path of the sysroot: path_resolution(7)."""
+    """Return whether no system call takes a path of the sysroot: path_resolution(7)."""
     return len(path) > _LONG and len(os.fsencode(host.real(path))) >= _PATH_MAX
 
 

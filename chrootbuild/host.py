@@ -145,16 +145,16 @@ class Host:
         return self.resolve(path)[0]
 
     def exists(self, path: str) -> bool:
-        """Tell whether ``path`` leads to anything."""
+        """Return whether ``path`` leads to anything."""
         return self.stat(path) is not None
 
     def isdir(self, path: str) -> bool:
-        """Tell whether ``path`` leads to a directory."""
+        """Return whether ``path`` leads to a directory."""
         info = self.stat(path)
         return info is not None and stat.S_ISDIR(info.st_mode)
 
     def isfile(self, path: str) -> bool:
-        """Tell whether ``path`` leads to a regular file."""
+        """Return whether ``path`` leads to a regular file."""
         info = self.stat(path)
         return info is not None and stat.S_ISREG(info.st_mode)
 

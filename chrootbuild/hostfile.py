@@ -27,12 +27,12 @@ class Found:
 
     @property
     def is_file(self) -> bool:
-        """Tell whether it is a regular file."""
+        """Return whether it is a regular file."""
         return stat.S_ISREG(self.info.st_mode)
 
     @property
     def is_link(self) -> bool:
-        """Tell whether it is a symlink."""
+        """Return whether it is a symlink."""
         return stat.S_ISLNK(self.info.st_mode)
 
 

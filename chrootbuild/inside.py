@@ -133,7 +133,7 @@ def start_failure(report: Report, privileged: bool) -> Failure:
 
 
 def is_there(program: str, env: Mapping[str, str]) -> bool:
-    """Tell whether a program exists, looked up as execvpe does."""
+    """Return whether a program exists, looked up as execvpe does."""
     places = [program] if "/" in program else [f"{place}/{program}" for place in os.get_exec_path(dict(env))]
     return any(map(os.path.exists, places))
 

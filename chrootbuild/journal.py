@@ -36,7 +36,7 @@ def _journal(project: Project, target: str) -> str:
 
 
 def is_pending(project: Project, target: str) -> bool:
-    """Tell whether a publish was broken off and waits for ``recover``."""
+    """Return whether a publish was broken off and waits for ``recover``."""
     return os.path.lexists(_journal(project, target))
 
 

@@ -32,11 +32,11 @@ class LeftOut:
         self._excluded = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
 
     def excluded(self, path: str) -> bool:
-        """Tell whether ``exclude`` names a path; what is below a directory goes with it."""
+        """Return whether ``exclude`` names a path; what is below a directory goes with it."""
         return self._excluded is not None and self._excluded.fullmatch(path) is not None
 
     def secret(self, path: str) -> bool:
-        """Tell whether a tree or glob has to leave ``path`` out, and note it."""
+        """Return whether a tree or glob has to leave ``path`` out, and note it."""
         info = self._draft.host.lstat(path)
         if info is None or stat.S_ISLNK(info.st_mode):
             return False

@@ -47,7 +47,7 @@ _LIBRARIES = frozenset({Phase.NEW_LIBRARY, Phase.LIBRARY})
 
 
 def is_executable(artifact: Artifact) -> bool:
-    """Tell whether something is a library, a program, or a script that may be run."""
+    """Return whether something is a library, a program, or a script that may be run."""
     return bool(artifact.elf) or (
         artifact.kind not in (Kind.LINK, Kind.DIRECTORY, Kind.NODE) and bool(artifact.mode & 0o111)
     )

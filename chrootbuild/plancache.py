@@ -262,7 +262,7 @@ def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dic
 
 
 def same_names(data: Mapping[str, Any], path: str) -> bool:
-    """Tell whether a directory has the names that the plan saw, and still lacks those that it missed."""
+    """Return whether a directory has the names that the plan saw, and still lacks those that it missed."""
     listed = data["listed"].get(path)
     if listed is not None and digest_of("\0".join(sorted(os.listdir(path)))) != listed:
         return False
@@ -270,7 +270,7 @@ def same_names(data: Mapping[str, Any], path: str) -> bool:
 
 
 def same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) -> bool:
-    """Tell whether a copied file is of the same owner and asks for the same libraries."""
+    """Return whether a copied file is of the same owner and asks for the same libraries."""
     known = data["sources"].get(path)
     if known is None or not stat.S_ISREG(info.st_mode) or [info.st_uid, info.st_gid] != known[:2]:
         return False

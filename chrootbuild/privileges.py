@@ -82,7 +82,7 @@ def reset_signals() -> None:
 
 
 def map_ids(pid: int) -> bool:
-    """Map the ids of the user namespace of ``pid``; tell whether more than the caller's own are there.
+    """Map the ids of the user namespace of ``pid``; return whether more than the caller's own are there.
 
     With newuidmap(1) and a range of ours in /etc/subuid and /etc/subgid the ids from 1 on are
     those of the range. Without them 0 is the caller, and nobody else exists. Raises OSError.

@@ -83,7 +83,7 @@ def publish(
 
 
 def _is_one_rename(operations: list[Operation], base: Record | None) -> bool:
-    """Tell whether one system call replaces one file of ours: killed before or after it, the next build sees it."""
+    """Return whether one system call replaces one file of ours: killed before or after it, the next build sees it."""
     if len(operations) != 1 or base is None:
         return False
     return operations[0].kind == "put" and not operations[0].ours and operations[0].path in base.artifacts
@@ -169,7 +169,7 @@ def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> Non
 
 
 def recover(project: Project, target: str, root: Root) -> bool:
-    """Complete a publish that was broken off; tell whether there was one. Raises Failure."""
+    """Complete a publish that was broken off; return whether there was one. Raises Failure."""
     try:
         found = read_journal(project, target, root)
     except FileNotFoundError:

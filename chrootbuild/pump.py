@@ -25,7 +25,7 @@ class Pump:
     open: bool = True
 
     def pass_on(self) -> bool:
-        """Take what is there; tell whether more can come."""
+        """Take what is there; return whether more can come."""
         for _ in range(_ROUND):
             try:
                 data = os.read(self.source, 1 << 16)

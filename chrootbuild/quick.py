@@ -19,7 +19,7 @@ MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 
 
 def nothing_to_do(argv: list[str]) -> bool:
-    """Tell whether ``chrootbuild [-C DIR] build [NAME ...]`` has nothing to do; False when unsure."""
+    """Return whether ``chrootbuild [-C DIR] build [NAME ...]`` has nothing to do; False when unsure."""
     directory, out, words = "", os.environ.get("CHROOTBUILD_OUT", ""), list(argv)
     while words and words[0] != "build":
         word = words.pop(0)

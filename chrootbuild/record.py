@@ -187,7 +187,7 @@ def from_json(data: Any) -> Record:
 
 
 def safe(path: str) -> bool:
-    """Tell whether a path has the form of an artifact's: absolute, canonical, no NUL.
+    """Return whether a path has the form of an artifact's: absolute, canonical, no NUL.
 
     Raises AttributeError or ValueError for what is no path at all.
     """

@@ -74,6 +74,6 @@ def _is_directory(path: str) -> bool:
 
 
 def _is_whiteout(path: str) -> bool:
-    """Tell whether a path of an upper layer says that something was removed: overlayfs.rst."""
+    """Return whether a path of an upper layer says that something was removed: overlayfs.rst."""
     mode, device = _mode(path)
     return stat.S_ISCHR(mode) and device == 0

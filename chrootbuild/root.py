@@ -224,7 +224,7 @@ class Root:
             os.close(fd)
 
     def is_mount(self, path: str) -> bool:
-        """Tell whether something is mounted on a path of the root, a file or a directory."""
+        """Return whether something is mounted on a path of the root, a file or a directory."""
         parent, name = split(path)
         fd = self.directory(parent)
         return fd is not None and is_mount(fd, name)
@@ -283,7 +283,7 @@ class Root:
             raise Failure(f"cannot remove {self.real(path)}: {error.strerror}") from None
 
     def rmdir(self, path: str) -> bool:
-        """Remove a directory if it is empty; tell whether it is gone."""
+        """Remove a directory if it is empty; return whether it is gone."""
         above, name = split(path)
         fd = self.directory(above)
         if fd is None:

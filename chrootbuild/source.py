@@ -104,7 +104,7 @@ def _data(fd: int, offset: int, size: int) -> tuple[int, int]:
 
 
 def same(before: os.stat_result, after: os.stat_result) -> bool:
-    """Tell whether a file is as it was."""
+    """Return whether a file is as it was."""
     keys = ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
     return all(getattr(before, key) == getattr(after, key) for key in keys)
 

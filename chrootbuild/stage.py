@@ -42,7 +42,7 @@ class Stage:
 
 
 def privileged() -> bool:
-    """Tell whether owners and device nodes can be made."""
+    """Return whether owners and device nodes can be made."""
     return os.geteuid() == 0
 
 

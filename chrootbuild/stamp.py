@@ -54,7 +54,7 @@ class Look:
         self._groups = groups
 
     def covers(self, path: str) -> bool:
-        """Tell whether a file was looked at."""
+        """Return whether a file was looked at."""
         directory, _, name = os.fsencode(path).rpartition(b"/")
         return any(
             kind == b"f" and place == directory and name in names for kind, place, names, _ in self._groups
@@ -95,7 +95,7 @@ def look(state: str, target: str) -> Look | None:
 
 
 def is_stamp(state: str, target: str, stamp: tuple[int, int]) -> bool:
-    """Tell whether a target's stamp is still the one that was looked at."""
+    """Return whether a target's stamp is still the one that was looked at."""
     try:
         info = os.lstat(_file(state, target))
     except OSError:

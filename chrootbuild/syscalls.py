@@ -105,7 +105,7 @@ _FUNCTIONS = ("renameat2", "syncfs", "unshare", "setns", "mount", "umount2", "pi
 
 
 def available(name: str) -> bool:
-    """Tell whether the call of this name exists here; a kernel that lacks it answers ENOSYS."""
+    """Return whether the call of this name exists here; a kernel that lacks it answers ENOSYS."""
     if not sys.platform.startswith("linux"):
         return False
     if name in _FUNCTIONS:

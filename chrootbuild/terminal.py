@@ -21,7 +21,7 @@ _CHUNK = 1 << 14
 
 
 def has_terminal() -> bool:
-    """Tell whether both standard input and output are a terminal."""
+    """Return whether both standard input and output are a terminal."""
     try:
         return os.isatty(0) and os.isatty(1)
     except OSError:

@@ -133,7 +133,7 @@ def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_nobodys(uid: int) -> bool:
-    """Tell whether a uid stands for those without one in this user namespace, and root here is one of many.
+    """Return whether a uid stands for those without one in this user namespace, and root here is one of many.
 
     There root has the rights of the ordinary user who made it: user_namespaces(7).
     """
@@ -148,7 +148,7 @@ def _is_nobodys(uid: int) -> bool:
 
 
 def _private_group(gid: int, caller: int | None) -> bool:
-    """Tell whether a group is the caller's own, with nobody else in it (useradd's default)."""
+    """Return whether a group is the caller's own, with nobody else in it (useradd's default)."""
     if caller is None:
         return False
     import grp

@@ -199,7 +199,7 @@ def _is(path: str, device: Device) -> bool:
 
 
 def is_node(root: str, path: str, device: Device) -> bool:
-    """Tell whether a path of a root is a node with these numbers, links resolved in the root."""
+    """Return whether a path of a root is a node with these numbers, links resolved in the root."""
     try:
         return _numbers(below(root, path), follow=True) == device
     except (OSError, Failure):

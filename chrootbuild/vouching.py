@@ -26,7 +26,7 @@ def changed_since(project: Project, name: str, look: Look | None) -> frozenset[s
 
 
 def touches(changed: frozenset[str] | None, root: str) -> bool:
-    """Tell whether something changed in the root: what is below a directory has to be looked at then."""
+    """Return whether something changed in the root: what is below a directory has to be looked at then."""
     return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 

@@ -90,7 +90,7 @@ def _chosen(
 
 
 def _ours_above(comparison: Comparison, directory: str) -> bool:
-    """Tell whether nobody but us can put another directory in the place of one."""
+    """Return whether nobody but us can put another directory in the place of one."""
     while directory != "/":
         change = comparison.changes.get(directory)
         if change is None or change.artifact is None or not _only_ours(change.artifact):

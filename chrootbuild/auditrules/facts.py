@@ -68,17 +68,17 @@ class Entry:
 
     @property
     def is_file(self) -> bool:
-        """Tell whether it is a regular file."""
+        """Return whether it is a regular file."""
         return stat.S_ISREG(self.info.st_mode)
 
     @property
     def is_directory(self) -> bool:
-        """Tell whether it is a directory."""
+        """Return whether it is a directory."""
         return stat.S_ISDIR(self.info.st_mode)
 
     @property
     def is_program(self) -> bool:
-        """Tell whether it is ELF, or an executable script; an executable that cannot be read counts."""
+        """Return whether it is ELF, or an executable script; an executable that cannot be read counts."""
         if not self.is_file:
             return False
         executable = bool(self.info.st_mode & 0o111)
@@ -93,7 +93,7 @@ class Entry:
 
 
 def can(person: Person, entry: Entry, bit: int) -> bool:
-    """Tell whether a user who is not root may read, write or execute what an entry is: acl(5)."""
+    """Return whether a user who is not root may read, write or execute what an entry is: acl(5)."""
     mode = entry.info.st_mode
     if person.uid == entry.info.st_uid:
         return bool(mode >> 6 & bit)

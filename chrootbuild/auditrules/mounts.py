@@ -76,5 +76,5 @@ def _named(path: str, wanted: set[str]) -> bool:
 
 
 def _ruled(facts: Facts) -> bool:
-    """Tell whether a ruleset can be what limits a devfs: only FreeBSD has them."""
+    """Return whether a ruleset can be what limits a devfs: only FreeBSD has them."""
     return facts.system == "freebsd"

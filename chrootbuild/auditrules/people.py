@@ -30,13 +30,13 @@ class Accounts:
         self.names = names
 
     def has_user(self, uid: int) -> bool:
-        """Tell whether a uid has an account."""
+        """Return whether a uid has an account."""
         return any(user.uid == uid for user in self.users) or (
             self.names is not None and self.names.user_of(uid) is not None
         )
 
     def has_group(self, gid: int) -> bool:
-        """Tell whether a gid has a group."""
+        """Return whether a gid has a group."""
         return any(group.gid == gid for group in self.groups) or (
             self.names is not None and self.names.group_name(gid) is not None
         )

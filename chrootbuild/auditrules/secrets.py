@@ -70,7 +70,7 @@ _ET_CORE = 4
 
 
 def _readers(entry: Entry, facts: Facts) -> tuple[bool, str]:
-    """Tell whether others can read a file, and which of the daemon's users can (their names, or empty)."""
+    """Return whether others can read a file, and which of the daemon's users can (their names, or empty)."""
     if OTHERS in entry.reach and can(OTHERS, entry, READ):
         return True, ""
     able = [str(person) for person in facts.people if person in entry.reach and can(person, entry, READ)]

@@ -44,12 +44,12 @@ _PLACE = re.compile(r"/(usr/(local/)?)?(s?bin|lib(32|64|x32|exec)?)(/|\Z)")
 
 
 def in_program_place(path: str) -> bool:
-    """Tell whether a path is, or is in, a directory that programs and libraries are searched in."""
+    """Return whether a path is, or is in, a directory that programs and libraries are searched in."""
     return _PLACE.match(path) is not None
 
 
 def _guarded(entry: Entry) -> bool:
-    """Tell whether writing changes anything: a link has no mode, a socket and a device are no content."""
+    """Return whether writing changes anything: a link has no mode, a socket and a device are no content."""
     return entry.is_file or entry.is_directory
 
 
@@ -98,7 +98,7 @@ def program_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_sticky(entry: Entry, facts: Facts) -> bool:
-    """Tell whether nobody but root can rename or remove there what is root's."""
+    """Return whether nobody but root can rename or remove there what is root's."""
     return bool(entry.info.st_mode & stat.S_ISVTX) and entry.info.st_uid in facts.trusted
 
 
@@ -124,7 +124,7 @@ def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_program_part(entry: Entry) -> bool:
-    """Tell whether ``program_writable`` speaks of it."""
+    """Return whether ``program_writable`` speaks of it."""
     return (in_program_place(entry.path) or entry.is_program) and not (
         entry.free and entry.installed is None
     )
@@ -150,7 +150,7 @@ def daemon_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_in_his_own(entry: Entry, person: Person) -> bool:
-    """Tell whether what was installed is in a declared directory that the daemon can write anyway."""
+    """Return whether what was installed is in a declared directory that the daemon can write anyway."""
     return any(
         above.free and (above.info.st_uid == person.uid or can(person, above, WRITE))
         for above in ancestors(entry)
