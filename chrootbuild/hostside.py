@@ -92,7 +92,7 @@ exec env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@"
 def wrapper(target: Target, known: Known, sysroot: Host, project: Project) -> tuple[Snippet, ...]:
     """Return the start scripts of ``host.wrapper``: POSIX sh, user and group by number.
 
-    The groups are always given: without them GNU chroot looks names up on the
+    Groups are given explicitly: without them GNU chroot looks names up on the
     host or inside, and FreeBSD's keeps the caller's.
     """
     if not target.host.wrapper:
@@ -158,7 +158,7 @@ _FREEBSD = {
 
 
 def fstab(target: Target, known: Known) -> tuple[Snippet, ...]:
-    """Return a line of fstab(5) for each of ``mounts``; a path of no known filesystem binds the host's tree.
+    """Return an fstab line for each of ``mounts``; a path of no known filesystem binds the host's tree.
 
     On Linux a missing root does not stop the boot (nofail).
     """

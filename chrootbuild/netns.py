@@ -1,4 +1,4 @@
-"""The network of a box: its loopback interface, and who is bound to what in it."""
+"""The network namespace of a sandbox: its loopback interface, and its bound sockets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A socket that takes what is sent to an address and port of this machine."""
+    """A socket bound to a local address and port."""
 
-    address: str  # as ipaddress writes it; 0.0.0.0 and :: are every address
+    address: str  # in ipaddress's form; 0.0.0.0 and :: are any address
     port: int
     inode: int
 
@@ -45,13 +45,13 @@ def loopback_up() -> None:
 
 
 def answer_everywhere() -> None:
-    """Make every address local to lo: a service that binds to this machine's real address can.
+    """Make every address local to lo, so that a service can bind to this machine's real address.
 
-    Nothing leaves the namespace. An address family that the kernel lacks is passed over.
+    Nothing leaves the namespace. An address family that the kernel lacks is skipped.
     Needs /proc mounted. Raises OSError.
     """
     with contextlib.suppress(OSError), open("/proc/sys/net/ipv6/ip_nonlocal_bind", "w") as switch:
-        switch.write("1")  # for IPv6 a local route alone does not let bind(2) succeed
+        switch.write("1")  # for IPv6 a local route does not suffice for bind(2)
     index = struct.pack("=HHi", 8, _RTA_OIF, socket.if_nametoindex("lo"))
     for family in (socket.AF_INET, socket.AF_INET6):
         kind = (_RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
@@ -67,9 +67,9 @@ def answer_everywhere() -> None:
 
 
 def bound(table: str, protocol: str) -> list[Bound]:
-    """Read who is bound from a directory like /proc/PID/net: proc(5), the tables tcp, tcp6, udp, udp6.
+    """Return the bound sockets in a directory like /proc/PID/net: proc(5), the tables tcp, tcp6, udp, udp6.
 
-    ``protocol`` is "tcp" (those that listen) or "udp" (those that are not connected).
+    ``protocol`` is "tcp" (listening sockets) or "udp" (unconnected ones).
     """
     found = []
     for name in (protocol, f"{protocol}6"):
@@ -88,7 +88,7 @@ def bound(table: str, protocol: str) -> list[Bound]:
 
 
 def _address(digits: str) -> str:
-    """Decode an address as the kernel prints it: 32-bit words in the byte order of the machine."""
+    """Decode an address of these tables: 32-bit words in the machine's byte order."""
     packed = bytes.fromhex(digits)
     if sys.byteorder == "little":
         packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))

@@ -1,4 +1,4 @@
-"""What would stop a publish in its middle, found before it begins: mounts and immutable files."""
+"""Obstacles to a publish, found before it begins: mounts and immutable files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _IMMUTABLE, _APPEND = 0x10, 0x20
 
 
 def mounts_below(root: Root) -> tuple[list[str], str]:
-    """Return the paths in a root on which something is mounted, and the root's filesystem type.
+    """Return the mount points in a root, and the root's filesystem type.
 
-    From /proc/self/mountinfo, see proc_pid_mountinfo(5); nothing and "" where it cannot be read.
+    From /proc/self/mountinfo, see proc_pid_mountinfo(5); none and "" where it cannot be read.
     """
     found, kind, longest = [], "", -1
     try:
@@ -40,14 +40,14 @@ def mounts_below(root: Root) -> tuple[list[str], str]:
 
 
 def unescape(text: str) -> str:
-    """Return a mount point as it is: blanks, tabs, newlines and backslashes are octal there."""
+    """Decode a mount point of mountinfo: blanks, tabs, newlines and backslashes are octal there."""
     for char in " \t\n\\":
         text = text.replace(f"\\{ord(char):03o}", char)
     return text
 
 
 def refuse_obstacles(root: Root, paths: Iterable[str]) -> None:
-    """Raise Failure where one of the paths could not be replaced or removed; nothing was changed yet."""
+    """Raise Failure where one of the paths could not be replaced or removed; nothing is changed yet."""
     seen: set[str] = set()
     for path in paths:
         for here in (split(path)[0], path):
@@ -81,7 +81,7 @@ def _is_fixed(root: Root, path: str) -> bool:
     try:
         fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
     except OSError:
-        return False  # a filesystem that knows no flags
+        return False  # a filesystem without inode flags
     finally:
         if not is_directory:
             os.close(fd)
