@@ -36,7 +36,7 @@ class LeftOut:
         return self._excluded is not None and self._excluded.fullmatch(path) is not None
 
     def secret(self, path: str) -> bool:
-        """Return whether ``path`` is a secret, and note it."""
+        """Return whether ``path`` is a secret by its name or mode, and note it."""
         info = self._draft.host.lstat(path)
         if info is None or stat.S_ISLNK(info.st_mode):
             return False

@@ -67,7 +67,7 @@ def wait_for(helper: int, seconds: float | None = 60.0) -> int:
 
 
 def canonical(path: str) -> str:
-    """Resolve the parents of a root; raises Failure, also where the root itself is a link."""
+    """Return a root's path with its parents resolved, the root itself not; raises Failure for a relative path."""
     if not path.startswith("/"):
         raise Failure(f"cannot confine a program to {path!r}: it is not an absolute path")
     parent, _, name = path.rstrip("/").rpartition("/")

@@ -120,7 +120,7 @@ def _holder(host: Host, lock: _Lock, path: str, info: os.stat_result) -> int | N
 
 
 def _written_down(path: str) -> int | None:
-    """Return the holder of pkg's exclusive lock, read from its database; None where it is free.
+    """Return the pid with pkg's exclusive lock, from its database; 0: unknown, None: free.
 
     As for pkg itself, a dead process holds nothing.
     """

@@ -114,7 +114,7 @@ _UNKNOWN = "?"  # equals no digest: a change of this file makes a new plan
 
 
 def _digest_of_facts(path: str, info: os.stat_result, memo: Memo) -> str:
-    """Return the digest of an ELF file's facts; a memo entry with a racy signature is not used."""
+    """Return the digest of an ELF file's facts, read anew where its signature is racy for the memo."""
     facts = memo.get(path, info)
     if facts is not None:
         return digest_of(repr(facts))
@@ -229,7 +229,7 @@ def _read_unchanged(data: Mapping[str, Any]) -> bool:
 def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dict[str, Signature] | None:
     """Return the present signatures, if every change keeps the plan valid.
 
-    Copied files not among the ``changed`` are left out: the record has their signatures.
+    Copied files not among the ``changed`` keep the cached signature: the record has the true one.
     """
     for path, (ino, uid, gid, mode) in data["owners"].items():
         info = os.lstat(path)

@@ -1,4 +1,4 @@
-"""The null build: true where the stamps of all targets that a build would look at still hold."""
+"""The null build: nothing to do where the stamps of all targets of a build are still valid."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def nothing_to_do(argv: list[str]) -> bool:
 
 
 def places(directory: str, out: str) -> tuple[str, str, str]:
-    """Return a project's OUT, its state folder, and the folder of its locks, all of them real paths.
+    """Return a project's OUT, its state folder, and the folder of its locks, all real paths.
 
-    Each OUT has a state of its own: its roots are others. What is locked is the target.
+    Each OUT has a state of its own, for its own roots; locks are per target, whatever OUT.
     """
     base = "/var/lib/chrootbuild" if directory == SYSTEM else directory + "/.chrootbuild"
     default = "/srv/chroot" if directory == SYSTEM else directory + "/build"
@@ -50,14 +50,14 @@ def places(directory: str, out: str) -> tuple[str, str, str]:
     return where, f"{base}/out-{name[-200:]}", base
 
 
-# What was found stale in this process, by state and target: it is not looked at a second time, but built.
+# Stale targets, (state, target) -> look: the build that follows does not look a second time.
 STALE: dict[tuple[str, str], Look | None] = {}
 
 
 def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
-    """Return the targets that a build of ``names`` is about, read from no target file; None when unsure.
+    """Return the targets of a build of ``names``, without reading a target file; None when unsure.
 
-    Without names those are left out that are built only when named.
+    Without names, manual targets are left out.
     """
     if any(name.startswith("-") or ":" in name or "*" in name for name in names):
         return None
@@ -75,7 +75,7 @@ def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | 
 
 
 def fresh_targets(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
-    """Return the targets that a build of ``names`` is about, if all of them are fresh; else None."""
+    """Return the targets of a build of ``names`` if all of them are up to date; else None."""
     wanted = candidates(directory, state, names)
     if wanted is None:
         return None

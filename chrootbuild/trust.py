@@ -1,4 +1,4 @@
-"""Who else can write a file that root is about to believe (law 8), as sudo and cron judge it."""
+"""Trust in a file that root is about to read: nobody else may write it (law 8), as sudo and cron judge it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chrootbuild.errors import Failure
 __all__ = ["refuse_untrusted"]
 
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
-_OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)
+_OVERFLOW = 65534  # the overflow uid, of users not mapped in this user namespace: user_namespaces(7)
 # The value of system.posix_acl_access: u32 version 2, then entries; linux/posix_acl_xattr.h.
 _ACL_ENTRY = struct.Struct("<HHI")  # tag, permissions, id
 _ACL_USER, _ACL_GROUP, _ACL_WRITE = 0x02, 0x08, 0x02
@@ -24,10 +24,10 @@ def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = F
     """Raise ``kind`` where someone else can write one of ``paths`` or change what it names.
 
     Only for root: others risk no more than their own rights. Each component
-    of a path is judged, and each of every link on the way: it has to belong
-    to root, or under sudo to the caller, and not be writable for others. A
-    sticky directory of root's is fine (/tmp). What is not there is judged by
-    the directories above it. ``what`` says what is read: "the target file".
+    of a path, and of every link on the way, has to belong to root, or
+    under sudo to the caller, and not be writable for others. A sticky
+    directory of root's is fine (/tmp). An absent path is judged by the
+    directories above it. ``what`` names the file in messages: "the target file".
     """
     if os.geteuid() != 0:
         return
@@ -37,7 +37,7 @@ def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = F
 
 
 def _caller() -> int | None:
-    """Return the uid of who called us through sudo(8)."""
+    """Return the uid of the caller of sudo(8)."""
     text = os.environ.get("SUDO_UID", "")
     return int(text) if text.isascii() and text.isdecimal() else None
 
@@ -50,7 +50,7 @@ class _Judge:
     seen: set[str] = field(default_factory=set)
 
     def walk(self, path: str) -> None:
-        """Judge every component from / down to ``path``, and of what its links lead to."""
+        """Judge every component from / down to ``path``, and those of its links' targets."""
         here, links = "/", 0
         self._judge("/", path)
         parts = _parts(path)
@@ -89,14 +89,14 @@ class _Judge:
         return info
 
     def _fault(self, here: str, info: os.stat_result) -> tuple[str, str] | None:
-        """Say who can write, and the command that mends it."""
+        """Return who else can write, and the command that forbids it; None where nobody can."""
         if not self._trusts(info.st_uid):
             flag = "-h " if stat.S_ISLNK(info.st_mode) else ""
             return f"{_user(info.st_uid)}, its owner", f"chown {flag}root {here}"
         if stat.S_ISLNK(info.st_mode):
             return None  # a link has no mode
         if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX:
-            return None  # nobody can rename or remove there what is another's
+            return None  # sticky: nobody can rename or remove another's files there
         if info.st_mode & stat.S_IWOTH:
             return "everyone", f"chmod o-w {here}"
         if info.st_mode & stat.S_IWGRP:
@@ -125,7 +125,7 @@ def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
     try:
         value = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
     except OSError:
-        return  # no ACL, or a filesystem that knows none
+        return  # no ACL, or a filesystem without them
     entries = value[4 : 4 + (len(value) - 4) // _ACL_ENTRY.size * _ACL_ENTRY.size]
     for tag, permissions, number in _ACL_ENTRY.iter_unpack(entries):
         if tag in (_ACL_USER, _ACL_GROUP) and permissions & _ACL_WRITE:
@@ -133,9 +133,9 @@ def _acl_writers(path: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_nobodys(uid: int) -> bool:
-    """Return whether a uid stands for those without one in this user namespace, and root here is one of many.
+    """Return whether a uid is the overflow uid of a user namespace that an ordinary user made.
 
-    There root has the rights of the ordinary user who made it: user_namespaces(7).
+    Its root has that user's rights: user_namespaces(7).
     """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
