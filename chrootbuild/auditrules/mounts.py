@@ -1,4 +1,4 @@
-"""Filesystems that are mounted in the root."""
+"""Filesystems mounted in the root."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _DEVICES = {"devtmpfs", "devfs"}
 
 
 def read_mounts(text: str, root: str) -> tuple[Mount, ...]:
-    """Return what a mountinfo has below a directory: proc_pid_mountinfo(5). ``root`` is a real path, or empty for /.
+    """Return the mounts below a directory, from a mountinfo's text: proc_pid_mountinfo(5).
 
-    Of several mounts on one path the last one is seen.
+    ``root`` is a real path, or empty for /. Of several mounts on one path the last one counts.
     """
     found = {}
     for line in text.splitlines():
@@ -59,7 +59,7 @@ def read_mounts(text: str, root: str) -> tuple[Mount, ...]:
 
 
 def mounted(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge what is mounted: what the target names is meant, read-only where it is the kernel's."""
+    """Judge mounts: those that the target names are wanted, kernel interfaces read-only."""
     wanted = {item.value for item in facts.target.mounts}
     for mount in facts.mounts:
         if mount.type in _KERNEL and mount.writable:
@@ -76,5 +76,5 @@ def _named(path: str, wanted: set[str]) -> bool:
 
 
 def _ruled(facts: Facts) -> bool:
-    """Return whether a ruleset can be what limits a devfs: only FreeBSD has them."""
+    """Return whether a ruleset can limit a devfs: on FreeBSD alone."""
     return facts.system == "freebsd"
