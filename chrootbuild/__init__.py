@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-# Raised when the same plan would be built differently: everything is then compared anew.
+# Incremented when the same plan would be built differently: everything is then compared anew.
 RECIPE = 1

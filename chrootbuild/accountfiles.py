@@ -1,8 +1,8 @@
 """``[accounts]``: the account files of a root as artifacts, made from those of the sysroot.
 
-On FreeBSD they hang together as in a Makefile: master.passwd is made from the
-sysroot's file, and passwd, pwd.db and spwd.db from master.passwd. A change of
-the source that leaves master.passwd as it is stops there.
+On FreeBSD they depend on each other as in a Makefile: master.passwd on the
+sysroot's file, and passwd, pwd.db and spwd.db on master.passwd. A change of
+the source that leaves master.passwd unchanged stops there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)
 
 
 def read_sources(target: Target, host: Host, system: str) -> accounts.Sources:
-    """Read the sysroot's account files for "linux" or "freebsd"; those with hashes only where they are wanted."""
+    """Read the sysroot's account files for "linux" or "freebsd"; those with password hashes only on demand."""
     spec = target.accounts
     freebsd = spec is not None and (spec.format or system) == "freebsd"
     hashes = spec is not None and bool(spec.passwords)
@@ -46,7 +46,7 @@ def read_sources(target: Target, host: Host, system: str) -> accounts.Sources:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Adds account files to a draft, under the one reason that there is for them."""
+    """Adds account files to a draft, all with the one reason ``accounts``."""
 
     target: Target
     draft: Draft
@@ -54,7 +54,7 @@ class _Writer:
     reason: Reason = Reason("accounts")  # noqa: RUF009 -- frozen
 
     def made_from(self, *paths: str) -> tuple[str, ...]:
-        """Return the real paths of those that are there, and the target file."""
+        """Return the real paths of the sources that exist, and of the target file."""
         host = self.draft.host
         here = [host.real(host.canonical(path)) for path in paths if host.isfile(path)]
         return (*here, *file_of(self.target, self.spec.origin))
@@ -69,7 +69,7 @@ class _Writer:
         return where
 
     def database(self, path: str, mode: int, recipe: accounts.Database, after: str) -> None:
-        """Add a database that is made from the artifact at ``after``."""
+        """Add a database made from the artifact at ``after``."""
         where = self.draft.place(path, self.reason)
         self._add(Artifact(where, Kind.DATABASE, mode, recipe=recipe, after=(after,)))
 
@@ -87,7 +87,7 @@ def add_accounts(
 ) -> None:
     """Add the account files; raises TargetError where they cannot be made.
 
-    ``little`` tells the byte order of the root's machine, which records of version 3 are written in.
+    ``little``: the root's machine is little-endian, and so are database records of version 3.
     """
     spec = target.accounts
     if spec is None:

@@ -1,4 +1,4 @@
-"""Access control lists and capabilities of a path, read without following it: acl(5), capabilities(7)."""
+"""Access control lists and file capabilities of a path, links not followed: acl(5), capabilities(7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_ACL = Acl()
 
 
 def parse(value: bytes) -> Acl:
-    """Return what a value of system.posix_acl_access says; what is cut off says nothing."""
+    """Parse a value of system.posix_acl_access; truncated entries are ignored."""
     users, groups, group = [], [], 0
     for tag, permissions, number in _ENTRY.iter_unpack(
         value[4 : 4 + max(0, len(value) - 4) // _ENTRY.size * _ENTRY.size]
@@ -42,7 +42,7 @@ def parse(value: bytes) -> Acl:
 
 
 def mask_of(acl: Acl, mode: int) -> int:
-    """Return what a mode leaves of the permissions that groups and named users have."""
+    """Return the mask on the permissions of groups and named users: of an ACL the mode's group bits."""
     return 7 if acl.group is None else mode >> 3 & 7
 
 
@@ -60,7 +60,7 @@ def attributes(directory: int, name: str) -> tuple[Acl, bool]:
     """Return the ACL of a name in an open directory, and whether it has capabilities."""
     if not hasattr(os, "listxattr"):
         return NO_ACL, False
-    # The descriptor's directory whatever its path is by now, and the name not followed.
+    # Relative to the descriptor, for the directory's path may have changed; the name is not followed.
     path = f"/proc/self/fd/{directory}/{name}"
     try:
         found = os.listxattr(path, follow_symlinks=False)

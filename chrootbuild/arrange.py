@@ -1,4 +1,4 @@
-"""From what is stale to the steps that publish it, in their order; nothing is changed here."""
+"""Schedule of a publish: the stale paths as steps in their order; nothing is changed here."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def arrange(
     whole: bool,
     mounts: Collection[str] = (),
 ) -> list[Operation]:
-    """Return the steps: directories, what is new, libraries, links, data, programs, and what goes at the end.
+    """Return the steps: directories, new paths, libraries, links, data, programs, removals last.
 
-    ``whole`` says that directories can be exchanged as a whole, but those with one of
+    ``whole``: directories can be swapped as a whole, but those with one of
     ``mounts`` in them. Raises Failure where something foreign stands in the way.
     """
     stale = comparison.stale
     removed = {path for path, change in stale.items() if change.artifact is None}
-    gone_with: set[str] = set()  # directories that a put replaces, and all of ours in them
+    gone_with: set[str] = set()  # directories that a put replaces, and our paths in them
     directories: list[Operation] = []
     puts: dict[str, Operation] = {}
     phases: dict[str, Phase] = {}
@@ -76,7 +76,7 @@ def arrange(
 
 
 def _programs_change(comparison: Comparison) -> bool:
-    """Tell whether something that goes may be needed by a program that is started until the end."""
+    """Return whether a program started during the publish may need a path that is removed."""
     for path, change in comparison.stale.items():
         if change.artifact is not None:
             if is_executable(change.artifact):
@@ -92,7 +92,7 @@ def _was_program(path: str, entry: Installed) -> bool:
 
 
 def _without_second_mixed(found: list[Operation], phases: Mapping[str, Phase]) -> list[Operation]:
-    """Leave out all but one directory with programs: those of one may need what the other brings."""
+    """Leave out all but one directory with programs: they may need new files of the others."""
     mixed = [op for op in found if phase_of_exchange(op, phases) is Phase.PROGRAMS][1:]
     return [op for op in found if op not in mixed]
 
@@ -100,9 +100,9 @@ def _without_second_mixed(found: list[Operation], phases: Mapping[str, Phase]) -
 def _with_ahead(
     moved: list[Operation], puts: Mapping[str, Operation], phases: Mapping[str, Phase]
 ) -> list[Operation]:
-    """Return the puts and exchanges, and puts of what is new in a directory that comes too late for others.
+    """Return the puts and swaps, and early puts of new libraries in a directory that is swapped late.
 
-    What is replaced before a directory may need the new libraries in it: those come on their own, too.
+    A path replaced before that directory may need them.
     """
     due = {op.path: _due(op, phases) for op in moved}
     found: list[Operation] = []
@@ -123,21 +123,21 @@ def _due(op: Operation, phases: Mapping[str, Phase]) -> Phase:
 def _in_order(
     root: Root, comparison: Comparison, moved: list[Operation], phases: Mapping[str, Phase]
 ) -> list[tuple[Phase, Operation]]:
-    """Return the puts and exchanges with their phases, in order."""
+    """Return the puts and swaps with their phases, in order."""
     place = {path: op for op in moved for path in op.staged if path not in op.ahead}
     keys: list[tuple[Phase, int, str, Operation]] = []
     for op in moved:
         due, behind = _due(op, phases), 0
         end = end_of(comparison, op.path) if place and op.kind == "put" else ""
         if end in place and root.lstat(end) is None:
-            # The link would lead to nothing for a moment.
+            # Else the link would dangle for a moment.
             due, behind = max((due, 0), (_due(place[end], phases), 1))
         keys.append((due, behind, op.path, op))
     return [(due, op) for due, _, _, op in sorted(keys, key=lambda key: key[:3])]
 
 
 def _unlocked(comparison: Comparison, steps: list[Operation]) -> list[Operation]:
-    """Open directories that forbid writing to their owner, and close them at the end: root needs none of it."""
+    """Add u+w to directories that lack it, and restore their mode at the end; root needs none of it."""
     own = {op.path: op for op in steps if op.kind == "directory"}
     closed: dict[str, Operation] = {}
     for path in {*own, *(split(op.path)[0] for op in steps)}:
@@ -152,7 +152,7 @@ def _unlocked(comparison: Comparison, steps: list[Operation]) -> list[Operation]
 
 
 def _all_ours(root: Root, top: str, removed: set[str], comparison: Comparison) -> list[str]:
-    """Return everything in a directory that has to go; raises Failure where something foreign is in it."""
+    """Return all paths in a directory to remove; raises Failure where something foreign is in it."""
     found = [top]
     for path, info in root.walk(top):
         entry = comparison.known.get(path)
@@ -167,7 +167,7 @@ def _all_ours(root: Root, top: str, removed: set[str], comparison: Comparison) -
 
 
 def _removes(root: Root, comparison: Comparison, paths: list[str]) -> list[Operation]:
-    """Return what removes paths: programs before the libraries that they need, directories at the end."""
+    """Return the removals of paths: programs before the libraries that they need, directories last."""
     files: list[Operation] = []
     directories: list[Operation] = []
     known = comparison.known

@@ -1,4 +1,4 @@
-"""Security findings about a root: the facts are gathered in one walk, and each rule judges them (docs/audit.md)."""
+"""Security findings about a root: one walk gathers facts, and each rule judges them (docs/audit.md)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from chrootbuild.text import printable_lines
 
 __all__ = ["audit", "gather"]
 
-_MANY = 100  # findings of one rule and severity that are kept
+_MANY = 100  # findings kept of one rule and severity
 
 
 def audit(project: Project, target: Target, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Return what is dangerous in a target's root, by rule and path; an error among them: act.
 
-    Nothing is changed, nothing of the root is run, and no link in it is followed. What ``[audit]
-    ignore`` silences is among the notes, with its reason. Raises Failure where there is no root.
+    Nothing is changed, nothing of the root is run, and no link in it is followed. Findings that
+    ``[audit] ignore`` silences become notes, with its reason. Raises Failure where there is no root.
     """
     root = read_root(target.root)
     if root is None:
@@ -69,13 +69,13 @@ def _judged(entry: Entry, facts: Facts) -> Iterator[Finding]:
             yield UNREADABLE.note(entry.path, getattr(error, "message", None) or str(error))
 
 
-# -- what is known before the walk -----------------------------------------------------------
+# -- facts before the walk -------------------------------------------------------------------
 
 
 def gather(
     project: Project, target: Target, root: Root, record: Record | None, bar: Progress = SILENT
 ) -> tuple[Facts, tuple[Finding, ...]]:
-    """Return all that is known of a root before it is walked, and what could not be found out."""
+    """Return the facts of a root known before the walk, and notes on those that could not be read."""
     sysroot, inside = Host(target.sysroot), Host(root.path)
     found, notes = processes(root.path), []
     accounts = read_accounts(target, root, sysroot)
@@ -97,7 +97,7 @@ def gather(
         named=_canonical(inside, _programs(target, inside)),
         exact=_canonical(inside, (item.path for item in target.files)),
         free=_free(target, inside, record),
-        # Without root everything in the root is the caller's, as root's would be else.
+        # Without root the caller owns everything in the root, as root would else.
         trusted=frozenset({0, uid}),
         trusted_groups=frozenset({0} if uid == 0 else {0, gid}),
         mounts=mounts_in(root.path, found),
@@ -112,7 +112,7 @@ def gather(
 
 
 def _system(target: Target, sysroot: Host, inside: Host) -> str:
-    """Return which system the root is for: as the plan says, else by what is in the root."""
+    """Return the system the root is for: as the plan says, else as the root's files show."""
     try:
         return system_of(target, sysroot)
     except Failure:
@@ -127,7 +127,7 @@ def _programs(target: Target, inside: Host) -> Iterator[str]:
 
 
 def _canonical(inside: Host, paths: Iterable[str]) -> frozenset[str]:
-    """Return where paths lead in the root; those that lead nowhere are left out."""
+    """Return the canonical forms of paths in the root; dangling ones are left out."""
     found = set()
     for path in paths:
         try:
@@ -138,7 +138,7 @@ def _canonical(inside: Host, paths: Iterable[str]) -> frozenset[str]:
 
 
 def _free(target: Target, inside: Host, record: Record | None) -> frozenset[str]:
-    """Return the directories that are the daemon's: as installed, else as the target declares them."""
+    """Return the daemon-owned directories: as installed, else as the target declares them."""
     seeds = (item.value for item in target.seed)
     if record is not None:
         opened = {
@@ -153,11 +153,11 @@ def _free(target: Target, inside: Host, record: Record | None) -> frozenset[str]
     )
 
 
-# -- what is said of it ----------------------------------------------------------------------
+# -- findings --------------------------------------------------------------------------------
 
 
 def _ignored(target: Target, inside: Host) -> dict[str, tuple[str, str]]:
-    """Return what ``[audit] ignore`` silences: a path, with a slash at its end a tree -> (key, reason)."""
+    """Return ``[audit] ignore`` as path (a tree with a slash at its end) -> (key, reason)."""
     found = {}
     for key, reason in target.audit_ignore.items():
         slash = "/" if key.endswith("/") else ""
@@ -169,7 +169,7 @@ def _ignored(target: Target, inside: Host) -> dict[str, tuple[str, str]]:
 
 @dataclass(slots=True)
 class _Kept:
-    """The findings so far, of each rule and severity a hundred: a daemon may have made any number."""
+    """The findings so far, at most a hundred of each rule and severity: a daemon can cause any number."""
 
     ignored: dict[str, tuple[str, str]]
     used: set[str] = field(default_factory=set)
@@ -177,7 +177,7 @@ class _Kept:
     more: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def take(self, findings: Iterable[Finding]) -> None:
-        """Add findings, those that are silenced as notes."""
+        """Add findings, the silenced ones as notes."""
         for finding in findings:
             kept = self._silenced(finding)
             group = self.groups.setdefault((kept.rule, kept.severity), {})
@@ -203,7 +203,7 @@ class _Kept:
         return finding
 
     def all(self) -> Iterator[Finding]:
-        """Yield all, sorted by path, and what was too much or silences nothing."""
+        """Yield all, sorted by path, then the counts above the limit and the ignores that matched nothing."""
         kept = (finding for group in self.groups.values() for finding in group.values())
         yield from sorted(kept, key=lambda finding: (finding.path, finding.rule))
         for (rule, severity), count in self.more.items():

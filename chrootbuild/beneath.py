@@ -1,7 +1,7 @@
 """Opening and removing below a directory descriptor: no link is followed and no mount crossed.
 
-A mount is known by itself, not by its device number: a bind mount of the same
-filesystem has the same one, and what is below it belongs to somebody else.
+A mount is told by its mount ID, not its device number: a bind mount of the same
+filesystem has the same one, and its content belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _RESOLVE = (
     | syscalls.RESOLVE_NO_XDEV
     | syscalls.RESOLVE_NO_MAGICLINKS
 )
-# Older than Linux 5.6, a system call filter that does not know it, longer than PATH_MAX.
+# Linux before 5.6, a seccomp filter that does not know openat2, a path longer than PATH_MAX.
 _BY_STEPS = (errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG)
-_TRIES = 100  # for a directory in which somebody makes names while it is removed
+_TRIES = 100  # for a directory in which somebody creates names while it is removed
 
 
 def open_beneath(top: int, path: str, flags: int = STEP) -> int:
-    """Open a relative path below a directory descriptor: openat2(2), or step by step without it.
+    """Open a relative path below a directory descriptor: openat2(2), else one component at a time.
 
     Raises OSError: ELOOP or ENOTDIR for a link on the way, EXDEV where something is mounted.
     """
@@ -59,7 +59,7 @@ def _step_by_step(top: int, path: str, flags: int) -> int:
 
 
 def _mount_of(fd: int) -> object:
-    """Return what tells two mounts apart: proc_pid_fdinfo(5), else the device number."""
+    """Return the mount ID of a descriptor (proc_pid_fdinfo(5)), else its device number."""
     with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         for line in file:
             if line.startswith("mnt_id:"):
@@ -68,7 +68,7 @@ def _mount_of(fd: int) -> object:
 
 
 def is_mount(directory: int, name: str) -> bool:
-    """Tell whether something is mounted on a name in a directory: on a file too, from the same filesystem too."""
+    """Return whether a name in a directory is a mount point: of a file, or of the same filesystem, too."""
     try:
         os.close(open_beneath(directory, name, getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)))
     except OSError as error:
@@ -79,8 +79,8 @@ def is_mount(directory: int, name: str) -> bool:
 def remove_tree(directory: int, name: str) -> None:
     """Remove a name and all below it; raises OSError, EXDEV or EBUSY where something is mounted in it.
 
-    Deeper directories are moved up before they are removed: no depth needs
-    more than three descriptors, and no path gets long.
+    Deeper directories are moved up before they are removed: three descriptors
+    and short paths suffice at any depth.
     """
     try:
         info = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -99,7 +99,7 @@ def remove_tree(directory: int, name: str) -> None:
 
 def _remove_below(top: int) -> None:
     numbers, tries = itertools.count(), 0
-    # The new name of one that is moved up may be that of an empty directory that waits: once is enough.
+    # A directory moved up may take the name of an empty one already queued: a dict keeps one.
     waiting = dict.fromkeys(_remove_files(top))
     while waiting:
         child, _ = waiting.popitem()
@@ -119,7 +119,7 @@ def _remove_below(top: int) -> None:
 
 
 def _remove_files(fd: int) -> list[str]:
-    """Remove every name that is no directory, and return those that are."""
+    """Remove all names but directories, and return the directories."""
     if os.geteuid() != 0:
         os.fchmod(fd, 0o700)  # without root a directory may forbid it to its owner
     with os.scandir(fd) as entries:

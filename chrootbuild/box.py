@@ -1,4 +1,4 @@
-"""An open box, as its maker sees it: programs are started in it, and what they leave is read."""
+"""An open sandbox, seen from outside: starts programs in it, and reads their output and traces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chrootbuild.user import ROOT, User
 
 __all__ = ["PATH", "Box", "Process"]
 
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # what a program of the root gets
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a program of the root
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ANSWER_SECONDS = 60.0
 _LOOKS = 20  # at the processes, while some of them end
@@ -31,7 +31,7 @@ _GONE = "cannot go on: the first process of the box was killed"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program started in a box."""
+    """A program started in a sandbox."""
 
     name: str  # of its output
     pid: int  # in the pid namespace of the host view
@@ -39,7 +39,7 @@ class Process:
 
 @dataclass(slots=True)
 class Box:
-    """A box that is open; made by confine().
+    """An open sandbox; made by confine().
 
     ``root`` and ``work`` are paths of the host view (ROOT, WORK).
     """
@@ -49,7 +49,7 @@ class Box:
     work: str
     scratch: str
     rights: Rights
-    notes: tuple[str, ...]  # what is not as it would be with the real root
+    notes: tuple[str, ...]  # differences from the real root
     _uppers: tuple[tuple[str, str], ...]
     _channel: socket.socket
     _proc: int
@@ -75,9 +75,9 @@ class Box:
     ) -> Process:
         """Start a program of the root with a clean environment; raises Failure.
 
-        It is looked up in PATH, works in /, and has no terminal and no input. ``name`` is that
-        of its output; not ``merge``: standard error goes to one of its own. With ``strace``, a
-        real path, it runs under trace; with ``privileges`` setuid programs gain theirs under
+        It is looked up in PATH, runs in /, and has no terminal and no input. ``name`` names
+        its output; without ``merge`` standard error has a file of its own. With ``strace``, a
+        real path, it is traced; with ``privileges`` setuid programs gain theirs under
         trace too, which costs speed.
         """
         order = {"merge": merge, "strace": strace, "privileges": privileges}
@@ -103,7 +103,7 @@ class Box:
         return self._start(name, argv, own | dict(env or {}), order)
 
     def wait(self, process: Process, seconds: float) -> int | None:
-        """Return how a program ended (0 to 255, or minus a signal); None if it is still running then."""
+        """Return a program's exit status (0 to 255, or minus a signal); None if it runs on after ``seconds``."""
         until = time.monotonic() + seconds
         while process.pid not in self._ended:
             left = until - time.monotonic()
@@ -118,7 +118,7 @@ class Box:
             self._ask("signal", [-process.pid if group else process.pid, number])
 
     def running(self) -> tuple[Process, ...]:
-        """Return all processes of the root, also those that went into the background."""
+        """Return all processes of the root, background ones too."""
         view = self._link(self._keeper, "ns/mnt")
         for _ in range(_LOOKS):
             pids = sorted(int(name) for name in os.listdir(_of(self._proc)) if name.isdigit())
@@ -126,17 +126,17 @@ class Box:
             found = tuple(Process(self._comm(pid), pid) for pid, link in links.items() if link == view)
             if found or "" not in links.values():
                 break
-            # One ended just now: it may have left a child that this look missed.
+            # One has just ended: it may have left a child that this look missed.
         return found
 
     def end(self) -> None:
-        """Kill everything in the box; output, traces and what was written can still be read."""
+        """Kill everything in the sandbox; output, traces and written files can still be read."""
         self._ask("end", None)
 
-    # -- what they leave -------------------------------------------------------------------
+    # -- output and traces -----------------------------------------------------------------
 
     def output(self, name: str, kind: str = "out") -> bytes:
-        """Return what a program printed ("out" or "err"), without the middle where it is very long."""
+        """Return a program's output ("out" or "err"), without the middle where it is very long."""
         self._ask("flush", name)
         try:
             with open(_of(self._scratch, f"log/{name}.{kind}"), "rb") as file:
@@ -145,11 +145,11 @@ class Box:
             return b""
 
     def path_of(self, name: str) -> str:
-        """Return where the host view has what a program prints."""
+        """Return the path of a program's output in the host view."""
         return f"{self.scratch}/log/{name}.out"
 
     def trace(self, name: str) -> BinaryIO:
-        """Return the strace text of a program that has ended, cut to what the program itself did.
+        """Return the strace text of a program that has ended, cut to the program's own calls.
 
         The file has no name on disk; other programs can read it as /proc/self/fd/FD.
         """
@@ -164,7 +164,7 @@ class Box:
         return copy
 
     def changed(self) -> tuple[str, ...]:
-        """Return the paths of the root that were made or written to in the box, sorted.
+        """Return the sorted paths of the root that were made or written to in the sandbox.
 
         Directories only where they are new. Empty on a copy (see notes).
         """
@@ -175,16 +175,16 @@ class Box:
         return tuple(sorted(set(found) - self.confinement.devices.keys()))
 
     def open(self, path: str, flags: int, mode: int = 0o644, *, inside: bool = False) -> int:
-        """Open a path of the overlay, every link resolved inside it; with ``inside`` its mounts too.
+        """Open a path of the overlay, links resolved in it, with ``inside`` its mounts too; return a descriptor.
 
-        Returns a descriptor. Raises OSError.
+        Raises OSError.
         """
         directory = self._inside if inside else self._root
         resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
         return syscalls.openat2(directory, path, flags, resolve, mode if flags & os.O_CREAT else 0)
 
     def proc(self, path: str) -> str:
-        """Return the real path of a path below /proc, as the host view has it."""
+        """Return the real path in the host view of a path below /proc."""
         return _of(self._proc, path)
 
     # -- the channel -----------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Box:
         return answer
 
     def _read(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next answer; None when an end was told instead, or after ``seconds``."""
+        """Return the next answer; None when an exit was reported instead, or after ``seconds``."""
         while b"\n" not in self._buffer:
             if not select.select([self._channel], [], [], max(0.0, seconds))[0]:
                 return None

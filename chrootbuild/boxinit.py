@@ -1,9 +1,9 @@
-"""The first process of a box: makes its views, starts what it is told to, keeps what that prints.
+"""The init process (pid 1) of a sandbox: makes its views, starts programs on request, stores their output.
 
-It is asked by lines of JSON through a socket, and ends with everything it started when the
-socket is closed, however that came about. Nothing of the root runs with its rights.
+Requests are lines of JSON through a socket; when it is closed, for whatever reason, init
+ends with everything it started. Nothing of the root runs with its rights.
 
-Asked: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
+Requests: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
 Answers: {"pid": n, "tracer": n}, {"failure": [message, hint]}, {"done": null}, and whenever a process
 has ended {"exit": [pid, status]} (status as subprocess has it).
 """
@@ -42,7 +42,7 @@ class _State:
     view: View
     channel: socket.socket
     selector: selectors.BaseSelector
-    keeper: int  # the first process of the inside, its pid here
+    keeper: int  # the inside's init, its pid here
     inside_view: int
     inside_pids: int
     pumps: dict[str, list[Pump]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class _State:
 
 def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoReturn:
     """Be the first process of a new pid, mount, network and IPC namespace; never returns."""
-    reset_signals()  # a first process gets no signal that it has no handler for
+    reset_signals()  # pid 1 gets no signal that it has no handler for
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -68,7 +68,7 @@ def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoR
             elif key.fileobj is channel:
                 data = channel.recv(1 << 16)
                 if not data:
-                    os._exit(0)  # with the first process all others end
+                    os._exit(0)  # the kernel kills the rest of the pid namespace
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     _send(channel, _obey(state, json.loads(line)))
@@ -107,7 +107,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
     return state
 
 
-# -- orders --------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------
 
 
 def _obey(state: _State, line: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _start(
     strace: str,
     privileges: bool,
 ) -> dict[str, Any]:
-    """Start a program, inside where there is a user, its output going to log/NAME.out (and .err)."""
+    """Start a program, in the inside view where a user is given; its output goes to log/NAME.out (and .err)."""
     log = f"{state.view.scratch}/log/{name}"
     ends = [new_pump(f"{log}.out")] if merge else [new_pump(f"{log}.out"), new_pump(f"{log}.err")]
     state.pumps[name] = [pump for pump, _ in ends]
@@ -179,7 +179,7 @@ def _start(
 
 
 def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int) -> NoReturn:
-    """Become a program of the host view."""
+    """Exec a program of the host view."""
     try:
         os.setsid()
         reset_signals()
@@ -202,7 +202,7 @@ def _close(state: _State, pump: Pump) -> None:
 
 
 def _tracer(pid: int) -> int:
-    """Return the pid of the tracer of a process: proc_pid_status(5); 0 if it has none, or is gone."""
+    """Return the pid of a process's tracer (proc_pid_status(5)); 0 if it has none, or is gone."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("TracerPid:"))
@@ -220,7 +220,7 @@ def _trace_failure(program: str, output: str) -> Failure:
 
 
 def _reap(state: _State) -> None:
-    """Tell of every process that has ended, after all that it printed is written."""
+    """Report every process that has ended, after its output is written."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -237,7 +237,7 @@ def _reap(state: _State) -> None:
 
 
 def _end(state: _State) -> None:
-    """Kill all that was started, but let the tracers write to the end; then finish the output."""
+    """Kill all that was started, let the tracers write to the end, then flush the output."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(state.keeper, signal.SIGKILL)
     until = time.monotonic() + _FLUSH_SECONDS

@@ -1,9 +1,9 @@
 """login.conf.db and termcap.db of a FreeBSD root: made from the text beside them, never copied.
 
-libc reads NAME.db in place of NAME where both are there (getcap(3)), so a
-.db that is older than its text hides it. Where ``files`` bring a .db the text
-comes along, and the .db is made from it as cap_mkdb(1) makes it. A .db
-without a text, which hides nothing, is copied.
+libc reads NAME.db in place of NAME where both exist (getcap(3)), so a
+.db older than its text hides it. Where ``files`` bring a .db the text
+comes along, and the .db is made from it as by cap_mkdb(1). A .db
+without a text hides nothing and is copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chrootbuild.spec import Target
 __all__ = ["CapabilityDatabase", "pair_databases"]
 
 _NAMES = ("login.conf.db", "termcap.db")
-_FORMAT = 1  # raised when the same text gives other bytes
+_FORMAT = 1  # incremented when the same text gives other bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class CapabilityDatabase:
     text: bytes
 
     def render(self) -> bytes:
-        """Return the file; raises Failure where a ``tc=`` of the text leads back to itself."""
+        """Return the file's bytes; raises Failure where a ``tc=`` of the text leads back to itself."""
         return cap_mkdb(self.text)
 
     def digest(self) -> str:
-        """Return a hex digest of all that ``render`` depends on."""
+        """Return a hex digest of the inputs of ``render``."""
         return hashlib.sha256(b"cap_mkdb %d\n" % _FORMAT + self.text).hexdigest()
 
 
 def pair_databases(target: Target, draft: Draft, files: Files) -> None:
-    """Put a database made from its text in the place of each .db that was copied, and the text beside it."""
+    """Replace each copied .db by a database made from its text, and add the text."""
     copied = [
         artifact
         for artifact in draft.artifacts.values()

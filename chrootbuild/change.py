@@ -16,7 +16,7 @@ INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 
 
 class Change(NamedTuple):
-    """What a build would do with one path, and the reason."""
+    """A build's action for one path, and the reason."""
 
     path: str
     action: str  # install, replace, remove, keep
@@ -26,7 +26,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every path of plan and record with its change; ``known`` is the record after a look at all."""
+    """Every path of plan and record with its change; ``known`` is the record with current signatures."""
 
     changes: Mapping[str, Change]
     known: Mapping[str, Installed]  # of what is kept: signatures brought up to date

@@ -1,6 +1,6 @@
-"""The proof that a root serves: ``[check]`` on a throw-away overlay of it.
+"""``[check]``: runs a target's programs and service on a throw-away overlay of its root.
 
-Nothing that lives is touched: see confine.py. The root is verified by the caller first.
+Neither the root nor a live service is touched: see confine.py. The caller verifies the root first.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _COMMAND_SECONDS = 120.0  # for each command of prepare and run
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one run of ``[check]`` showed."""
+    """The result of one run of ``[check]``."""
 
     findings: tuple[Finding, ...]
     traces: tuple[
         tuple[str, BinaryIO], ...
-    ] = ()  # "run-1", "service": its strace text, in a file without a name
-    failed: tuple[str, ...] = ()  # of these names, those with an error
+    ] = ()  # ("run-1", "service", ...; its strace text, in a file without a name)
+    failed: tuple[str, ...] = ()  # those names that had an error
     changed: tuple[str, ...] = ()  # paths of the root that were made or written to
 
 
@@ -52,12 +52,12 @@ def check(
     explain: Callable[[str], Iterable[str]] | None = None,
     bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
-    """Run a target's ``[check]`` on an overlay of ``root``; an error among the findings: it does not serve.
+    """Run a target's ``[check]`` on an overlay of ``root``; with an error among the findings it failed.
 
     ``devices`` are the plan's nodes by path, for those that could not be made. ``logs`` is a
-    directory for what was printed. When something failed it is run once more under strace(1), and
-    ``explain`` turns the path of a trace into lines, one for each path that was missing.
-    Raises Failure where nothing can be proven: no namespaces, no root, a wrong target file.
+    directory for the output. After a failure it is run once more under strace(1), and
+    ``explain`` turns the path of a trace into lines, one for each missing path.
+    Raises Failure where no check can run: no namespaces, no root, a wrong target file.
     """
     if target.os == "freebsd":
         raise Failure(
@@ -92,10 +92,10 @@ def trial(
     arrange: Callable[[Box], None] | None = None,
     bar: Progress = SILENT,
 ) -> Trial:
-    """Do prepare, run and service once in a box of their own; raises Failure as check does.
+    """Run prepare, run and service once in a sandbox of their own; raises Failure as check does.
 
-    With ``strace``, its real path, the programs of the root run under trace; ``privileges``: see
-    Box.inside. With ``logs`` what each printed is kept there as NAME.log. ``arrange`` is called
+    With ``strace``, its real path, the programs of the root are traced; ``privileges``: see
+    Box.inside. With ``logs`` their output is written there as NAME.log. ``arrange`` is called
     with the open box before anything runs in it.
     """
     service = checks.service
@@ -144,7 +144,7 @@ def _prepare(
 
 
 def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
-    """Run one command inside to its end, and look at what it printed."""
+    """Run one command inside to its end, and compare its output."""
     program, shown = command.argv[0], words(command.argv)
     try:
         process = box.inside(command.argv, name=name, env=command.env, merge=False, strace=strace)
@@ -165,7 +165,7 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
 
 
 def _unlike(command: Command, output: bytes) -> str:
-    """Return why an output is not what was expected; empty when it is."""
+    """Return the difference of an output from the expected one; empty when there is none."""
     if command.stdout is None:
         return ""
     try:
@@ -176,7 +176,7 @@ def _unlike(command: Command, output: bytes) -> str:
 
 
 def _unproven(box: Box, user: User) -> list[Finding]:
-    """Say what this box cannot show."""
+    """Return notes on the conditions this sandbox cannot reproduce."""
     found = [Finding("note", "overlay", "", note) for note in box.notes]
     if not box.rights.mapped:
         who = f"user {user.uid}" if user.uid else "a user that the service switches to"
@@ -192,7 +192,7 @@ def _unproven(box: Box, user: User) -> list[Finding]:
 
 
 def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterable[Finding]:
-    """Turn the traces of a run that failed into findings, each path once."""
+    """Turn the traces of a failed run into findings, each path once."""
     said: set[str] = set()
     for name, file in trial_.traces:
         with file:
@@ -205,7 +205,7 @@ def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterab
 
 
 def _keep(box: Box, names: Iterable[str], logs: str) -> None:
-    """Write what was printed to a directory of the caller's; a link there is not followed."""
+    """Write the outputs to a directory of the caller's; a link there is not followed."""
     for name in names:
         text = box.output(name) + box.output(name, "err")
         path = os.path.join(logs, f"{name}.log")

@@ -1,4 +1,4 @@
-"""Removes what is ours from a root, and nothing else (law 6)."""
+"""Removes our installed paths from a root, and nothing else (law 6)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = ["clean"]
 
 
 def clean(project: Project, target: Target, path: str = "", *, dry: bool = False) -> None:
-    """Remove everything of a target that we installed, or one path of it; prints what goes.
+    """Remove the installed paths of a target, or one of them; prints each.
 
-    What was changed in the root, or is the daemon's, stays. A build that was broken off is
-    completed first: else nobody could tell what is ours. Raises Failure and TryAgain.
+    Changed and daemon-owned paths stay. An interrupted publish is
+    completed first: the record is true only after it. Raises Failure and TryAgain.
     """
     refuse_untrusted([project.state], what="the state folder")
     if not os.path.isdir(project.state):
@@ -62,7 +62,7 @@ def clean(project: Project, target: Target, path: str = "", *, dry: bool = False
 
 @contextlib.contextmanager
 def _opened(root: Root, record: Record) -> Iterator[None]:
-    """Without root, open the directories of ours that forbid writing to their owner, and close those that stay."""
+    """Without root, add u+w to our directories that lack it, and restore the mode of those that stay."""
     closed = {}
     if not privileged():
         for path, entry in record.artifacts.items():
@@ -80,7 +80,7 @@ def _opened(root: Root, record: Record) -> Iterator[None]:
 
 
 def _remove(root: Root, name: str, record: Record, path: str, *, dry: bool) -> dict[str, Installed]:
-    """Remove what is still as it was installed, deepest first; return the entries that stay."""
+    """Remove the paths still as installed, deepest first; return the entries that stay."""
     left = dict(record.artifacts)
     chosen = [item for item in record.artifacts if not path or item == path]
     if not dry:

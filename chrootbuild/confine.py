@@ -1,9 +1,9 @@
-"""Boxes: a root on a throw-away overlay, in mount, pid, network and IPC namespaces of its own.
+"""Sandboxes: a root on a throw-away overlay, in mount, pid, network and IPC namespaces of its own.
 
 The programs of the root see only the overlay (pivot_root(2)), with the capabilities of
 privileges.KEPT; commands of the host see the host read-only and the overlay at ROOT. Both have a
-network of their own, with lo alone. Nothing of a box has a name on the host: when its first
-process ends, all others, the mounts and what was written end with it, also when this process is killed.
+network of their own, with lo alone. Nothing of a sandbox has a name on the host: when its init
+ends, all its processes, mounts and files end with it, also when this process is killed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWN
 
 @contextlib.contextmanager
 def confine(confinement: Confinement) -> Iterator[Box]:
-    """Open a box, and end all that is in it afterwards; raises Failure.
+    """Open a sandbox, and kill everything in it afterwards; raises Failure.
 
     Without root it is made in a user namespace: user_namespaces(7).
     """
@@ -63,7 +63,7 @@ def confine(confinement: Confinement) -> Iterator[Box]:
 
 
 def _hello(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Return what the first process says of the box, and the directories that it opened for us."""
+    """Return init's description of the sandbox, and the directories that it opened for us."""
     data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 4)
     while data and not data.endswith(b"\n"):
         more = channel.recv(1 << 16)

@@ -1,4 +1,4 @@
-"""Copy a tree as it is, for where no overlay can be had."""
+"""Copies a tree with all its attributes, where no overlay can be mounted."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(slots=True)
 class _Copy:
-    """One copy at work."""
+    """State of one copy."""
 
     top: int  # the directory that is copied to
     device: int
     left: int
-    links: dict[int, str] = field(default_factory=dict)  # inode: where its first name is, below top
+    links: dict[int, str] = field(default_factory=dict)  # inode: its first name, below top
 
 
 def copy_tree(source: int, target: str, limit: int = LIMIT) -> None:
     """Copy everything below the directory ``source`` (a descriptor) into an empty directory.
 
-    Owners, modes, times, extended attributes, hard links, holes, FIFOs and nodes come along
-    where the caller may set them; sockets do not, and other file systems stay empty directories.
+    Owners, modes, times, extended attributes, hard links, holes, FIFOs and nodes are kept
+    where the caller may set them; sockets are not, and mount points stay empty directories.
     No link is followed on either side. Raises OSError: EFBIG above ``limit`` bytes.
     """
     top = os.open(".", _DIRECTORY, dir_fd=source)
@@ -70,7 +70,7 @@ def _directory(copy: _Copy, source: int, target: int, where: str) -> None:
 
 
 def _open_both(copy: _Copy, source: int, target: int, name: str, path: str) -> None:
-    """Copy a file or directory by descriptors: what it is now counts, not what it was."""
+    """Copy a file or directory by descriptors: its present type counts, not an earlier lstat's."""
     here = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
     there = -1
     try:
@@ -97,7 +97,7 @@ def _open_both(copy: _Copy, source: int, target: int, name: str, path: str) -> N
 def _attributes(source: int, target: int, info: os.stat_result) -> None:
     with contextlib.suppress(PermissionError):
         os.chown(target, info.st_uid, info.st_gid)
-    os.chmod(target, stat.S_IMODE(info.st_mode))  # after chown, which takes setuid away
+    os.chmod(target, stat.S_IMODE(info.st_mode))  # after chown, which clears setuid
     with contextlib.suppress(OSError):
         for name in os.listxattr(source):
             os.setxattr(target, name, os.getxattr(source, name))

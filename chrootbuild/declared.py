@@ -1,4 +1,4 @@
-"""What a target file itself says is in the root: links, directories, texts, devices, mount points."""
+"""Artifacts that a target file declares itself: links, directories, texts, devices, mount points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCALTIME = "/etc/localtime"
 
 
 def overrule(target: Target, draft: Draft) -> None:
-    """Tell the draft where the target's own links and things overrule the sysroot's links."""
+    """Declare to the draft the target's own links and paths, which override the sysroot's links."""
     declared: dict[str, str | None] = dict.fromkeys([*target.directories, *target.text])
     declared.update({path: item.value for path, item in target.links.items()})
     if target.timezone is not None and target.timezone.value != "host":
@@ -75,7 +75,7 @@ def add_declared(target: Target, draft: Draft, names: Names) -> None:
 
 
 def file_of(target: Target, origin: Origin) -> tuple[str, ...]:
-    """Return the file that an origin names: the target's own, or one that it includes."""
+    """Return the file of an origin: the target's own, or one that it includes."""
     name = origin.file.rpartition("/")[2]
     fitting = [path for path in target.read if path.endswith(f"/{origin.file}")]
     fitting += [path for path in target.read if path.endswith(f"/{name}")]
@@ -83,7 +83,7 @@ def file_of(target: Target, origin: Origin) -> tuple[str, ...]:
 
 
 def add_places(target: Target, draft: Draft, system: str) -> None:
-    """Add the empty directories that something outside fills: mount points, the log socket's."""
+    """Add the empty directories filled from outside: mount points, the log socket's."""
     for item in target.mounts:
         reason = Reason(f"mounts: {item.value}")
         with blame(item.origin):
@@ -125,10 +125,10 @@ def add_timezone(item: Item, draft: Draft, files: Files) -> None:
 
 
 def add_devices(target: Target, draft: Draft, names: Names, system: str, *, devfs: bool = False) -> None:
-    """Add the nodes and links of ``devices``; one named itself says more than a set it is in.
+    """Add the nodes and links of ``devices``; an entry of a node's own overrides a set with it.
 
-    Where they come through FreeBSD's ``devfs`` there is only the directory to mount it on: which
-    of them are seen is a ruleset of the host's side.
+    With FreeBSD's ``devfs`` only its mount point is added: a ruleset of the host's side
+    chooses the visible nodes.
     """
     if not target.devices:
         return
@@ -178,7 +178,7 @@ def _devfs(target: Target, draft: Draft) -> None:
 
 
 def _id(number: Callable[[str, Origin | None], int], name: str, asked: str, origin: Origin) -> int:
-    """Return a name's number; root's where the sysroot does not have a standard name that nobody asked for."""
+    """Return a name's number; root's where the sysroot lacks a standard name that no key names."""
     try:
         return number(name, origin)
     except UnknownNameError:

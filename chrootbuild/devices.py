@@ -1,13 +1,13 @@
 """The standard device nodes of Linux and FreeBSD: numbers, modes and owners by name.
 
-A bare name in ``devices`` means the node that the system itself makes under
-that name in /dev, or one of the sets below. Anything else is written with its
+A bare name in ``devices`` is the node of that name in the system's own /dev,
+or one of the sets below. Any other is given with its
 numbers: ``{ name = "fuse", char = "10:229" }``.
 
 Linux: numbers of the kernel's Documentation/admin-guide/devices.txt, modes as
 devtmpfs and udev give them. ``std`` is null, zero, full, random, urandom, tty,
 and the links fd, stdin, stdout, stderr to /proc/self/fd, which devices.txt
-calls compulsory (they lead nowhere without /proc among ``mounts``).
+calls compulsory (they dangle without /proc among ``mounts``).
 
 FreeBSD 4.x, and 5.x without devfs (later kernels know only devfs): numbers and
 modes of etc/MAKEDEV, FreeBSD's last one; for random, urandom and stdin, stdout,
@@ -132,10 +132,10 @@ _SETS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# MAKEDEV jail puts these in the place of what it leaves out, for programs that only open them.
+# MAKEDEV jail links these in place of nodes it leaves out, for programs that only open them.
 _JAIL_LINKS = ("mem", "kmem", "console")
 
-# Names that the shipped includes give to every system, and MAKEDEV does not know.
+# Names that the shipped includes list for every system, but MAKEDEV lacks.
 DEVFS_ONLY = frozenset({"full"})
 
 _NO_NODES = {
@@ -146,7 +146,7 @@ _NO_NODES = {
 
 
 def names(system: str) -> tuple[str, ...]:
-    """Return every bare name that means something on "linux" or "freebsd"."""
+    """Return all bare names known on "linux" or "freebsd"."""
     return tuple(sorted({*_TABLES[system], *_LINKS[system], *_SETS[system]}))
 
 
@@ -163,9 +163,9 @@ def device(name: str, system: str, origin: Origin | None = None) -> Standard:
 
 
 def resolve(item: DeviceItem, system: str) -> list[Node]:
-    """Return the nodes and links that an entry of ``devices`` stands for.
+    """Return the nodes and links of an entry of ``devices``.
 
-    What the entry says wins over the table. Where an entry has numbers and its
+    The entry overrides the table. Where an entry has numbers and its
     name is not in the table, it is root's and mode 0600. Raises TargetError for
     an unknown name without numbers, and for a name that leads out of /dev.
     """

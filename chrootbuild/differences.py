@@ -1,4 +1,4 @@
-"""How what is in a root differs from what was installed there."""
+"""Differences between a path of a root and its record entry."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["differs", "inspect", "kind_differs"]
 
 
 def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
-    """Return how a path of the root differs from what should be there; empty where it does not.
+    """Return the difference of a path of the root from its wanted entry; empty where there is none.
 
-    An unchanged signature proves the content, but for ``closely`` (verify):
-    then every byte is read. On a directory that is the daemon's something may be mounted.
+    An unchanged signature proves the content; with ``closely`` (verify) every
+    byte is read instead. A daemon-owned directory may be a mount point.
     """
     if kind_differs(wanted, info):
         return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
@@ -36,14 +36,14 @@ def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
     elif wanted.kind != Kind.LINK and stat.S_IMODE(info.st_mode) != wanted.mode:
         difference = f"mode is {stat.S_IMODE(info.st_mode):04o}, not {wanted.mode:04o}"
     if difference:
-        # A bind mount of the same filesystem has its device number: only the mount itself tells.
+        # A bind mount of the same filesystem has its device number: only the mount ID tells.
         mounted = wanted.kind == Kind.DIRECTORY and wanted.detail == "open" and root.is_mount(path)
         return "" if mounted else difference
     return differs(root, path, wanted, info, closely=closely)
 
 
 def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
-    """Return how a link's text, a node's numbers or a file's content differ from what should be there."""
+    """Return the difference of a link's text, a node's numbers or a file's content from the wanted entry."""
     if wanted.kind == Kind.LINK:
         text = root.readlink(path)
         return "" if text == wanted.detail else f"link points to {text}, not to {wanted.detail}"
@@ -74,7 +74,7 @@ def _xattrs(wanted: Installed) -> list[tuple[str, str]]:
 
 
 def kind_differs(entry: Installed, info: os.stat_result) -> bool:
-    """Tell whether something is of another file type than what was installed."""
+    """Return whether a path's file type is not its entry's."""
     formats = {
         Kind.LINK: (stat.S_IFLNK,),
         Kind.DIRECTORY: (stat.S_IFDIR,),

@@ -1,4 +1,4 @@
-"""The plan while it is being drawn up: where a path belongs in the root, and what is there.
+"""The plan under construction: canonical places in the root, and the artifacts there.
 
 A place in the root is canonical against the sysroot and the target's own
 links: every link met on the way becomes an artifact of its own (law 3).
@@ -19,11 +19,11 @@ from chrootbuild.paths import MAX_LINKS, LinkLoopError, join, split, walk
 
 __all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame"]
 
-_ENOUGH = 8  # reasons of a link that half of the root is reached through
+_ENOUGH = 8  # reasons kept of a link that half of the root is reached through
 
-# Who wins where two keys describe one path: a closure's or a tree's file gives way to one of an
-# entry with an owner or mode, that to one that a key names, and that to what the target file
-# itself says ([text], [links], ...).
+# Ranks where two keys describe one path, lowest first: a file of a closure or tree, one of an
+# entry with an owner or mode, one that a key names, one that the target file declares
+# ([text], [links], ...).
 FOUND, DESCRIBED, NAMED, DECLARED = range(4)
 
 
@@ -38,9 +38,9 @@ class Draft:
 
     def __init__(self, host: Host, target: str = "") -> None:
         self.host = host
-        self._target = target  # as an Origin names the target file, which beats what it includes
+        self._target = target  # as an Origin names the target file, which overrides its includes
         self.artifacts: dict[str, Artifact] = {}
-        self.reasons: dict[str, dict[Reason, None]] = {}  # a dict keeps the order, without doubles
+        self.reasons: dict[str, dict[Reason, None]] = {}  # an ordered set
         self.skipped: dict[str, str] = {}
         self.warnings: dict[str, None] = {}
         self._rank: dict[str, int] = {}
@@ -48,12 +48,12 @@ class Draft:
         self._parents: dict[str, _Place] = {"/": _Place("/", ())}
         self._overlay: dict[str, str | None] = {}  # declared: a link's text, None for no link
 
-    # -- where a path belongs --------------------------------------------------------------
+    # -- places ----------------------------------------------------------------------------
 
     def declare(self, declared: Mapping[str, str | None]) -> None:
-        """Say where the target itself puts a link (its text) or anything but a link (None).
+        """Take the target's own paths: path -> a link's text, None for anything but a link.
 
-        It is repeated until nothing moves: a declared link may lead to where another one is.
+        Repeated to a fixed point: a declared link may lie behind another one.
         """
         known: dict[str, str | None] | None = None
         for _ in range(MAX_LINKS):
@@ -72,7 +72,7 @@ class Draft:
         """Return the canonical path of ``path`` in the root; its links become artifacts.
 
         With ``follow=False`` a link at the path itself is not followed: its own
-        place is returned. ``reason`` is why somebody wants the path.
+        place is returned. ``reason`` is added to the links on the way.
         """
         parent, name = split(path)
         place = self._parent(parent, reason)
@@ -87,7 +87,7 @@ class Draft:
         return walked.path
 
     def where(self, path: str) -> str:
-        """Return the canonical path of something that was placed already, for no new reason."""
+        """Return the canonical path of a path already placed, for no new reason."""
         parent, name = split(path)
         known = self._parents.get(parent)
         if known is None or self._link_text(join(known.path, name)) is not None:
@@ -107,7 +107,7 @@ class Draft:
             known = self._parents.get(above)
             where = join(known.path, name) if known is not None else ""
             if known is not None and name not in ("", ".", "..") and self._link_text(where) is None:
-                place = _Place(where, known.links)  # a tree goes down: no need to start at the top again
+                place = _Place(where, known.links)  # a tree is walked downwards: start from its parent
             else:
                 place = self._walk(path, reason)
             self._parents[path] = place
@@ -146,12 +146,12 @@ class Draft:
         source = self.host.real(where)
         self.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
 
-    # -- what is there ---------------------------------------------------------------------
+    # -- artifacts -------------------------------------------------------------------------
 
     def add(
         self, artifact: Artifact, reason: Reason, *, rank: int = FOUND, origin: Origin | None = None
     ) -> None:
-        """Put an artifact at its path; raises TargetError where another one stands in the way.
+        """Put an artifact at its path; raises TargetError where it conflicts with another one.
 
         The higher rank wins; equal ones must agree. The reason is kept either way.
         """
@@ -167,11 +167,11 @@ class Draft:
         self.reasons.setdefault(path, {}).setdefault(reason)
 
     def rank(self, path: str) -> int:
-        """Return how firmly the artifact at a canonical path stands; -1 where there is none."""
+        """Return the rank of the artifact at a canonical path; -1 where there is none."""
         return self._rank.get(path, -1)
 
     def note(self, path: str, reason: Reason) -> None:
-        """Add a reason for something that stands already."""
+        """Add a reason to an existing artifact."""
         self.reasons.setdefault(path, {}).setdefault(reason)
 
     def _agree(self, known: Artifact, other: Artifact, origin: Origin | None) -> Artifact:
@@ -188,7 +188,7 @@ class Draft:
         elif known.kind is Kind.LINK and other.kind is Kind.LINK and known.link == other.link:
             return known
         if before is not None and origin is not None and before.file != origin.file:
-            # Under two names for one path: what beats what is as for one name.
+            # Two names of one path: the target file overrides its includes, as for one name.
             if before.file == self._target:
                 return known
             self._origin[known.path] = origin
@@ -206,15 +206,15 @@ class Draft:
         self.skipped.setdefault(path, reason)
 
     def warn(self, text: str) -> None:
-        """Note something that people should know and that stops nothing."""
+        """Add a warning."""
         self.warnings.setdefault(text)
 
     def skips(self) -> tuple[Skipped, ...]:
-        """Return what was left out, sorted by path."""
+        """Return the excluded paths, sorted."""
         return tuple(Skipped(path, reason) for path, reason in sorted(self.skipped.items()))
 
     def imply_parents(self, *others: str) -> None:
-        """Add the directories above every artifact, and above ``others``, that no key describes: root's, 0755."""
+        """Add the parents of all artifacts and of ``others`` that no key describes: root's, 0755."""
         for path in sorted([*self.artifacts, *others]):
             below = path
             while (parent := split(below)[0]) != "/":
@@ -234,7 +234,7 @@ def _looks(directory: Artifact) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def blame(origin: Origin) -> Iterator[None]:
-    """Say in every error about the sysroot which entry of a target file asked for it."""
+    """Turn errors about the sysroot into ones that name the target file's entry ``origin``."""
     try:
         yield
     except Unreadable as error:

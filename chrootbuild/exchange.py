@@ -1,4 +1,4 @@
-"""A directory that is wholly ours, copied with hard links and exchanged as a whole."""
+"""Swap of a directory that is wholly ours: copied with hard links, exchanged by renameat2(2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["bring_back", "can_exchange", "clone", "foreign_in"]
 
 
 def can_exchange(stage: Stage) -> bool:
-    """Tell whether the filesystem can swap two names and link a file twice."""
+    """Return whether the filesystem supports RENAME_EXCHANGE and hard links."""
     try:
         for name in ("a", "b"):
             os.mkdir(f"try-{name}", 0o700, dir_fd=stage.fd)
@@ -38,10 +38,10 @@ def can_exchange(stage: Stage) -> bool:
 
 
 def clone(root: Root, stage: Stage, op: Operation) -> Operation | None:
-    """Build the staged copy of a directory: links to what is fresh, what was staged moved in.
+    """Build the staged copy of a directory: hard links to unchanged files, staged files moved in.
 
-    Returns the step with the copy's inode; None where something in it cannot be linked (it
-    is immutable, it has too many names): then nothing was moved. Raises Failure; the root is not changed.
+    Returns the step with the copy's inode; None where a file cannot be linked
+    (immutable, EMLINK): then nothing was moved. Raises Failure; the root is not changed.
     """
     try:
         modes = _link(root, stage, op)
@@ -72,12 +72,12 @@ def clone(root: Root, stage: Stage, op: Operation) -> Operation | None:
 
 
 def _place(op: Operation, path: str) -> str:
-    """Return where a path is in the copy. Nobody else can put a link in the staging directory."""
+    """Return a path's place in the copy; nobody else can put a link in the staging directory."""
     return op.name + path[len(op.path) :]
 
 
 def _link(root: Root, stage: Stage, op: Operation) -> dict[str, tuple[int, int, int]] | None:
-    """Make the copy's directories, which are returned with mode and owner, and link what is fresh."""
+    """Make the copy's directories, returned with mode and owner, and link the unchanged files."""
     modes = {op.path: (op.mode, op.uid, op.gid)}
     os.mkdir(op.name, 0o700, dir_fd=stage.fd)
     for path, name in op.content:
@@ -97,10 +97,10 @@ def _link(root: Root, stage: Stage, op: Operation) -> dict[str, tuple[int, int, 
 
 
 def foreign_in(top: int, name: str, path: str, ours: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (name below ``top``, path in the root) of what is in a directory and not among ``ours``.
+    """Yield (name below ``top``, path in the root) of a directory's content that is not among ``ours``.
 
-    ``name`` is the directory's below the descriptor ``top``, ``path`` the place it has or had in
-    the root. What is below something foreign is not told. Raises OSError.
+    ``name`` is the directory's below the descriptor ``top``, ``path`` its present or former place
+    in the root. A foreign directory is not descended into. Raises OSError.
     """
     stack = [(name, path)]
     while stack:
@@ -120,13 +120,13 @@ def foreign_in(top: int, name: str, path: str, ours: Collection[str]) -> Iterato
 
 
 def bring_back(root: Root, stage: Stage, op: Operation) -> None:
-    """Move what appeared in the old directory between copy and exchange into the new one (law 6).
+    """Move files created in the old directory between copy and swap into the new one (law 6).
 
-    Doing it again after a kill changes nothing. Raises Failure.
+    Idempotent, so it can be repeated after a kill. Raises Failure.
     """
     try:
         for name, path in foreign_in(stage.fd, op.name, op.path, frozenset(op.ours)):
-            while root.directory(split(path)[0]) is None:  # its directory goes: it comes along
+            while root.directory(split(path)[0]) is None:  # its directory is removed: move that
                 name, path = split(name)[0], split(path)[0]
             fd, leaf = root.parent(path)
             syscalls.renameat2(stage.fd, name, fd, leaf, syscalls.RENAME_NOREPLACE)

@@ -121,7 +121,7 @@ def sha256(content: bytes) -> str:
 
 
 def sha256_of(fd: int) -> str:
-    """Return the hex digest of what can be read from a descriptor, from its start."""
+    """Return the sha256 (hex) of an open file, from its start."""
     digest, offset = hashlib.sha256(), 0
     while chunk := os.pread(fd, _CHUNK, offset):
         digest.update(chunk)

@@ -1,4 +1,4 @@
-"""Nothing of a root is run on a system that its programs are not made for."""
+"""Refuses to run a root's programs on a system they are not made for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NAMES = {"linux": "Linux", "freebsd": "FreeBSD"}
 
 
 def refuse_foreign(target: Target, verb: str, host: Host | None = None) -> None:
-    """Raise Failure where a target's programs are another system's; ``verb`` says what was to be done.
+    """Raise Failure "cannot ``verb``" where a target's programs are another system's.
 
-    The kernel alone would not stop it: Linux starts a FreeBSD program, which then makes system calls of other numbers.
+    The kernel would not stop it: Linux starts a FreeBSD program, whose system calls have other numbers.
     """
     here = "freebsd" if sys.platform.startswith("freebsd") else "linux"
     system = system_of(target, Host(target.sysroot) if host is None else host)

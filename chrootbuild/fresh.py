@@ -1,4 +1,4 @@
-"""What is stale, and why: the plan held against the record, the sources and the root (law 5)."""
+"""Stale paths and their reasons: the plan compared with the record, the sources and the root (law 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OTHER_ROOT = "nothing needs it any more, but the root is another directory than
 
 
 def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
-    """Return the artifacts that this user can make, and what has to stay undone.
+    """Return the artifacts that this user can make, and those skipped.
 
     Without root there are no device nodes, and everything belongs to the caller.
     """
@@ -50,10 +50,10 @@ def compare(
     seen: Mapping[str, Signature] | None = None,
     changed: Collection[str] | None = None,
 ) -> Comparison:
-    """Compare everything; reads content only where a signature does not prove it unchanged.
+    """Compare all paths; reads content only where a signature does not prove it unchanged.
 
-    ``seen`` are the signatures of sources that were looked at a moment ago. ``changed`` is known
-    where all else in root and sources was found to be as it was recorded: real paths outside the root.
+    ``seen`` are signatures of sources, just taken. ``changed``: the only real paths outside the
+    root that may differ from the record, with all of the root unchanged; None where unknown.
     """
     seen = {} if seen is None else seen
     artifacts, skipped = applicable(plan)
@@ -91,7 +91,7 @@ def compare(
 
 
 def orphan(path: str, entry: Installed, root: Root | None) -> Change:
-    """Say what happens to something of ours that nothing needs any more (law 6)."""
+    """Return the change of an installed path that is no longer in the plan (law 6)."""
     info = None if root is None else root.lstat(path)
     reason = "nothing needs it any more"
     if root is None or info is None:
@@ -106,12 +106,12 @@ def orphan(path: str, entry: Installed, root: Root | None) -> Change:
 
 
 def same_root(record: Record | None, root: Root | None) -> bool:
-    """Tell whether the record is of the directory that stands there, not of another under its name."""
+    """Return whether the record is of this root directory, not of another of the same name."""
     return record is None or root is None or record.inode in (0, os.fstat(root.fd).st_ino)
 
 
 def _agree(artifact: Artifact, entry: Installed) -> bool:
-    """Tell, for most artifacts of most builds, that what was recorded is what is planned."""
+    """Return whether the entry is of the artifact as planned; a fast path, False where in doubt."""
     if entry[:4] != (artifact.kind, artifact.mode, artifact.uid, artifact.gid):
         return False
     if artifact.kind is Kind.FILE:
@@ -122,7 +122,7 @@ def _agree(artifact: Artifact, entry: Installed) -> bool:
 
 
 def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str, Signature]) -> bool:
-    """Tell that neither root nor source have changed since it was recorded."""
+    """Return whether neither root nor source has changed since the entry was recorded."""
     info = None if root is None else root.lstat(path)
     return (
         info is not None
@@ -136,7 +136,7 @@ def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str
 def _look(
     artifact: Artifact, entry: Installed | None, root: Root | None, info: os.stat_result | None, proven: bool
 ) -> tuple[Installed | None, str, str]:
-    """Return what is known to be installed, the reason, and the action for one artifact."""
+    """Return one artifact's installed entry (None: unknown), the reason, and the action."""
     if info is None:
         return entry, "absent in the root", INSTALL
     assert root is not None
@@ -149,13 +149,13 @@ def _look(
     return wanted._replace(root=proof_of(info)), "", KEEP
 
 
-# -- what should be there ------------------------------------------------------------------
+# -- the wanted entry ----------------------------------------------------------------------
 
 
 def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Installed | str:
-    """Return what should be in the root, or the reason why what was installed is out of date.
+    """Return the wanted entry, or the reason why the installed one is out of date.
 
-    The reason comes from source and record alone; the root is looked at after that.
+    The reason comes from source and record alone; the root is compared later.
     """
     base = Installed(artifact.kind, artifact.mode, artifact.uid, artifact.gid)
     if entry is not None and proven:
@@ -205,7 +205,7 @@ def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installe
 
 
 def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
-    """Read the source only where its signature does not prove it unchanged."""
+    """Return a file's wanted entry; reads the source only where its signature does not prove it unchanged."""
     if entry is not None and entry.path == artifact.source and entry.source != UNPROVEN:
         try:
             info = os.lstat(artifact.source)

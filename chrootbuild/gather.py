@@ -22,7 +22,7 @@ SEARCH_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/s
 
 
 def find_program(host: Host, name: str) -> str | None:
-    """Return where a bare program name is in the sysroot, searched as the target's keys say."""
+    """Return the sysroot path of a bare program name, by the target's search path; None if not found."""
     for directory in SEARCH_PATH:
         path = join(directory, name)
         info = host.stat(path)
@@ -33,7 +33,7 @@ def find_program(host: Host, name: str) -> str | None:
 
 @dataclass(slots=True)
 class Gatherer:
-    """Brings programs and libraries, and any file with what it needs to be loaded."""
+    """Adds programs and libraries, and any file, with their closures to a draft."""
 
     target: Target
     draft: Draft
@@ -54,7 +54,7 @@ class Gatherer:
                 raise not_there(item.value, item.origin, error) from None
 
     def binaries(self) -> None:
-        """Bring each program of ``binaries``, found in the search path where it is a bare name."""
+        """Add each program of ``binaries``, found in the search path where it is a bare name."""
         for item in self.target.binaries:
             path = item.value
             if "/" not in path:
@@ -71,7 +71,7 @@ class Gatherer:
                 self._sound(path, item.origin)
 
     def libraries(self, left: LeftOut) -> None:
-        """Bring each library of ``libraries``: a path, or what a glob matches and ``left`` allows."""
+        """Add each library of ``libraries``: a path, or the matches of a glob that ``left`` allows."""
         host = self.draft.host
         for item in self.target.libraries:
             reason = Reason(f"libraries: {item.value}")
@@ -85,7 +85,7 @@ class Gatherer:
                         self.file(path, reason, item.origin, exact=False)
 
     def unused(self) -> None:
-        """Warn of what ``setuid`` names and nothing brings."""
+        """Warn of paths in ``setuid`` that no key adds."""
         sources = {artifact.source for artifact in self.draft.artifacts.values()}
         for canonical, written in self._setuid.items():
             if self.draft.host.real(canonical) not in sources:
@@ -101,10 +101,10 @@ class Gatherer:
         *,
         exact: bool = True,
     ) -> None:
-        """Bring the regular file that ``path`` leads to, and its closure, where it is ELF or a script.
+        """Add the regular file that ``path`` resolves to, and its closure, where it is ELF or a script.
 
-        What a tree or a glob brings (not ``exact``) may lack a library: programs come with
-        plugins for what is not installed. Then it is a warning.
+        A missing library of a file from a tree or glob (not ``exact``) is a warning only:
+        programs have plugins for libraries that are not installed.
         """
         where = self.draft.place(path, reason)
         if self.draft.rank(where) == DECLARED:
@@ -115,7 +115,7 @@ class Gatherer:
             self._closure(path, source, kind, origin, exact)
 
     def _sound(self, path: str, origin: Origin) -> None:
-        """Refuse a damaged ELF file where a program or library is named: what it needs cannot be told."""
+        """Refuse a damaged ELF file as a named program or library: its closure cannot be computed."""
         fault = self.resolver.fault(path)
         if fault:
             raise TargetError(
@@ -128,7 +128,7 @@ class Gatherer:
     def _copy(
         self, path: str, where: str, reason: Reason, origin: Origin, item: FileItem | None, rank: int
     ) -> tuple[str, str]:
-        """Add the copy of one file at its place; return its canonical source, and what kind of file it is."""
+        """Add the copy of one file at its place; return its canonical source, and its kind."""
         source, info = self._source(path, where, origin)
         if not stat.S_ISREG(info.st_mode):
             raise TargetError(f"cannot copy {path}: it is not a regular file ({origin})")
@@ -151,10 +151,10 @@ class Gatherer:
         return source, kind
 
     def _source(self, path: str, where: str, origin: Origin) -> tuple[str, os.stat_result]:
-        """Return the canonical path in the sysroot of what belongs at ``where``, and what it is.
+        """Return the canonical sysroot path of the file for ``where``, and its stat.
 
-        The target's own links may have led ``path`` to another place than in the
-        sysroot: what the sysroot has at that place is meant, if there is anything.
+        The target's own links may lead ``path`` to another place than the
+        sysroot's: the sysroot's file at that place is preferred.
         """
         host = self.draft.host
         found = host.find(where)
@@ -171,8 +171,8 @@ class Gatherer:
     # -- closures --------------------------------------------------------------------------
 
     def _closure(self, path: str, source: str, kind: str, origin: Origin, exact: bool) -> None:
-        # A library's $ORIGIN is the directory of the name that it is opened by, a program's that
-        # of the file itself.
+        # A library's $ORIGIN is the directory of the name it is opened by, a program's that of
+        # the file itself.
         name = path if kind == "library" and self.draft.host.canonical(path) == source else source
         if name in self._resolved:
             return
@@ -220,7 +220,7 @@ class Gatherer:
 
 
 def not_there(path: str, origin: Origin, error: Unreadable) -> TargetError:
-    """Return the error that an entry names what cannot be read."""
+    """Return the error of an entry whose path cannot be read."""
     return TargetError(
         f"cannot read {path}: {error.message.partition(': ')[2]} ({origin})",
         hint=error.hint or f"chrootbuild locate {split(path)[1]} says which package has it; or leave it out",
@@ -228,5 +228,5 @@ def not_there(path: str, origin: Origin, error: Unreadable) -> TargetError:
 
 
 def is_glob(path: str) -> bool:
-    """Tell whether a path of ``files`` or ``libraries`` is a pattern."""
+    """Return whether a path of ``files`` or ``libraries`` is a pattern."""
     return any(mark in path for mark in "*?[")

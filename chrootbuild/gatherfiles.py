@@ -1,4 +1,4 @@
-"""``files``: exact paths, trees and globs, with the links in them and where those lead."""
+"""``files``: exact paths, trees and globs, with the links in them and their targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chrootbuild.spec import FileItem
 
 __all__ = ["SPECIAL", "Files", "too_long"]
 
-# No link brings these whole: who wants one names it.
+# Never added whole because a link leads to one; only where named.
 _NOT_TREES = frozenset(
     (
         *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt"),
@@ -40,7 +40,7 @@ SPECIAL = {
 
 
 class _Linked(NamedTuple):
-    """A link that leads somewhere: as it was named, its place in the root, and who asked for it."""
+    """A link to follow later: its name in the target, its place in the root, and the entry that named it."""
 
     path: str
     where: str
@@ -51,7 +51,7 @@ class _Linked(NamedTuple):
 
 @dataclass(slots=True)
 class Files:
-    """Brings what ``files`` names. What is linked to comes last: an entry of its own says more."""
+    """Adds the paths of ``files``. Link targets come last: an entry of their own overrides a link."""
 
     gatherer: Gatherer
     left: LeftOut
@@ -60,11 +60,11 @@ class Files:
 
     @property
     def draft(self) -> Draft:
-        """The draft that everything goes into."""
+        """The draft that artifacts are added to."""
         return self.gatherer.draft
 
     def bring(self, items: tuple[FileItem, ...]) -> None:
-        """Bring each entry: exact paths first, then the deeper trees, for they say more."""
+        """Add each entry: exact paths first, then trees, the deeper (more specific) ones first."""
 
         def order(item: FileItem) -> tuple[bool, int]:
             many = item.path.endswith("/") or is_glob(item.path)
@@ -86,7 +86,7 @@ class Files:
         self._follow()
 
     def data(self, path: str, reason: Reason, origin: Origin) -> None:
-        """Bring one file that another key needs, with the links on the way to it."""
+        """Add one file that another key needs, with the links on the way to it."""
         self._any(path, reason, FileItem(path, origin), NAMED)
         self._follow()
 
@@ -124,7 +124,7 @@ class Files:
             self._any(child, reason, item, rank)
 
     def _below(self, path: str, top: str) -> Iterator[str]:
-        """Yield what is below a directory and not left out, in the words of the target; no link is followed."""
+        """Yield the paths below a directory that are not excluded, as the target spells them; follows no link."""
         host, left = self.draft.host, self.left
         stack = [top]
         while stack:
@@ -147,7 +147,7 @@ class Files:
     # -- one -------------------------------------------------------------------------------
 
     def _any(self, path: str, reason: Reason, item: FileItem, rank: int, *, exact: bool = False) -> None:
-        """Bring whatever is at ``path``: a link, a directory alone, a file."""
+        """Add the link, directory (without its content) or file at ``path``."""
         info = self.draft.host.lstat(path)
         if info is None:
             return
@@ -161,7 +161,7 @@ class Files:
             self.draft.skip(path, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
 
     def _directory(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
-        """Bring a directory alone; mode, owner and group of an entry are those of all in its tree."""
+        """Add a directory without its content; an entry's mode, owner and group apply to its whole tree."""
         info = self.draft.host.stat(path)
         assert info is not None
         where = self.draft.place(path, reason)
@@ -169,7 +169,7 @@ class Files:
             return
         names, mode = self.gatherer.names, item.mode
         if mode is not None and rank < NAMED:
-            mode |= (mode & 0o444) >> 2  # a tree's directories can be entered by who may read
+            mode |= (mode & 0o444) >> 2  # search permission on a tree's directories for all readers
         directory = Artifact(
             where,
             Kind.DIRECTORY,
@@ -180,7 +180,7 @@ class Files:
         self.draft.add(directory, reason, rank=rank, origin=item.origin)
 
     def _link(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
-        """Bring a link as it is; where it leads to is followed later. A dangling one stays so."""
+        """Add a link with its text unchanged; its target is added later. A dangling one stays dangling."""
         host, draft = self.draft.host, self.draft
         where = draft.place(path, reason, follow=False)
         if draft.rank(where) == DECLARED:
@@ -192,7 +192,7 @@ class Files:
         if host.exists(path):
             self._linked.append(_Linked(path, where, reason, item, rank == NAMED))
 
-    # -- where links lead ------------------------------------------------------------------
+    # -- link targets ----------------------------------------------------------------------
 
     def _follow(self) -> None:
         while self._linked:
@@ -201,7 +201,7 @@ class Files:
                 self._target(link)
 
     def _target(self, link: _Linked) -> None:
-        """Bring what a link leads to: an exact one's with the words of its entry, else as it is."""
+        """Add a link's target: an exact link's with its entry's mode and owner, else the sysroot's."""
         host, draft, path = self.draft.host, self.draft, link.path
         canonical = host.canonical(path)
         if self.left.excluded(canonical) or (not link.exact and self.left.secret(canonical)):
@@ -230,7 +230,7 @@ class Files:
             self._tree(canonical, via, item)
 
     def _is_there(self, directory: str) -> bool:
-        """Tell whether a tree that was brought is this directory, or holds it."""
+        """Return whether an added tree is this directory, or contains it."""
         while directory != "/":
             if directory in self._trees:
                 return True
@@ -239,10 +239,10 @@ class Files:
 
 
 def too_long(host: Host, path: str) -> bool:
-    """Tell whether no system call takes a path of the sysroot: path_resolution(7)."""
+    """Return whether a sysroot path exceeds PATH_MAX: path_resolution(7)."""
     return len(path) > _LONG and len(os.fsencode(host.real(path))) >= _PATH_MAX
 
 
 def _rank(item: FileItem) -> int:
-    """Return the rank of what a tree or glob brings: an entry with an owner or mode describes it."""
+    """Return the rank of a tree's or glob's files: DESCRIBED by an entry with an owner or mode, else FOUND."""
     return DESCRIBED if item.owner or item.group or item.mode is not None else FOUND

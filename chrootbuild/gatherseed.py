@@ -1,4 +1,4 @@
-"""``seed``: state that is copied whole, once, as it is."""
+"""``seed``: state copied whole, once, unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["seeds"]
 
 
 def seeds(target: Target, draft: Draft, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
-    """Return for each ``seed`` everything in it, parents first; a secret is state as well."""
+    """Return for each ``seed`` the artifacts in it, parents first; secrets are state and included."""
     found = {}
     for item in target.seed:
         path = item.value.rstrip("/")

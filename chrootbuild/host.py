@@ -1,8 +1,8 @@
-"""The only reader of a sysroot: links are resolved inside it, and all that was looked at is noted.
+"""The only reader of a sysroot: links are resolved inside it, and every path looked at is noted.
 
-A sysroot is ``/`` or a tree of another system that nobody has to trust: an
-absolute link in it means a path in it, ``..`` cannot leave it, and what is
-not a regular file is never opened.
+A sysroot is ``/`` or an untrusted tree of another system: an absolute link
+in it means a path in it, ``..`` cannot leave it, and only regular files
+are ever opened.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Unreadable(Failure):
 
 
 class Link(NamedTuple):
-    """A symlink that was met on the way: where it is (canonical) and its text."""
+    """A symlink met on the way: its canonical path and its text."""
 
     path: str
     text: str
 
 
 class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as fast
-    """Where a path leads: its canonical form, the links on the way, what is there."""
+    """A resolved path: its canonical form, the links on the way, its stat."""
 
     path: str
     links: tuple[Link, ...]
@@ -55,12 +55,12 @@ class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as
 
 
 class Host:
-    """Reads one sysroot, and notes everything that an answer depended on.
+    """Reads one sysroot, and notes all paths that an answer depended on.
 
-    All notes are of real paths. ``seen``: files and links, and directories whose
-    names mattered, with their signature. ``listed``: the names of those that were
-    listed; ``missing``: the names that were absent from a directory. ``inputs``:
-    what was read whole. ``owners``: (ino, uid, gid, mode) of every directory.
+    Notes are by real path. ``seen``: signatures of files, links, and directories whose
+    names mattered. ``listed``: the names in each directory listed; ``missing``: names
+    absent from a directory. ``inputs``: files read whole. ``owners``: (ino, uid, gid,
+    mode) of every directory.
     """
 
     def __init__(self, sysroot: str = "/") -> None:
@@ -72,7 +72,7 @@ class Host:
         self.inputs: set[str] = set()
         self.owners: dict[str, Signature] = {}
         self._directories: dict[str, _Place] = {}
-        self._folders: dict[str, str] = {}  # those that are there: canonical, with a slash at the end
+        self._folders: dict[str, str] = {}  # those that exist: canonical, with a slash at the end
         self._stats: dict[str, os.stat_result | None] = {}
         self._globs: dict[str, re.Pattern[str]] = {}
 
@@ -81,7 +81,7 @@ class Host:
         return self._prefix + path if path != "/" else self.sysroot
 
     def forget(self) -> None:
-        """Forget what was looked at, and keep the notes: a plan is made once, and they stay for the build."""
+        """Drop the lookup caches, and keep the notes: the plan is made, and the build needs only them."""
         self._stats.clear()
         self._directories.clear()
         self._folders.clear()
@@ -89,7 +89,7 @@ class Host:
     # -- looking ---------------------------------------------------------------------------
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """Return what is at ``path``, its parents resolved but not itself; None if nothing."""
+        """Return the stat of ``path`` itself, its parents resolved; None if absent."""
         parent, name = split(path)
         if not name:
             return self._directory("/").stat
@@ -99,7 +99,7 @@ class Host:
         return self._lstat_canonical(join(place.path, name))
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return what ``path`` leads to; None if nothing, or a dangling link."""
+        """Return the stat of ``path``, links followed; None if absent or dangling."""
         try:
             return self._resolve(path).stat
         except Unreadable:
@@ -108,7 +108,7 @@ class Host:
     def resolve(self, path: str) -> tuple[str, tuple[Link, ...]]:
         """Return the canonical form of ``path`` and every link met on the way, in order.
 
-        Raises Unreadable where nothing is there (ENOENT) or links loop (ELOOP).
+        Raises Unreadable: ENOENT, or ELOOP where links loop.
         """
         place = self._resolve(path)
         if place.stat is None:
@@ -116,7 +116,7 @@ class Host:
         return place.path, place.links
 
     def find(self, path: str) -> tuple[str, os.stat_result] | None:
-        """Return the canonical form of ``path`` and what is there, in one walk; None if nothing."""
+        """Return the canonical form of ``path`` and its stat, in one walk; None if absent."""
         parent, _, name = path.rpartition("/")
         folder = self._folders.get(parent)
         try:
@@ -139,7 +139,7 @@ class Host:
         return self.resolve(path)[0]
 
     def exists(self, path: str) -> bool:
-        """Tell whether ``path`` leads to anything."""
+        """Return whether ``path`` exists, links followed."""
         return self.stat(path) is not None
 
     def isdir(self, path: str) -> bool:
@@ -148,7 +148,7 @@ class Host:
         return info is not None and stat.S_ISDIR(info.st_mode)
 
     def isfile(self, path: str) -> bool:
-        """Tell whether ``path`` leads to a regular file."""
+        """Return whether ``path`` is a regular file, links followed."""
         info = self.stat(path)
         return info is not None and stat.S_ISREG(info.st_mode)
 
@@ -174,7 +174,7 @@ class Host:
         """Return the sorted paths that match; ``*`` ``?`` ``[`` stay within one component.
 
         As in the shell a leading dot is only matched by a dot. Links among the
-        parents are followed, and stay in the answer as they were written.
+        parents are followed, and stay in the answer as written.
         """
         found = [""]
         for part in pattern.strip("/").split("/"):
@@ -182,7 +182,7 @@ class Host:
         return sorted(found)
 
     def walk(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield everything below a directory, sorted, parents first, no link followed."""
+        """Yield (path, stat) of all below a directory, sorted, parents first, no link followed."""
         canonical = self.canonical(path)
         stack = [canonical]
         while stack:
@@ -201,9 +201,9 @@ class Host:
     # -- reading ---------------------------------------------------------------------------
 
     def open(self, path: str) -> BinaryIO:
-        """Open the regular file that ``path`` leads to; raises Unreadable.
+        """Open the regular file that ``path`` resolves to; raises Unreadable.
 
-        Never blocks on a FIFO and never opens a device, whatever is put there meanwhile.
+        Never blocks on a FIFO and never opens a device, even one put there meanwhile.
         """
         canonical = self.canonical(path)
         fd = self._open_canonical(path, canonical)
@@ -239,7 +239,7 @@ class Host:
         try:
             if not self._prefix:
                 return os.open(canonical, flags)
-            # Step by step: another process may own this tree, and swap a directory for a link.
+            # By components: another process may own this tree, and replace a directory by a link.
             step = os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY
             here = os.open(self.sysroot, step | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -267,7 +267,7 @@ class Host:
             info = None
             self._note_missing(path)
         else:
-            # What was seen first counts: an answer may have been given by it.
+            # The first signature counts: an answer may depend on it.
             if stat.S_ISDIR(info.st_mode):
                 self.owners.setdefault(real, (info.st_ino, info.st_uid, info.st_gid, info.st_mode))
             else:
@@ -278,7 +278,7 @@ class Host:
         return info
 
     def _note_directory(self, canonical: str) -> None:
-        """Note a directory whose list of names an answer depended on."""
+        """Note a directory whose names an answer depended on."""
         real = self.real(canonical)
         if real not in self.seen:
             try:
@@ -288,7 +288,7 @@ class Host:
                     self._note_missing(canonical)
 
     def _note_missing(self, canonical: str) -> None:
-        """Note the directory that a name is absent from, or the first one above that is there."""
+        """Note the directory that a name is absent from, or its nearest existing ancestor."""
         parent, name = split(canonical)
         self._note_directory(parent)
         self.missing.setdefault(self.real(parent), set()).add(name)

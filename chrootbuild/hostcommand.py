@@ -1,4 +1,4 @@
-"""What the commands host and schedule share: they print, install or remove snippets, and name the next step."""
+"""Shared by the commands host and schedule: print, install or remove snippets, and name the next step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
 
 
 def printed(snippets: Sequence[Snippet], owner: Owner) -> str:
-    """Return the snippets as text to read or to copy, and what comes next as comments."""
+    """Return the snippets as text to read or to copy, the next steps as comments."""
     texts = [shown(snippet, owner) for snippet in snippets]
     steps = "".join(f"# then: {step}\n" for snippet in snippets for step in snippet.note.splitlines())
     separator = "\n" if any(text.count("\n") > 1 for text in texts) else ""
@@ -33,7 +33,7 @@ def printed(snippets: Sequence[Snippet], owner: Owner) -> str:
 
 
 def done(changes: Iterable[Change], snippets: Sequence[Snippet], *, removed: bool) -> Iterator[str]:
-    """Yield a line for each change, and what people have to do now; nothing where nothing was done."""
+    """Yield a line for each change, then the user's next steps; nothing where nothing changed."""
     changed = False
     for change in changes:
         yield from table([(change.action, change.path, change.reason)], indent="")

@@ -1,4 +1,4 @@
-"""Reads and writes single files of the host: no planted link is followed, nothing is half written."""
+"""Reads and writes single files of the host: atomically, and no planted link is followed."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _LIMIT = 4 << 20  # bytes; no configuration file is larger
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is at a place: a regular file with its text, a link with its text, or something else."""
+    """The inode at a place: a regular file or a link, each with its text, or something else."""
 
     info: os.stat_result
     text: str = ""  # surrogateescape
 
     @property
     def is_file(self) -> bool:
-        """Tell whether it is a regular file."""
+        """Return whether the inode is a regular file."""
         return stat.S_ISREG(self.info.st_mode)
 
     @property
     def is_link(self) -> bool:
-        """Tell whether it is a symlink."""
+        """Return whether the inode is a symlink."""
         return stat.S_ISLNK(self.info.st_mode)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A name in a directory that is held open and that nobody else can write."""
+    """A name in an open directory that nobody else can write."""
 
-    path: str  # as people are shown it
+    path: str  # for messages
     directory: int  # a file descriptor
     name: str
 
     def look(self) -> Found | None:
-        """Return what is there, or None; raises Failure where it cannot be read."""
+        """Return the inode there, None if absent; raises Failure where it cannot be read."""
         try:
             info = os.lstat(self.name, dir_fd=self.directory)
             if stat.S_ISLNK(info.st_mode):
@@ -63,14 +63,14 @@ class Place:
             raise self.failure("read", error) from None
 
     def write(self, text: str, mode: int, like: Found | None = None) -> None:
-        """Put a file there by a new name and a rename; ``like`` gives owner, mode and attributes.
+        """Write a file there by a temporary name and a rename; ``like`` gives owner, mode and attributes.
 
-        Raises Failure, also where ``like`` is no longer what is there.
+        Raises Failure, also where ``like`` was replaced meanwhile.
         """
         fresh = f".{self.name}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._forget(fresh)  # of a process with our number that was killed
+            self._forget(fresh)  # left by a killed process of the same pid
             fd = os.open(fresh, flags, 0o600, dir_fd=self.directory)
             try:
                 with open(fd, "wb", closefd=False) as file:
@@ -92,7 +92,7 @@ class Place:
             raise self.failure("write", error) from None
 
     def link(self, text: str, replace: bool) -> None:
-        """Make a symlink there, over what is there only if ``replace``; raises Failure."""
+        """Make a symlink there, over an existing name only if ``replace``; raises Failure."""
         name = f".{self.name}.{os.getpid()}.new" if replace else self.name
         try:
             if replace:
@@ -105,7 +105,7 @@ class Place:
             raise self.failure("write", error) from None
 
     def remove(self) -> None:
-        """Remove the file or link that is there; raises Failure."""
+        """Remove the file or link there; raises Failure."""
         try:
             os.unlink(self.name, dir_fd=self.directory)
             os.fsync(self.directory)
@@ -130,12 +130,12 @@ class Place:
 
 @contextlib.contextmanager
 def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Place | None]:
-    """Hold open the directory that ``path`` is in; None where there is no such directory.
+    """Hold open the directory of ``path``; yield None where it does not exist.
 
     ``prefix`` is the host's tree, "" for / itself; links are resolved inside
     it, the last component's only with ``follow``. Raises Failure where
-    somebody else could write that directory, also a sticky one, or change
-    the way to it.
+    somebody else could write that directory, even a sticky one, or one of
+    its parents.
     """
     host = Host(prefix or "/")
     where = path
@@ -153,7 +153,7 @@ def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Pla
     fd = _descend(host, canonical)
     try:
         info = os.fstat(fd)
-        # A sticky directory is safe to pass through; in it a name can be taken before we come.
+        # A sticky directory is safe to pass through; in it somebody may create our name first.
         if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_ISVTX and info.st_mode & stat.S_IWGRP):
             raise Failure(
                 f"cannot write {path}: others can write the directory {parent}",
@@ -165,7 +165,7 @@ def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Pla
 
 
 def _descend(host: Host, canonical: str) -> int:
-    """Open a directory step by step, with no link on the way."""
+    """Open a directory by components, refusing links."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     here = os.open(host.sysroot, flags)
     try:

@@ -1,7 +1,7 @@
 """The host's side of a root: links into it, start scripts, syslog, units and mounts, as text to install.
 
-Pure functions from a target (and what its sysroot says) to snippets; nothing
-is written here. No snippet runs anything of the root outside the root.
+Pure functions from a target (and facts of its sysroot) to snippets; nothing
+is written here. No snippet runs a program of the root outside the root.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from chrootbuild.spec import Target
 __all__ = ["KINDS", "PATH", "fstab", "links", "owner", "snippets", "wrapper"]
 
 KINDS = ("links", "wrapper", "syslog", "unit", "fstab", "devfs", "jail")
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # in a root; what `check` sets as well
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # in a root; as `check` sets it
 _OF = {"unit": "linux", "devfs": "freebsd", "jail": "freebsd"}
 
 
 def owner(project: Project, name: str, kind: str) -> Owner:
-    """Return whose snippets those of a target are."""
+    """Return the owner of a target's snippets."""
     return Owner(f"host {name} {kind}", f"{project.targets}/{name}.toml")
 
 
 def snippets(kind: str, target: Target, project: Project, prefix: str = "") -> tuple[Snippet, ...]:
-    """Return what a kind puts on the host.
+    """Return the snippets of a kind for the host.
 
-    The tree ``prefix`` ("" for /) is only asked which syslog daemon and which
-    devfs rules there are. Raises Failure where the target asks for nothing of
+    Of the tree ``prefix`` ("" for /) only the syslog daemon and the devfs
+    rules are read. Raises Failure where the target asks for nothing of
     this kind, TargetError where a user or program is unknown.
     """
     plain(target.root, "the host's files")
@@ -60,7 +60,7 @@ def snippets(kind: str, target: Target, project: Project, prefix: str = "") -> t
 
 
 def links(target: Target) -> tuple[Snippet, ...]:
-    """Return the symlinks of ``host.links``: a path of the host that leads into the root."""
+    """Return the symlinks of ``host.links``, from the host into the root."""
     if not target.host.links:
         raise _nothing(target, "links", "host.links", '"/usr/local/apache" = "/usr/local/apache"')
     return tuple(
@@ -71,8 +71,8 @@ def links(target: Target) -> tuple[Snippet, ...]:
 
 # -- start scripts ----------------------------------------------------------------------------
 
-# The parents of the program may be links that hold only inside: of its path the first part is
-# looked at. execve(2) inside says the rest.
+# The program's parents may be links valid only inside: the first component alone is tested,
+# execve(2) inside reports the rest.
 _WRAPPER = """\
 #!/bin/sh
 # {program} inside {root}, as {who}, with nothing of the caller's environment.
@@ -92,8 +92,8 @@ exec env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@"
 def wrapper(target: Target, known: Known, sysroot: Host, project: Project) -> tuple[Snippet, ...]:
     """Return the start scripts of ``host.wrapper``: POSIX sh, user and group by number.
 
-    GNU chroot is told its groups, so that it looks no name up, neither on the
-    host nor inside; FreeBSD's keeps the caller's unless it is told some.
+    Groups are given explicitly: without them GNU chroot looks names up on the
+    host or inside, and FreeBSD's keeps the caller's.
     """
     if not target.host.wrapper:
         raise _nothing(
@@ -143,7 +143,7 @@ def _switch(known: Known) -> str:
 
 # -- mounts -----------------------------------------------------------------------------------
 
-# what, type, options: as `check` mounts them, /proc read-only for the sake of /proc/sys.
+# source, type, options: as `check` mounts them, /proc read-only because of /proc/sys.
 _LINUX = {
     "/proc": ("proc", "proc", "ro,nosuid,nodev,noexec"),
     "/sys": ("sysfs", "sysfs", "ro,nosuid,nodev,noexec"),
@@ -158,9 +158,9 @@ _FREEBSD = {
 
 
 def fstab(target: Target, known: Known) -> tuple[Snippet, ...]:
-    """Return a line for each of ``mounts``; what is no known filesystem is the host's own tree, bound.
+    """Return an fstab line for each of ``mounts``; a path of no known filesystem binds the host's tree.
 
-    On Linux a root that is gone does not stop the boot (nofail).
+    On Linux a missing root does not stop the boot (nofail).
     """
     freebsd = known.system == "freebsd"
     mounts = [item.value for item in target.mounts if not (freebsd and item.value == "/dev")]

@@ -21,15 +21,15 @@ __all__ = ["devfs", "jail", "ruleset"]
 
 _RULES = "/etc/devfs.rules"
 _STOCK = "/etc/defaults/devfs.rules"
-# Sets up to here are the system's or are numbered by hand; devfs(8) takes 16 bits.
+# Lower rulesets are the system's or numbered by hand; devfs(8) takes 16 bits.
 _FIRST, _COUNT = 1000, 64000
 
 
 def devfs(target: Target, here: Host) -> tuple[Snippet, ...]:
-    """Return the rules that show the target's devices alone, the mount, and the setting that joins them.
+    """Return devfs rules that unhide only the target's devices, the mount, and its ruleset in rc.conf.
 
-    The ruleset is named in rc.conf and not in fstab: fstab is mounted before
-    the rules are loaded, and all devices would be seen.
+    The ruleset is not named in fstab: fstab is mounted before the rules are
+    loaded, and all devices would be visible.
     """
     name, rules = ruleset(target, "chroot", here)
     place = f"{target.root}/dev"
@@ -49,7 +49,7 @@ def devfs(target: Target, here: Host) -> tuple[Snippet, ...]:
 
 
 def jail(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snippet, ...]:
-    """Return a jail of jail.conf(5) in the root, with the target's devices, that starts its service."""
+    """Return a jail (jail.conf(5)) in the root, with the target's devices, that starts its service."""
     service = target.check.service
     rules = _devices(target) and ruleset(target, "jail", here)
     lines = [
@@ -70,7 +70,7 @@ def jail(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snipp
         lines.append(f"exec.start = {jail_string(plain(command, 'jail.conf'))};")
         if not _is_simple(command) and all(item.value != "/bin/sh" for item in target.binaries):
             notes.append('add "/bin/sh" to binaries (exec.start needs it for its quotes)')
-    # A jail's name that is a number would be its id.
+    # A numeric jail name would be taken for its jid.
     name = f"chroot_{target.name}" if target.name.isdigit() else target.name
     text = f"{jail_string(name)} {{\n" + "".join(f"\t{line}\n" for line in lines) + "}\n"
     # An empty jail_list means all jails: it stays empty.
@@ -94,9 +94,9 @@ def jail(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snipp
 def ruleset(target: Target, use: str, here: Host) -> tuple[str, Snippet]:
     """Return the name of a target's ruleset and its lines in devfs.rules(5); raises Failure without devices.
 
-    ``use`` is "chroot" or "jail". The number follows from the target's name,
-    so that it is the same on every run; one that the host has under another
-    name is left to it.
+    ``use`` is "chroot" or "jail". The number is a hash of the target's name,
+    the same on every run; numbers that the host uses for another name are
+    skipped.
     """
     names = _devices(target)
     if not names:
@@ -106,7 +106,7 @@ def ruleset(target: Target, use: str, here: Host) -> tuple[str, Snippet]:
         )
     taken = _taken(here)
     start = zlib.crc32(f"{use} {target.name}".encode()) % _COUNT
-    # rc.subr makes a shell variable of the name, so "-" cannot stay; the number tells a-b from a_b.
+    # rc.subr makes a shell variable of the name: no "-"; the number distinguishes a-b from a_b.
     word = target.name.replace("-", "_")
     for step in range(_COUNT):
         number = _FIRST + (start + step) % _COUNT
@@ -137,7 +137,7 @@ def _parents(device: str) -> list[str]:
 
 
 def _taken(here: Host) -> dict[int, str]:
-    """Return the rulesets that the host has, by number."""
+    """Return the host's rulesets, by number."""
     found: dict[int, str] = {}
     for path in (_STOCK, _RULES):
         text = here.content(path).decode("utf-8", "replace")
@@ -152,10 +152,10 @@ def _number(rules: Snippet) -> str:
 
 
 def _command(argv: tuple[str, ...]) -> str:
-    """Return a command for exec.start, in the background: jail(8) waits for all others.
+    """Return a command for exec.start, in the background: jail(8) waits for foreground ones.
 
-    Without a character that means something to the shell it is run as it
-    stands; with one, by the root's /bin/sh.
+    Without shell metacharacters it is run directly; with one, by the
+    root's /bin/sh.
     """
     return f"{sh_words(argv)} &"
 

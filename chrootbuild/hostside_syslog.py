@@ -1,4 +1,4 @@
-"""The log socket in a root, made by the syslog daemon of the host; and logrotate for its other logs."""
+"""The log socket in a root, made by the host's syslog daemon; and logrotate for its other logs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _OPTIONS = (
 
 
 def syslog(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snippet, ...]:
-    """Return what makes a root's log socket, for the daemon that ``here`` has, and logrotate.conf(5).
+    """Return the configuration of a root's log socket, for the daemon of ``here``, and logrotate.conf(5).
 
-    Raises Failure where the target asks for no socket and has no directory
-    for logs, and where no daemon is found that can make one.
+    Raises Failure where the target asks for no socket and has no log
+    directory, and where no syslog daemon is found.
     """
     found: list[Snippet] = []
     own_log = ""
@@ -51,8 +51,8 @@ def syslog(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Sni
 def daemon_of(here: Host) -> str:
     """Return the syslog daemon of a host: rsyslog, syslog-ng, journald or syslogd; raises Failure.
 
-    On a system that systemd runs /dev/log is journald's, which hands all on
-    to any other daemon: it is asked where neither of the first two is there.
+    Under systemd /dev/log is journald's, which forwards to any other
+    daemon: it is chosen where neither of the first two is installed.
     """
     for name, program in (("rsyslog", "rsyslogd"), ("syslog-ng", "syslog-ng")):
         if any(here.isfile(f"{directory}/{program}") for directory in _SBIN):
@@ -88,8 +88,8 @@ def _rsyslog(target: Target, here: Host) -> tuple[Snippet, ...]:
 
 
 def _syslog_ng(target: Target, here: Host) -> tuple[Snippet, ...]:
-    # Names of the main configuration differ from host to host, so there is a log of its own.
-    # Without create-dirs a root that is gone would keep syslog-ng from starting.
+    # Names in the main configuration differ from host to host: hence a log of its own.
+    # Without create-dirs a missing root would keep syslog-ng from starting.
     del here
     name = "".join(char if char.isalnum() else "_" for char in target.name)
     socket, log = c_string(f"{target.root}/dev/log"), c_string(f"/var/log/chroot-{target.name}.log")
@@ -103,7 +103,7 @@ def _syslog_ng(target: Target, here: Host) -> tuple[Snippet, ...]:
 
 
 def _journald(target: Target, here: Host) -> tuple[Snippet, ...]:
-    """Return a mount unit: journald opens no second socket, so its own is bound into the root."""
+    """Return a mount unit: journald opens no second socket, so its own is bind-mounted into the root."""
     del here
     place = unit_path(f"{target.root}/dev/log")
     name = f"{unit_name(f'{target.root}/dev/log')}.mount"
@@ -145,7 +145,7 @@ _LINUX = {"rsyslog": _rsyslog, "syslog-ng": _syslog_ng, "journald": _journald, "
 
 
 def _freebsd(target: Target) -> tuple[Snippet, ...]:
-    """Return the lines of rc.conf(5) that add a socket to syslogd(8), whatever its flags were before."""
+    """Return rc.conf(5) lines that append a socket to the flags of syslogd(8)."""
     value = f"${{syslogd_flags}} -l {target.root}/var/run/log"
     return (
         Snippet(
@@ -159,7 +159,7 @@ def _freebsd(target: Target) -> tuple[Snippet, ...]:
 
 
 def _words(value: str, target: Target) -> str:
-    """Return a value that the shell reads between double quotes, and later splits at blanks."""
+    """Return a value for the shell within double quotes, later split at blanks; raises Failure."""
     if any(char in " \t\"'\\$`*?[" for char in target.root):
         raise Failure(
             f"cannot write {target.root} into syslogd's options: they are split at blanks and quotes",
@@ -174,8 +174,8 @@ def _words(value: str, target: Target) -> str:
 def _logrotate(target: Target, sysroot: Host, own_log: str) -> tuple[Snippet, ...]:
     """Return rules for *.log in the root's directories in /var/log, and for a log of our own.
 
-    logrotate becomes the directory's owner (su), who could plant links there.
-    The daemon keeps its file open: it is copied and truncated.
+    logrotate runs as the directory's owner (su), who could plant links there.
+    The daemon keeps its file open: hence copytruncate.
     """
     rules = [_rule(own_log, [])] if own_log else []
     for path, item in sorted(target.directories.items()):

@@ -1,4 +1,4 @@
-"""A systemd service that runs a target's daemon in its root, with the ways out closed: systemd.exec(5)."""
+"""A hardened systemd service that runs a target's daemon in its root: systemd.exec(5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STANDARD = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
 
 
 def unit(target: Target, known: Known, sysroot: Host) -> tuple[Snippet, ...]:
-    """Return chroot-NAME.service, which starts what ``check.service`` starts; raises Failure without one."""
+    """Return chroot-NAME.service, which starts the command of ``check.service``; raises Failure without one."""
     service = target.check.service
     if service is None:
         raise Failure(
@@ -82,7 +82,7 @@ def _service(service: Service, root: str, argv: tuple[str, ...], known: Known) -
 
 
 def _places(target: Target) -> list[str]:
-    """Return what of the host is seen inside: the log socket, the mounts, devices beyond the usual."""
+    """Return the host's parts visible inside: the log socket, the mounts, devices beyond the usual."""
     lines = ["BindReadOnlyPaths=-/dev/log"] if target.syslog else []
     for path in sorted(item.value for item in target.mounts):
         if path in ("/dev/shm", "/run", "/tmp"):  # noqa: S108 (mounted empty)
@@ -96,13 +96,13 @@ def _places(target: Target) -> list[str]:
 
 
 def _hardening(target: Target, known: Known) -> list[str]:
-    """Return what closes the ways out that a chroot leaves to root.
+    """Return the settings that close root's ways out of a chroot.
 
     RootDirectory= with a bind mount makes a mount namespace in which the root
     is /: fchdir(2) and a second chroot(2) lead nowhere. mknod(2), mount(2),
-    ptrace(2), modules, raw disks and open_by_handle_at(2) go with the
+    ptrace(2), modules, raw disks and open_by_handle_at(2) are denied with the
     capabilities and system calls. A program of ``setuid`` needs the
-    capabilities, and could not run with no_new_privs, which a filter implies
+    capabilities, and cannot run with no_new_privs, which a filter implies
     for any user but root.
     """
     root = known.user.uid == 0

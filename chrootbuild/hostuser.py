@@ -1,4 +1,4 @@
-"""Who a target's service runs as, in numbers, and which system its root is for."""
+"""The user of a target's service, in numbers, and the system of its root."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Known", "look", "program"]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the sysroot says about a target, for the host's side."""
+    """Facts of the sysroot about a target, for the host's side."""
 
     system: str  # "linux" or "freebsd"
     user: User = ROOT  # of [check.service], as `check` starts it
@@ -40,7 +40,7 @@ def look(target: Target, host: Host) -> Known:
 
 
 def program(target: Target, host: Host, name: str) -> str:
-    """Return the path of a program in the root: as it stands, or found in the sysroot by its bare name."""
+    """Return the path of a program in the root: as given, or found in the sysroot by its bare name."""
     if name.startswith("/"):
         return name
     found = find_program(host, name)

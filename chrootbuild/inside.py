@@ -1,8 +1,8 @@
-"""The last steps of a process that becomes a confined program; also run by itself, under strace.
+"""Entry to the sandbox: the last steps before the exec of a confined program; also run under strace.
 
-A process that joins a pid namespace stays outside, its next child is in. So :func:`start`
-forks: the child joins the inside view, gives up what it may not have, and runs the program; the
-parent reports the child's pid and what went wrong, and ends. See pid_namespaces(7), setns(2).
+setns(2) moves only later children into a pid namespace. So :func:`start` forks: the child
+joins the inside view, drops its privileges, and execs the program; the
+parent reports the child's pid and any error, and ends. See pid_namespaces(7), setns(2).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from chrootbuild.user import User
 
 __all__ = ["MARK", "Entry", "Report", "is_there", "read_report", "start", "start_failure", "traced_argv"]
 
-# The last path that is asked for before the program's own execve(2): what a trace shows up to
-# here is not the program's.
+# Looked up immediately before the program's own execve(2): a trace up to here is not the
+# program's.
 MARK = "/.chrootbuild-the-program-starts-here"
 _CODE = (
     "import sys; sys.path.insert(0, sys.argv[2]); import chrootbuild.inside as i; i.main(int(sys.argv[1]))"
@@ -34,12 +34,12 @@ _ALL_CALLS = "%file,%process,%creds,chdir,fchdir,connect,bind,getdents64,fchown,
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What to run inside, and the descriptors that lead there."""
+    """A program to run inside, and the descriptors of its namespaces."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     user: User
-    mapped: bool  # its ids exist; else a user namespace of its own shows the caller as that user
+    mapped: bool  # its ids are mapped; else a user namespace of its own shows the caller as that user
     view: int  # the inside view's mount namespace
     pids: int  # its pid namespace
     report: int  # a pipe to write the report to
@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a start went; no pid: nothing was started."""
+    """The result of a start; pid 0: nothing was started."""
 
     pid: int = 0  # in the pid namespace of the host view
     step: str = ""  # what failed: "cannot STEP"
@@ -58,9 +58,9 @@ class Report:
 def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> list[str]:
     """Return a command that runs ``entry`` under strace(1), its text going to the file ``trace``.
 
-    The program stays a child of its caller's (-D). Only the calls that are looked at stop it
-    (--seccomp-bpf), which sets no_new_privs; with ``privileges`` setuid programs gain theirs
-    all the same, and every call stops. The descriptors of ``entry`` become inheritable.
+    The program stays a child of the caller (-D). Only traced calls stop it (--seccomp-bpf),
+    which sets no_new_privs; with ``privileges`` setuid works, and every call stops. The
+    descriptors of ``entry`` become inheritable.
     """
     memory = os.memfd_create("entry", 0)
     os.write(memory, json.dumps(asdict(entry)).encode())
@@ -86,7 +86,7 @@ def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> l
 
 
 def main(memory: int) -> None:
-    """Run the entry that a descriptor holds; this is what strace(1) runs."""
+    """Run the entry stored in the file of a descriptor; the command of strace(1)."""
     with os.fdopen(memory, "rb") as file:
         file.seek(0)
         values = json.load(file)
@@ -108,9 +108,9 @@ def start(entry: Entry) -> NoReturn:
 
 
 def read_report(fd: int) -> Report:
-    """Return what :func:`start` writes to a pipe, and close it; nothing written: nothing was started.
+    """Return the report that :func:`start` writes to a pipe, and close it; none written: nothing was started.
 
-    The end of the pipe is no sign: strace(1) has it too, and lives on.
+    End of file is no sign: strace(1) inherits the write end, and lives on.
     """
     with os.fdopen(fd, "rb") as file:
         line = file.readline()
@@ -118,7 +118,7 @@ def read_report(fd: int) -> Report:
 
 
 def start_failure(report: Report, privileged: bool) -> Failure:
-    """Return what people are told of a start that failed."""
+    """Return the error of a failed start."""
     if report.step.startswith("switch to"):
         hint = "" if privileged else "run as root, or give yourself a range of ids: subuid(5), newuidmap(1)"
         return Failure(f"cannot {report.step}: {os.strerror(report.errno)}", hint=hint)
@@ -134,7 +134,7 @@ def start_failure(report: Report, privileged: bool) -> Failure:
 
 
 def is_there(program: str, env: Mapping[str, str]) -> bool:
-    """Tell whether a program exists, looked up as execvpe does."""
+    """Return whether a program exists, looked up as execvpe does."""
     places = [program] if "/" in program else [f"{place}/{program}" for place in os.get_exec_path(dict(env))]
     return any(map(os.path.exists, places))
 
@@ -152,7 +152,7 @@ def _start(entry: Entry) -> Report:
     os.close(waits)
     text = b""
     while data := os.read(told, 4096):
-        if data.startswith(b"u"):  # its user namespace is there
+        if data.startswith(b"u"):  # its user namespace was made
             _map_one(child, entry.user)
             os.write(go, b"g")
             data = data[1:]
@@ -162,12 +162,12 @@ def _start(entry: Entry) -> Report:
 
 
 def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
-    """Turn this process into the program; or tell what failed, and end."""
+    """Exec the program; or report the error, and end."""
     step, found = "enter the root", False
     nested = not entry.mapped and entry.user.uid != 0
     try:
         syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
-        os.setsid()  # no terminal: nothing can be typed into it
+        os.setsid()  # no controlling terminal, against TIOCSTI
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         reset_signals()
@@ -198,7 +198,7 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
 
 
 def _map_one(pid: int, user: User) -> None:
-    """Show the only id there is, 0, as the user's: user_namespaces(7)."""
+    """Map the only id that exists, 0, to the user's: user_namespaces(7)."""
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{user.uid} 0 1"),

@@ -1,9 +1,9 @@
 """Installs snippets on the host and removes exactly those: never a file, link or line that it did not write.
 
-A file is known as ours by the line that says who wrote it, lines by the two
-around them. A link can say nothing: what we made is noted in the project's
-state (PROJECT/.chrootbuild/installed/), and so is all that was installed, for
-the day when the target no longer asks for it.
+Our file is recognized by a line naming its owner, our lines by the two
+around them. A link holds no such line: links, and all else that was
+installed, are listed in the project's state (PROJECT/.chrootbuild/installed/),
+so that they can be removed once the target no longer asks for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Change", "install", "uninstall"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was done to a path of the host: install, replace, remove, or stays (with the reason)."""
+    """A change of a path of the host: install, replace, remove, or stays (with the reason)."""
 
     action: str
     path: str
@@ -35,13 +35,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What was installed once: enough to find it again, and to know it as ours."""
+    """An installed snippet: enough to find it again, and to recognize it as ours."""
 
     path: str
     form: str
     comment: str = "#"
     texts: tuple[str, ...] = ()  # a link's: two while it is being replaced
-    created: bool = False  # the shared file was not there before
+    created: bool = False  # we created the shared file
 
 
 _Memory = dict[tuple[str, str], _Entry]  # by path and form
@@ -50,9 +50,9 @@ _Memory = dict[tuple[str, str], _Entry]  # by path and form
 def install(
     project: Project, snippets: Sequence[Snippet], owner: Owner, prefix: str = ""
 ) -> tuple[Change, ...]:
-    """Put the snippets on the host, and remove what this owner installed once and no longer asks for.
+    """Put the snippets on the host, and remove this owner's earlier ones that are not among them.
 
-    ``prefix`` is the host's tree, "" for / itself. All are looked at before the
+    ``prefix`` is the host's tree, "" for / itself. All are examined before the
     first is written. Nothing to do: no change. Raises Failure where something
     that is not ours is in the way, or somebody else could write there.
     """
@@ -68,7 +68,7 @@ def install(
         if change is not None:
             changes.append(change)
     if after != before:
-        # First: what is made is known as ours even if we are killed.
+        # First, so that our files are recognized even after a kill.
         _remember(memory, {**before, **{key: _both(after[key], before.get(key)) for key in after}})
     todo = {change.path: change.action for change in changes}
     for snippet in snippets:
@@ -84,9 +84,9 @@ def install(
 def uninstall(
     project: Project, snippets: Sequence[Snippet], owner: Owner, prefix: str = ""
 ) -> tuple[Change, ...]:
-    """Remove what this owner installed; nothing there: no change.
+    """Remove this owner's installed snippets; none there: no change.
 
-    ``snippets`` help where the project's memory is lost. A path that is no
+    ``snippets`` help where the project's list is lost. A path that is no
     longer ours stays. Raises Failure.
     """
     memory = _memory(project, owner)
@@ -98,7 +98,7 @@ def uninstall(
     return tuple(change for change in changes if change.action != "absent")
 
 
-# -- the memory -------------------------------------------------------------------------------
+# -- the list of installed snippets -----------------------------------------------------------
 
 
 def _memory(project: Project, owner: Owner) -> str:
@@ -148,7 +148,7 @@ def _both(entry: _Entry, old: _Entry | None) -> _Entry:
 def _examine(
     snippet: Snippet, owner: Owner, known: _Entry, prefix: str
 ) -> tuple[Change | None, _Entry | None]:
-    """Return what has to be done for a snippet, None for nothing, and what to remember of it."""
+    """Return a snippet's change, None if there is none, and its entry for the list."""
     with opened(snippet.path, prefix, follow=snippet.form is Form.LINES) as place:
         if place is None:
             raise Failure(
@@ -245,7 +245,7 @@ def _is_ours(text: str, comment: str, owner: Owner) -> bool:
 
 
 def _find(path: str, text: str, comment: str, owner: Owner) -> tuple[int, int] | None:
-    """Return where our lines begin and end in a shared file; raises Failure where they are damaged."""
+    """Return the offsets of our lines in a shared file; raises Failure where they are damaged."""
     begin, end = bounds(comment, owner)
     starts, stops, at = [], [], 0
     for line in text.split("\n"):

@@ -1,4 +1,4 @@
-"""What a publish is about to do, written down before it begins: who is killed in it is completed by it."""
+"""Write-ahead journal of a publish: an interrupted one is completed by the next build."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def _journal(project: Project, target: str) -> StateFile:
 
 
 def is_pending(project: Project, target: str) -> bool:
-    """Tell whether a publish was broken off and waits for ``recover``."""
+    """Return whether a publish was interrupted and waits for ``recover``."""
     return os.path.lexists(_journal(project, target).path)
 
 
 def write_journal(
     project: Project, target: str, operations: list[Operation], record: Record, base: Record | None
 ) -> None:
-    """Write down what a publish is about to do, and have the disk hold it. Raises Failure and OSError."""
+    """Write the journal of a publish, and fsync it. Raises Failure and OSError."""
     write_atomically(_journal(project, target).path, _in_pieces(project, target, operations, record, base))
     fd = os.open(project.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -46,7 +46,7 @@ def write_journal(
 def _in_pieces(
     project: Project, target: str, operations: list[Operation], record: Record, base: Record | None
 ) -> Iterator[bytes]:
-    """Yield the journal: the steps, and the record, all of it or what is not as in the one on disk."""
+    """Yield the journal: the steps, and the record, whole or as the difference from the one on disk."""
     head: dict[str, Any] = {"operations": [_to_json(op) for op in operations]}
     seen = record_signature(project, target)
     if base is not None and seen is not None:
@@ -60,7 +60,7 @@ def _in_pieces(
 
 
 def read_journal(project: Project, target: str, root: Root) -> tuple[list[Operation], Record] | None:
-    """Return the steps of a publish that was broken off, and the record after it; None where it is not our work.
+    """Return the steps of an interrupted publish and the record after it; None where the journal is not ours.
 
     Raises FileNotFoundError where there is no journal.
     """
@@ -71,20 +71,20 @@ def read_journal(project: Project, target: str, root: Root) -> tuple[list[Operat
     except FileNotFoundError:
         raise
     except BROKEN:
-        return None  # never half written
+        return None  # ours is written atomically
     if record.root != root.declared or record.inode != os.fstat(root.fd).st_ino:
         return None
     return operations, record
 
 
 def _whole(project: Project, target: str, root: Root, journal: Mapping[str, Any]) -> Record:
-    """Return the record that a journal stands for; raises as from_json does."""
+    """Return the whole record of a journal; raises as from_json does."""
     record = from_json(journal["record"])
     if "base" not in journal:
         return record
     base = read_record(project, target, root.declared)
     if base is None:
-        return record  # it was lost: what is not in it is compared anew
+        return record  # the base was lost: its entries are compared anew
     if record_signature(project, target) != tuple(journal["base"]):
         return base  # the new one was written before the kill
     gone = set(journal["gone"])
@@ -112,5 +112,5 @@ def _operation(entry: Any) -> Operation:
 
 
 def forget_journal(project: Project, target: str) -> None:
-    """Remove the journal: what it told is done, or is not ours. Raises Failure."""
+    """Remove the journal: its steps are done, or it is not ours. Raises Failure."""
     _journal(project, target).remove()

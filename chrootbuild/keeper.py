@@ -1,4 +1,4 @@
-"""The first process of the inside of a box: it makes the view of the root, and then only holds it."""
+"""Init of the sandbox's inside: makes the view of the root, and then only holds its namespaces."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Confinement", "start_keeper"]
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a box is made of."""
+    """The settings of a sandbox."""
 
     lower: str  # the real path of the root, or of a sysroot; never written to
     mounts: tuple[str, ...] = ()  # paths in the root
     devices: Mapping[str, Device] = field(
         default_factory=dict
     )  # by path in the root; shown as the host's nodes
-    system: bool = False  # lower is a whole system: with its file systems, /dev, /proc and /sys
+    system: bool = False  # lower is a whole system, with its mounts, /dev, /proc and /sys
 
 
 def start_keeper(confinement: Confinement, view: View) -> int:
@@ -68,7 +68,7 @@ def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
     except OSError as error:
         answer = json.dumps([f"cannot make the view of the root: {error}", ""])
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes care of the orphans
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
     os.write(tell, f"{answer}\n".encode())
     os.closerange(0, 1 << 20)
     while answer == "{}":
@@ -77,9 +77,9 @@ def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
 
 
 def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
-    """Return the mounts of the inside view, and the devices that the root itself cannot show."""
+    """Return the mounts of the inside view, and the devices that the root's own nodes cannot provide."""
     mounts = (*(SYSTEM_MOUNTS if confinement.system else ()), *confinement.mounts)
     devices = dict(confinement.devices)
-    if view.privileged:  # else nothing on a mount of this user namespace is a device
+    if view.privileged:  # mounts of a user namespace are nodev
         devices = {path: one for path, one in devices.items() if not is_node(view.root, path, one)}
     return tuple(dict.fromkeys(mounts)), devices

@@ -1,4 +1,4 @@
-"""What trees and globs leave out: what ``exclude`` names, and secrets."""
+"""``exclude``, and secrets: the paths that trees and globs leave out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chrootbuild.spec import Item
 
 __all__ = ["LeftOut"]
 
-# What a tree or a glob never brings; an exact path does.
+# Never added by a tree or glob, only by an exact path.
 _SECRETS = re.compile(
     r"(g?shadow-?|master\.passwd|spwd\.db|opasswd|.*\.key|ssh_host_.*_key|id_(rsa|dsa|ecdsa|ed25519)(_sk)?)"
 )
@@ -21,23 +21,23 @@ _HOW = "name it exactly in files to have it"
 
 
 class LeftOut:
-    """Answers whether a path of the sysroot is left out; a secret is noted in the draft."""
+    """The excluded paths of a sysroot; secrets are noted in the draft."""
 
     def __init__(self, exclude: Iterable[Item], draft: Draft) -> None:
         self._draft = draft
         patterns = []
         for item in exclude:
-            # As in find -path, * matches a slash, too: "/usr/lib/x/*.a" means those in deeper folders as well.
+            # As in find -path, * matches a slash, too: "/usr/lib/x/*.a" covers subdirectories.
             pattern = fnmatch.translate(item.value.rstrip("/")).removesuffix(r"\Z")
             patterns.append(f"{pattern}(?:/.*)?" if item.value.endswith("/") else pattern)
         self._excluded = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
 
     def excluded(self, path: str) -> bool:
-        """Tell whether ``exclude`` names a path; what is below a directory goes with it."""
+        """Return whether ``exclude`` names a path or a directory above it."""
         return self._excluded is not None and self._excluded.fullmatch(path) is not None
 
     def secret(self, path: str) -> bool:
-        """Tell whether a tree or glob has to leave ``path`` out, and note it."""
+        """Return whether ``path`` is a secret by its name or mode, and note it."""
         info = self._draft.host.lstat(path)
         if info is None or stat.S_ISLNK(info.st_mode):
             return False

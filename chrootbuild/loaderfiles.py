@@ -1,6 +1,6 @@
 """The run-time linker's own files in a root: ld.so.cache with ld.so.conf, or ld-elf.so.hints.
 
-They are written by us, never by a program of the root (law 7), and only
+We write them, never a program of the root (law 7), and only
 where a library would not be found without them.
 """
 
@@ -27,11 +27,11 @@ class LoaderFile:
 
 
 def cache_files(host: Host, memo: Memo | None, libraries: Iterable[tuple[str, str]]) -> list[LoaderFile]:
-    """Return ld.so.cache for ``libraries`` (name, path), and the ld.so.conf that ldconfig would need."""
+    """Return ld.so.cache for ``libraries`` (name, path), and the ld.so.conf from which ldconfig makes it."""
     pairs = sorted(set(libraries))
     if not pairs:
         return []
-    # ldconfig(8) looks into glibc-hwcaps below a directory by itself.
+    # ldconfig(8) searches glibc-hwcaps below each directory by itself.
     directories = sorted({split(path)[0].partition("/glibc-hwcaps/")[0] for _, path in pairs})
     text = "".join(f"{directory}\n" for directory in directories)
     return [
@@ -41,7 +41,7 @@ def cache_files(host: Host, memo: Memo | None, libraries: Iterable[tuple[str, st
 
 
 def hints_file(directories: Iterable[str], *, compat32: bool, little: bool = True) -> list[LoaderFile]:
-    """Return the hints file that lists ``directories``; ldconfig(8) of FreeBSD writes it 0444."""
+    """Return the hints file of ``directories``, mode 0444 as from FreeBSD's ldconfig(8)."""
     listed = tuple(directories)
     path = elf_hints.path(compat32=compat32)
     return [LoaderFile(path, elf_hints.render(listed, little=little), 0o444)] if listed else []

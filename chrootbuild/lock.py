@@ -1,4 +1,4 @@
-"""The lock of a target: one at a time works on its root."""
+"""The lock of a target: one process at a time changes its root."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["alone", "locked"]
 
 @contextlib.contextmanager
 def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a target's root; raises TryAgain, saying who has it, after ``wait`` seconds."""
+    """Hold the lock of a target's root; raises TryAgain, naming its holder, after ``wait`` seconds."""
     locks = project.locks or project.state
     path = f"{locks}/{target}.lock"
     try:
@@ -36,7 +36,7 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
         ) from None
     try:
         _acquire(fd, path, target, time.monotonic() + wait)
-        # Who holds it is for people to read; a full filesystem does not keep the lock from holding.
+        # The holder's name is for messages only: on a full filesystem the lock holds without it.
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -89,7 +89,7 @@ def _acquire(fd: int, path: str, target: str, until: float) -> None:
 
 
 def _sweep(project: Project, target: str) -> None:
-    """Remove the half-written files of builds of this target that were killed."""
+    """Remove the temporary files of killed builds of this target."""
     litter = re.compile(rf"({re.escape(target)}\..*|out)\.([0-9]+)\.new")
     with contextlib.suppress(OSError):
         for match in filter(None, map(litter.fullmatch, os.listdir(project.state))):

@@ -1,4 +1,4 @@
-"""A helper process in namespaces of its own, and its talk with the caller about who it is there."""
+"""A helper process in namespaces of its own, and its handshake with the caller about user ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Rights", "canonical", "reason", "refuse", "start_helper", "wait_for"
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a helper may do in its namespaces."""
+    """A helper's rights in its namespaces."""
 
     privileged: bool  # they are root's; else they are in a user namespace
     mapped: bool  # other ids than the caller's exist
@@ -32,12 +32,12 @@ def start_helper(
 ) -> tuple[int, socket.socket, Rights]:
     """Fork a helper that makes namespaces (CLONE_NEW*) and, in them, a process that runs ``first``.
 
-    Without root there is a user namespace around them. Returns the helper's pid, a socket whose other
-    end ``first`` gets, and the rights. Of the caller's descriptors they have ``keep`` alone;
-    standard input, output and error are /dev/null, unless kept. The helper ends with what the
-    first process ended with, and both end with the caller. Raises Failure.
+    Without root they are in a user namespace. Returns the helper's pid, a socket whose other
+    end ``first`` gets, and the rights. Of the caller's descriptors they inherit ``keep`` alone;
+    standard input, output and error are /dev/null, unless kept. The helper exits with the
+    status of ``first``, and both end with the caller. Raises Failure.
     """
-    if not syscalls.available("mount_setattr"):  # this also loads ctypes, once for all processes to come
+    if not syscalls.available("mount_setattr"):  # loads ctypes, too, before the forks
         raise Failure("cannot confine a program: this needs the namespaces of Linux 5.12 or later")
     channel, theirs = socket.socketpair()
     helper = os.fork()
@@ -55,7 +55,7 @@ def start_helper(
 def wait_for(helper: int, seconds: float | None = 60.0) -> int:
     """Wait until a helper has ended, with all its namespaces; return its exit status.
 
-    It is killed after so many seconds, never where they are None.
+    It is killed after ``seconds``, never if None.
     """
     handle = os.pidfd_open(helper)
     try:
@@ -67,7 +67,7 @@ def wait_for(helper: int, seconds: float | None = 60.0) -> int:
 
 
 def canonical(path: str) -> str:
-    """Resolve the parents of a root; the root itself is never a link. Raises Failure."""
+    """Return a root's path with its parents resolved, the root itself not; raises Failure for a relative path."""
     if not path.startswith("/"):
         raise Failure(f"cannot confine a program to {path!r}: it is not an absolute path")
     parent, _, name = path.rstrip("/").rpartition("/")
@@ -75,7 +75,7 @@ def canonical(path: str) -> str:
 
 
 def refuse(channel: socket.socket, failure: Failure | Exception) -> None:
-    """Tell the caller what went wrong; an error of ours too, for nobody else could see it."""
+    """Send a failure to the caller; a bug of ours too, which would be lost otherwise."""
     if not isinstance(failure, Failure):
         failure = Failure(f"cannot set up the namespaces: {failure!r}")
     with contextlib.suppress(OSError):
@@ -83,7 +83,7 @@ def refuse(channel: socket.socket, failure: Failure | Exception) -> None:
 
 
 def reason(answer: object) -> Failure | None:
-    """Return the failure that an answer tells of, if it does."""
+    """Return the failure in an answer, if any."""
     if not isinstance(answer, dict) or "failure" not in answer:
         return None
     message, hint = answer["failure"]
@@ -109,8 +109,8 @@ def _be_helper(
         if child == 0:
             _be_first(first, Rights(privileged, mapped), channel)
         channel.close()
-        # Nothing is opened from here on, /dev/null neither: where the child calls pivot_root(2), this
-        # process finds itself in the new root as well, whoever may have filled that.
+        # Nothing is opened from here on, /dev/null neither: when the child calls pivot_root(2), this
+        # process is moved into the new, untrusted root as well.
         os.closerange(0, 1 << 20)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except OSError as error:

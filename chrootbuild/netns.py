@@ -32,13 +32,13 @@ def loopback_up() -> None:
 
 
 def answer_everywhere() -> None:
-    """Make every address local to lo: a service that binds to this machine's real address can.
+    """Make every address local to lo, so that a service can bind to this machine's real address.
 
-    Nothing leaves the namespace. An address family that the kernel lacks is passed over.
+    Nothing leaves the namespace. An address family that the kernel lacks is skipped.
     Needs /proc mounted. Raises OSError.
     """
     with contextlib.suppress(OSError), open("/proc/sys/net/ipv6/ip_nonlocal_bind", "w") as switch:
-        switch.write("1")  # for IPv6 a local route alone does not let bind(2) succeed
+        switch.write("1")  # for IPv6 a local route does not suffice for bind(2)
     index = struct.pack("=HHi", 8, _RTA_OIF, socket.if_nametoindex("lo"))
     for family in (socket.AF_INET, socket.AF_INET6):
         kind = (_RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)

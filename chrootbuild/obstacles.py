@@ -1,4 +1,4 @@
-"""What would stop a publish in its middle, found before it begins: mounts and immutable files."""
+"""Obstacles to a publish, found before it begins: mounts and immutable files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMMUTABLE, _APPEND = 0x10, 0x20
 
 
 def refuse_obstacles(root: Root, paths: Iterable[str]) -> None:
-    """Raise Failure where one of the paths could not be replaced or removed; nothing was changed yet."""
+    """Raise Failure where one of the paths could not be replaced or removed; nothing is changed yet."""
     seen: set[str] = set()
     for path in paths:
         for here in (split(path)[0], path):
@@ -54,7 +54,7 @@ def _is_fixed(root: Root, path: str) -> bool:
     try:
         fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
     except OSError:
-        return False  # a filesystem that knows no flags
+        return False  # a filesystem without inode flags
     finally:
         if not is_directory:
             os.close(fd)

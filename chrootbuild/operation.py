@@ -11,10 +11,10 @@ __all__ = ["Operation"]
 class Operation:
     """One step of a publish: directory, put, exchange, pause, unlink or rmdir.
 
-    ``name`` is what is staged and ``ino`` its inode: once that is not in the stage any more,
-    the step was done. Of what is removed ``ino`` and ``ctime`` (ns) are what was seen: another
-    thing in its place stays. ``ours`` are the paths that a replaced directory held when it was
-    looked at: what else turns up in it is the daemon's.
+    ``name`` is the staged name and ``ino`` its inode: once that is gone from the stage,
+    the step was done. Of a removed path ``ino`` and ``ctime`` (ns) are those compared: a
+    later inode in its place stays. ``ours`` are the paths in a replaced directory when it
+    was compared: any other is the daemon's.
     """
 
     kind: str
@@ -26,16 +26,16 @@ class Operation:
     uid: int = 0
     gid: int = 0
     ours: tuple[str, ...] = ()
-    # exchange: (path, staged name, "/" a directory, "" what is there)
+    # exchange: (path, staged name; "/": a directory, "": the file already there)
     content: tuple[tuple[str, str], ...] = ()
-    ahead: frozenset[str] = frozenset()  # of content: what a put brings before
+    ahead: frozenset[str] = frozenset()  # paths of content that an earlier put installs
 
     @property
     def staged(self) -> tuple[str, ...]:
-        """The paths that an exchange brings: neither directories nor what is there already."""
+        """The staged paths of a swap: neither directories nor files already there."""
         return tuple(path for path, name in self.content if name not in ("", "/"))
 
     @property
     def linked(self) -> frozenset[str]:
-        """The paths that are the same before and after an exchange."""
+        """The paths that a swap leaves unchanged."""
         return frozenset(path for path, name in self.content if name == "")

@@ -1,8 +1,8 @@
-"""When each step of a publish is due, so that a program can be started at any moment.
+"""Phases of a publish, such that any program can be started at any moment.
 
-What is new comes before what may need it, and what only goes comes last. A new name is needed by
-nothing that was there, so all of them come before anything is replaced, but for new
-programs: those need the new libraries.
+New files precede their users, and removals come last. No installed file needs a new
+name, so new names precede all replacements, but for new programs: those
+need the new libraries.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _INDEXES = frozenset({"/etc/ld.so.cache", "/var/run/ld-elf.so.hints", "/var/run/
 
 
 class Phase(IntEnum):
-    """The moments of a publish, in their order."""
+    """The phases of a publish, in their order."""
 
     NEW_LIBRARY = 0
     NEW_DATA = 1
     NEW_LINK = 2
     INDEX = 3
-    LIBRARIES = 4  # a directory with libraries, exchanged
+    LIBRARIES = 4  # swap of a directory with libraries
     LIBRARY = 5
     LINK = 6
     NEW_PROGRAM = 7
     NEW_SCRIPT = 8
-    PROGRAMS = 9  # a directory with programs, exchanged, its libraries with it
+    PROGRAMS = 9  # swap of a directory with programs and their libraries
     LINK_TO_PROGRAM = 10
     DATA = 11
     PROGRAM = 12
     SCRIPT = 13
-    LAST = 14  # what is only removed
+    LAST = 14  # removals
 
 
 _PROGRAMS = frozenset({Phase.NEW_PROGRAM, Phase.NEW_SCRIPT, Phase.PROGRAM, Phase.SCRIPT})
@@ -46,20 +46,20 @@ _LIBRARIES = frozenset({Phase.NEW_LIBRARY, Phase.LIBRARY})
 
 
 def is_executable(artifact: Artifact) -> bool:
-    """Tell whether something is a library, a program, or a script that may be run."""
+    """Return whether an artifact is a library, a program, or an executable script."""
     return bool(artifact.elf) or (
         artifact.kind not in (Kind.LINK, Kind.DIRECTORY, Kind.NODE) and bool(artifact.mode & 0o111)
     )
 
 
 def phase_of(comparison: Comparison, artifact: Artifact, there: str) -> Phase:
-    """Return when one thing is due; ``there`` is what has its name now: "", "file" or "directory"."""
+    """Return the phase of an artifact; ``there`` is the present kind of its path: "", "file" or "directory"."""
     new = not there
     if artifact.kind is Kind.LINK:
         change = comparison.changes.get(end_of(comparison, artifact.path))
         end = None if change is None else change.artifact
         starts = end is not None and is_executable(end) and end.elf != "library"
-        # In the place of a directory it leads to all that was in it.
+        # In place of a directory it leads to the programs that were in it.
         if starts or there == "directory":
             return Phase.LINK_TO_PROGRAM
         return Phase.NEW_LINK if new else Phase.LINK
@@ -75,7 +75,7 @@ def phase_of(comparison: Comparison, artifact: Artifact, there: str) -> Phase:
 
 
 def phase_of_exchange(op: Operation, phases: Mapping[str, Phase]) -> Phase:
-    """Return when a whole directory is due; ``phases`` are those of all that is staged, by path."""
+    """Return the phase of a directory's swap; ``phases`` are those of the staged paths."""
     inner = {phases[path] for path in op.staged}
     if not inner:
         return Phase.LAST

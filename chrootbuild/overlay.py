@@ -1,6 +1,6 @@
-"""Throw-away overlays: of one directory, and of a tree with all file systems in it.
+"""Throw-away overlays: of one directory, and of a tree with all mounts in it.
 
-What is written goes to a store on a tmpfs. Sources: Documentation/filesystems/overlayfs.rst,
+The upper layers are in a store on a tmpfs. Sources: Documentation/filesystems/overlayfs.rst,
 proc_pid_mountinfo(5).
 """
 
@@ -38,7 +38,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A directory that is to be overlaid, with the file systems mounted below it; all is open."""
+    """A directory to be overlaid, with the mounts below it; all are open."""
 
     pieces: tuple[_Piece, ...]
 
@@ -53,12 +53,12 @@ def doing(what: str, hint: str = "") -> Iterator[None]:
 
 
 def open_directory(path: str) -> int:
-    """Open a directory as a place; raises OSError, also for a link."""
+    """Open a directory with O_PATH; raises OSError, also for a link."""
     return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def below(root: str, path: str) -> str:
-    """Return a path of this view for a path in ``root``, all links resolved in there; raises OSError."""
+    """Return this view's path of a path in ``root``, all links resolved in there; raises OSError."""
     top = open_directory(root)
     try:
         return f"/proc/self/fd/{syscalls.openat2(top, path.lstrip('/') or '.', os.O_PATH, _BELOW)}"
@@ -67,10 +67,10 @@ def below(root: str, path: str) -> str:
 
 
 def open_tree(lower: str, *, privileged: bool) -> Tree:
-    """Open a directory and what is mounted below it, before anything is mounted over them.
+    """Open a directory and the mounts below it, before anything is mounted over them.
 
-    A user namespace may not overlay a directory that has mounts below it, for that would show
-    what they hide: there each of its entries is a piece of its own. Raises OSError.
+    A user namespace may not overlay a directory with mounts below it, for that would uncover
+    the paths they hide: there each of its entries is a piece of its own. Raises OSError.
     """
     os.close(open_directory(lower))  # a link or a file is refused
     mounts = mounts_below(own_mounts(), lower)
@@ -90,8 +90,8 @@ def mount_tree(
 ) -> tuple[list[tuple[str, str]], str]:
     """Mount the overlays of a tree at the directory ``root``; raises Failure.
 
-    Returns pairs of a directory of the tree ("" for its top) and where what is written below it
-    goes; and why an overlay was refused, if with ``copy`` a copy took its place.
+    Returns pairs of a directory of the tree ("" for its top) and its upper directory;
+    and why an overlay was refused, if with ``copy`` a copy took its place.
     """
     uppers: list[tuple[str, str]] = []
     refused = ""
@@ -117,7 +117,7 @@ def mount_tree(
 
 
 def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> str:
-    """Mount an overlay of the directory ``lower`` at ``target``; return where what is written goes.
+    """Mount an overlay of the directory ``lower`` at ``target``; return its upper directory.
 
     ``store`` is made. Directories of ``lower`` can be renamed where the kernel allows it
     (redirect_dir). Raises OSError.
@@ -126,10 +126,10 @@ def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> s
     upper = f"{store}/upper"
     for name in (store, upper, f"{store}/work"):
         os.mkdir(name)
-    with contextlib.suppress(OSError):  # an id that this user namespace does not know
+    with contextlib.suppress(OSError):  # an id not mapped in this user namespace
         os.chown(upper, info.st_uid, info.st_gid)
     os.chmod(upper, stat.S_IMODE(info.st_mode))
-    # Numbers and names of ours alone: nothing in the options has to be quoted.
+    # Only our own numbers and names: nothing in the options needs escaping.
     options = f"lowerdir=/proc/self/fd/{lower},upperdir={upper},workdir={store}/work"
     more = (",redirect_dir=on,index=off,metacopy=off", "") if privileged else (",userxattr", "")
     try:
@@ -152,7 +152,7 @@ def _split(lower: str, path: str, mounts: Iterable[str], kernel: tuple[str, ...]
     if stat.S_ISLNK(mode):
         yield _Piece(path, "link", fd)
     elif stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
-        os.close(fd)  # a live daemon's: as in an overlay, it is not reached
+        os.close(fd)  # a live daemon's socket: as in an overlay, it cannot be reached
     elif not stat.S_ISDIR(mode):
         yield _Piece(path, "file", fd)
     elif f"{real}/" in kernel:
@@ -162,12 +162,12 @@ def _split(lower: str, path: str, mounts: Iterable[str], kernel: tuple[str, ...]
     else:
         yield _Piece(path, "directory", fd)
         for name in sorted(os.listdir(real or "/")):
-            with contextlib.suppress(PermissionError):  # FUSE, or what others may not look at
+            with contextlib.suppress(PermissionError):  # FUSE without allow_other, or no search permission
                 yield from _split(lower, f"{path}/{name}", mounts, kernel)
 
 
 def _make(root: str, piece: _Piece) -> None:
-    """Make the place of a piece, where it is not there already."""
+    """Make the mount point of a piece, where it is missing."""
     parent, _, name = piece.path.rpartition("/")
     if not name:
         return

@@ -1,8 +1,8 @@
-"""Is a package manager at work on a sysroot? Its locks are looked at, never taken.
+"""Locks of the package managers on a sysroot: tested, never taken.
 
-A lock that we held for a moment could make the package manager fail. Locks of fcntl(2) are asked
-for with F_GETLK; those of flock(2), and those that we may not open, are looked up in /proc/locks
-(proc(5)). pkg(8) writes down in its database who is at work; it waits while somebody reads there.
+A lock held by us for a moment could make the package manager fail. Locks of fcntl(2) are
+tested with F_GETLK; those of flock(2), and those that we may not open, are looked up in
+/proc/locks (proc(5)). pkg(8) stores the holder's pid in its database; it waits while that is read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _PAUSE = 0.1  # seconds between two looks
 class _Lock:
     program: str
     path: str
-    how: str  # fcntl, flock, exists: the file is there only while it is held, or table: of pkg's database
+    how: str  # fcntl, flock, exists: the file exists only while locked, or table: of pkg's database
 
 
-# dpkg(1) and apt-get(8): the frontend's lock is held for a whole run, also between two runs of dpkg.
+# dpkg(1) and apt-get(8): the frontend's lock is held for a whole run of apt, also between two of dpkg.
 # rpm: lib/rpmlock.c. pacman: db.lck of libalpm. apk: src/database.c, its place before and since 3.0.
 # pkg: libpkg/pkgdb.c, pkgdb_upgrade_lock.
 _LOCKS = (
@@ -48,7 +48,7 @@ _LOCKS = (
     _Lock("apk", "/run/apk/db.lock", "flock"),
     _Lock("pkg", "/var/db/pkg/local.sqlite", "table"),
 )
-# What is another file, or has other content, after each run.
+# Replaced or rewritten by each run.
 _DATABASES = (
     "/var/lib/dpkg/status",
     "/var/lib/rpm/rpmdb.sqlite",
@@ -58,12 +58,12 @@ _DATABASES = (
     "/lib/apk/db/installed",
     "/var/db/pkg/local.sqlite",
 )
-# struct flock of fcntl(2), as Linux has it with 64 bit offsets: type, whence, start, length, pid.
+# struct flock of fcntl(2) on Linux with 64-bit offsets: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
 
 
 def at_work(sysroot: str = "/") -> str:
-    """Return which package manager is at work on a sysroot, "dpkg (process 4711)"; empty when none is."""
+    """Return the package manager at work on a sysroot, "dpkg (process 4711)"; empty when none is."""
     host = Host(sysroot)
     for lock in _LOCKS:
         found = host.find(lock.path)
@@ -76,13 +76,13 @@ def at_work(sysroot: str = "/") -> str:
 
 
 def databases(sysroot: str = "/") -> list[str]:
-    """Return the real paths of the package managers' databases that are there."""
+    """Return the real paths of the package managers' databases that exist."""
     host = Host(sysroot)
     return [host.real(found[0]) for path in _DATABASES if (found := host.find(path)) is not None]
 
 
 def state_of(sysroot: str = "/") -> tuple[Signature | None, ...]:
-    """Return what is different after every run of a package manager."""
+    """Return signatures that change with every run of a package manager."""
     host = Host(sysroot)
     found = [host.stat(path) for path in _DATABASES]
     return tuple(None if info is None else signature(info) for info in found)
@@ -91,10 +91,10 @@ def state_of(sysroot: str = "/") -> tuple[Signature | None, ...]:
 def wait_until_idle(
     sysroot: str, until: float, *, name: str = "", stopped: Callable[[], bool] = lambda: False
 ) -> None:
-    """Wait until no package manager is at work, to the moment ``until`` of time.monotonic().
+    """Wait until no package manager is at work, at most until ``until`` on time.monotonic().
 
-    Returns as well when ``stopped`` says so. Raises TryAgain, saying who is at work; ``name`` is
-    the target that has to wait.
+    Returns early once ``stopped`` is true. Raises TryAgain, naming the package manager; ``name``
+    is the waiting target.
     """
     while (who := at_work(sysroot)) and not stopped():
         if time.monotonic() >= until:
@@ -108,7 +108,7 @@ def wait_until_idle(
 
 
 def _holder(host: Host, lock: _Lock, path: str, info: os.stat_result) -> int | None:
-    """Return the process that holds a lock, 0 where nobody says which one, None where it is free."""
+    """Return the pid of a lock's holder, 0 where it is unknown, None where the lock is free."""
     if lock.how == "exists":
         return 0
     if lock.how == "table":
@@ -123,9 +123,9 @@ def _holder(host: Host, lock: _Lock, path: str, info: os.stat_result) -> int | N
 
 
 def _written_down(path: str) -> int | None:
-    """Ask pkg's database who has the exclusive lock, without which pkg changes no file.
+    """Return the pid with pkg's exclusive lock, from its database; 0: unknown, None: free.
 
-    As for pkg itself, a process that does not live any more holds nothing.
+    As for pkg itself, a dead process holds nothing.
     """
     import sqlite3
 
@@ -151,7 +151,7 @@ def _lives(pid: int) -> bool:
 
 
 def _asked(fd: int) -> int | None:
-    """Ask who would be in the way of a read lock: a query of the package manager is not."""
+    """Return the pid that blocks a read lock (F_GETLK): read locks, of mere queries, do not."""
     question = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
     try:
         answer = fcntl.fcntl(fd, fcntl.F_GETLK, question)

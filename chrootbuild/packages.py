@@ -1,6 +1,6 @@
-"""Which package owns a file: the databases of dpkg, apk and pacman, read as text; rpm asked where it is the host's.
+"""Packages that own files: from the databases of dpkg, apk and pacman, read as text; for / also from rpm(8).
 
-No program of a sysroot is run for it, and none of its databases written.
+No program of a sysroot is run for it, and no database written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MERGED = ("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A file and the package that it came with."""
+    """A file and the package that owns it."""
 
     path: str  # as the package lists it
     package: str
@@ -79,7 +79,7 @@ def _pacman(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def _spellings(path: str) -> set[str]:
-    """Return a path as packages may list it, on a merged /usr."""
+    """Return the spellings under which packages may list a path on a merged /usr."""
     found = {path}
     if path.startswith("/usr") and path[4:].startswith(_MERGED):
         found.add(path[4:])
@@ -102,7 +102,7 @@ def owner_of(host: Host, path: str) -> str:
 
 
 def named(host: Host, name: str) -> list[Owned]:
-    """Return the installed files whose name is ``name``, or contains it where none is."""
+    """Return the installed files named ``name``; without any, those whose name contains it."""
     exact: list[Owned] = []
     partly: list[Owned] = []
     for package, paths in _lists(host):

@@ -27,9 +27,9 @@ def join(parent: str, name: str) -> str:
 
 
 def safe(path: str) -> bool:
-    """Tell whether a path has the form of an artifact's: absolute, canonical, no NUL.
+    """Return whether a path has the form of an artifact's: absolute, canonical, no NUL.
 
-    Raises AttributeError or ValueError for what is no path at all.
+    Raises AttributeError or ValueError where it is no path at all.
     """
     if not path.isascii():
         os.fsencode(path)  # ValueError: nothing on a filesystem can have that name

@@ -1,7 +1,7 @@
-"""What a refresh has still to do after it has published: the check and the restart.
+"""Pending check and restart of a refresh that has published.
 
 NAME.pending in the project's state is written before the publish and removed after the restart.
-It holds what was in the root before: as long as the record says the same, nothing was published.
+It holds the entries of before: as long as the record's are equal, nothing was published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chrootbuild.spec import Target
 
 __all__ = ["drop_pending", "note_pending", "read_pending"]
 
-# By path in the root: what tells one installed thing from another; None: nothing was there.
+# Path in the root -> identifying fields of its record entry; None: there was none.
 _Before = Mapping[str, list[object] | None]
 
 
@@ -26,7 +26,7 @@ def _file(project: Project, name: str) -> StateFile:
 
 
 def note_pending(job: Job) -> None:
-    """Write down, before the publish, what is going to be changed; raises Failure."""
+    """Write the paths about to be changed, before the publish; raises Failure."""
     record = job.prepared.record
     earlier = _read(job.project, job.name) or {}
     now = {path: _of(record, path) for path in job.stale}
@@ -34,9 +34,9 @@ def note_pending(job: Job) -> None:
 
 
 def read_pending(project: Project, target: Target) -> tuple[str, ...] | None:
-    """Return the paths in the root that were replaced or removed and not followed by a restart.
+    """Return the paths in the root replaced or removed since the last restart.
 
-    None where nothing was published since that was noted, or where nothing was noted.
+    None where nothing was published since the note, or where there is no note.
     """
     before = _read(project, target.name)
     if before is None:
@@ -49,7 +49,7 @@ def read_pending(project: Project, target: Target) -> tuple[str, ...] | None:
 
 
 def drop_pending(project: Project, name: str) -> None:
-    """Forget it: it was done, or undone. Raises Failure."""
+    """Remove the note: the restart was done, or the publish undone. Raises Failure."""
     _file(project, name).remove()
 
 
@@ -60,7 +60,7 @@ def _read(project: Project, name: str) -> _Before | None:
     except FileNotFoundError:
         return None
     except BROKEN:
-        return {}  # never half written by us; a restart too many hurts less than one too few
+        return {}  # damaged by others; a needless restart hurts less than a missing one
 
 
 def _of(record: Record | None, path: str) -> list[object] | None:

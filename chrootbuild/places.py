@@ -14,9 +14,9 @@ MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 
 
 def places(directory: str, out: str) -> tuple[str, str, str]:
-    """Return a project's OUT, its state folder, and the folder of its locks, all of them real paths.
+    """Return a project's OUT, its state folder, and the folder of its locks, all real paths.
 
-    Each OUT has a state of its own: its roots are others. What is locked is the target.
+    Each OUT has a state of its own, for its own roots; locks are per target, whatever OUT.
     """
     base = "/var/lib/chrootbuild" if directory == SYSTEM else directory + "/.chrootbuild"
     default = "/srv/chroot" if directory == SYSTEM else directory + "/build"

@@ -1,4 +1,4 @@
-"""Target and host to Plan: every artifact of a root, and why, without a look at the root."""
+"""Target and sysroot -> Plan: every artifact of a root, with reasons, without reading the root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chrootbuild.spec import Target
 
 __all__ = ["account_sources", "plan", "release_of", "system_of"]
 
-# What tells a sysroot's system where the target's own programs are scripts, or there are none.
+# Show a sysroot's system where the target's programs are scripts, or it has none.
 _BASE = ("/bin/sh", "/sbin/init", "/bin/ls", "/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
 
 
@@ -30,7 +30,7 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     """Compute every artifact of ``target`` from its sysroot.
 
     Raises TargetError where the target cannot be satisfied. ``host.seen`` then
-    holds all it depended on.
+    holds the paths it depended on.
     """
     draft = Draft(host, target.origin.file)
     try:
@@ -73,7 +73,7 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
 
 
 def system_of(target: Target, host: Host, memo: Memo | None = None) -> str:
-    """Return "linux" or "freebsd": what the target says, else what its programs are made for.
+    """Return "linux" or "freebsd": the target's key, else the system of its programs.
 
     Raises TargetError where there is no sysroot.
     """
@@ -88,17 +88,17 @@ def system_of(target: Target, host: Host, memo: Memo | None = None) -> str:
 
 
 def account_sources(target: Target, host: Host) -> accounts.Sources:
-    """Read the sysroot's account files as the plan does; those with hashes only where they are wanted."""
+    """Read the sysroot's account files as the plan does; those with password hashes only on demand."""
     return read_sources(target, host, system_of(target, host))
 
 
 def release_of(target: Target, host: Host, memo: Memo | None = None) -> Release:
-    """Return which FreeBSD the sysroot is of: its own programs tell it, else the target's."""
+    """Return the sysroot's FreeBSD release, from its own programs, else the target's."""
     return freebsd_release(host, (*_BASE, *_programs(target, host)), memo)
 
 
 def _programs(target: Target, host: Host) -> list[str]:
-    """Return the files that tell the system: the target's programs and libraries, then the base's."""
+    """Return the files to detect the system from: the target's programs and libraries, then the base's."""
     found = []
     for item in (*target.binaries, *target.libraries):
         path = item.value if "/" in item.value else find_program(host, item.value)
@@ -111,9 +111,9 @@ def _programs(target: Target, host: Host) -> list[str]:
 
 
 def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
-    """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries need them to be found.
+    """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries are not found without.
 
-    Named in ``files`` the sysroot's own come instead.
+    The sysroot's own, named in ``files``, take precedence.
     """
     sources = tuple(sorted({draft.host.real(draft.host.canonical(path)) for _, path in gatherer.cache}))
     made = [

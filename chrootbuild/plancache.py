@@ -1,8 +1,8 @@
-"""The last plan of a target, good as long as nothing changed that a plan depends on.
+"""Cache of a target's last plan, valid while none of its inputs has changed.
 
-Content that is only copied may change: the plan stays. A directory may get
-new names: the plan stays if those that it looked for are as they were. Any
-other change makes a new plan. Reasons are not kept: who asks why, plans.
+A change of content that is only copied keeps the plan, and so do new names in
+a directory, if they are none that the plan looked for. Any other change makes
+a new plan. Reasons are not stored: explain plans anew.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A plan, what of its target a build needs, and what it depends on."""
+    """A plan, the part of its target that a build needs, and its inputs."""
 
     target: Target  # name, file, root, summary, manual, read and absent alone
     plan: Plan
@@ -51,12 +51,12 @@ class Cached:
 
 
 def _header(target: str) -> list[object]:
-    # Whoever plans, with which chrootbuild, decides what a plan is.
+    # A plan also depends on the user and on the chrootbuild that makes it.
     return ["plan 1", RECIPE, target, os.geteuid(), os.path.dirname(os.path.abspath(__file__))]
 
 
 def plan_file(project: Project, target: str) -> str:
-    """Return the real path of a target's kept plan."""
+    """Return the real path of a target's cached plan."""
     return f"{project.state}/{target}.plan"
 
 
@@ -64,7 +64,7 @@ def plan_file(project: Project, target: str) -> str:
 
 
 def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Memo) -> None:
-    """Keep a plan; a plan with databases or seeds to plant is made anew each time."""
+    """Write a plan to the cache, but one with databases or seeds to plant, which is made anew each time."""
     if plan.seeds or any(artifact.recipe is not None for artifact in plan.artifacts.values()):
         drop_plan(project, target.name)
         return
@@ -91,13 +91,13 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
 
 
 def drop_plan(project: Project, target: str) -> None:
-    """Forget a target's plan."""
+    """Remove a target's cached plan."""
     with contextlib.suppress(Failure):
         StateFile(plan_file(project, target)).remove()
 
 
 def sources_of(plan: Plan, memo: Memo, seen: Mapping[str, Signature]) -> dict[str, list[Any]]:
-    """Return for each copied file its owner, and a digest of what a linker goes by."""
+    """Return for each copied file its owner, and a digest of its facts for the run-time linker."""
     found = {}
     for artifact in plan.artifacts.values():
         if artifact.kind is Kind.FILE:
@@ -113,7 +113,7 @@ _UNKNOWN = "?"  # equals no digest: a change of this file makes a new plan
 
 
 def _digest_of_facts(path: str, info: os.stat_result, memo: Memo) -> str:
-    """Return the digest of what an ELF file asks for; a memo does not vouch for what has just changed."""
+    """Return the digest of an ELF file's facts, read anew where its signature is racy for the memo."""
     facts = memo.get(path, info)
     if facts is not None:
         return digest_of(repr(facts))
@@ -129,7 +129,7 @@ def _digest_of_facts(path: str, info: os.stat_result, memo: Memo) -> str:
 
 
 def digest_of(text: str) -> str:
-    """Return a short digest that tells two texts apart."""
+    """Return a short digest of a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
@@ -158,9 +158,9 @@ def _row(artifact: Artifact) -> list[Any]:
 
 
 def cached_plan(project: Project, name: str, changed: Collection[str] | None = None) -> Cached | None:
-    """Return a target's last plan where it still holds, else None; reads no target file and no ELF.
+    """Return a target's last plan where it is still valid, else None; reads no target file and no ELF.
 
-    Of the copied files none but the ``changed`` are looked at, where that is known.
+    Of the copied files only the ``changed`` are looked at, if given.
     """
     try:
         data = StateFile(plan_file(project, name)).read()
@@ -225,9 +225,9 @@ def _read_unchanged(data: Mapping[str, Any]) -> bool:
 
 
 def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dict[str, Signature] | None:
-    """Return the signatures as they are now, if every change leaves the plan as it is.
+    """Return the present signatures, if every change keeps the plan valid.
 
-    Those of copied files that are not among the ``changed`` are the record's to tell.
+    Copied files not among the ``changed`` keep the cached signature: the record has the true one.
     """
     for path, (ino, uid, gid, mode) in data["owners"].items():
         info = os.lstat(path)
@@ -260,7 +260,7 @@ def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dic
 
 
 def same_names(data: Mapping[str, Any], path: str) -> bool:
-    """Tell whether a directory has the names that the plan saw, and still lacks those that it missed."""
+    """Return whether a directory has the names the plan listed, and still lacks those it missed."""
     listed = data["listed"].get(path)
     if listed is not None and digest_of("\0".join(sorted(os.listdir(path)))) != listed:
         return False
@@ -268,7 +268,7 @@ def same_names(data: Mapping[str, Any], path: str) -> bool:
 
 
 def same_but_content(data: Mapping[str, Any], path: str, info: os.stat_result) -> bool:
-    """Tell whether a copied file is of the same owner and asks for the same libraries."""
+    """Return whether a copied file has the same owner and the same facts for the run-time linker."""
     known = data["sources"].get(path)
     if known is None or not stat.S_ISREG(info.st_mode) or [info.st_uid, info.st_gid] != known[:2]:
         return False

@@ -1,4 +1,4 @@
-"""Everything that is known about a target before anything is done: plan, record, comparison."""
+"""Assessment of a target before a build: plan, record, comparison."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["Prepared", "make_plan", "prepare", "prepare_cached"]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A target, its plan, and how record and root stand to it.
+    """A target, its plan, its record and their comparison with the root.
 
-    ``seen`` and ``owners`` are what the plan depends on, as Host notes it; ``host`` is the reader
-    that it was just made with, None for a plan that was kept.
+    ``seen`` and ``owners`` are the plan's inputs, as Host notes them; ``host`` is the reader
+    that a new plan was made with, None for a cached one.
     """
 
     target: Target
@@ -37,9 +37,9 @@ class Prepared:
 
 
 def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[Plan, Host]:
-    """Return the plan of a target, and the host that it was read from.
+    """Return the plan of a target, and the reader of its sysroot.
 
-    With ``keep`` what was read is remembered in the project's state.
+    With ``keep`` the facts read are saved in the project's state.
     """
     from chrootbuild.elf import Memo
     from chrootbuild.plan import plan
@@ -57,22 +57,22 @@ def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[
 def prepare(project: Project, target: Target, root: Root | None = None, *, keep: bool = False) -> Prepared:
     """Plan a target and compare it with its record and its root; changes neither.
 
-    The root is opened for the look, unless it is given. With ``keep`` the plan
-    is kept for the next build. Raises TargetError and Failure.
+    The root is opened, unless given. With ``keep`` the plan is cached for
+    the next build. Raises TargetError and Failure.
     """
     made, host = make_plan(project, target, keep=keep)
     return prepare_made(project, target, made, host, root)
 
 
 def prepare_made(project: Project, target: Target, made: Plan, host: Host, root: Root | None) -> Prepared:
-    """Do what ``prepare`` does, with a plan that was just made."""
+    """Do what ``prepare`` does, with a new plan."""
     return replace(_compared(project, target, made, host.seen, host.owners, root), host=host)
 
 
 def prepare_cached(
     project: Project, cached: Cached, root: Root, changed: Collection[str] | None = None
 ) -> Prepared:
-    """Do what ``prepare`` does, with a plan that still holds; ``changed`` as ``compare`` takes it."""
+    """Do what ``prepare`` does, with a cached plan; ``changed`` as in ``compare``."""
     return _compared(project, cached.target, cached.plan, cached.seen, cached.owners, root, changed)
 
 

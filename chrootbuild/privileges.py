@@ -1,4 +1,4 @@
-"""What a confined program may still do: its capabilities, its user, and the ids of a user namespace."""
+"""Privileges of a confined program: its capabilities, its user, and the ids of a user namespace."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["cut_capabilities", "map_ids", "reset_signals", "switch_user"]
 
 
 def cut_capabilities() -> None:
-    """Give up all capabilities but KEPT, also for every program run later. Raises OSError.
+    """Drop all capabilities but KEPT, from the bounding set too. Raises OSError.
 
-    no_new_privs is left alone: su(1) and the like are services too, and no setuid program
+    no_new_privs stays unset: services use su(1) and the like, and no setuid program
     can gain more than the bounding set.
     """
     kept = 0
@@ -36,7 +36,7 @@ def cut_capabilities() -> None:
 def switch_user(user: User, *, groups: bool = True) -> None:
     """Become ``user``, the uid last. Raises OSError: EINVAL for an id that is not mapped.
 
-    Not ``groups``: the user namespace allows no setgroups(2).
+    Without ``groups`` setgroups(2) is not called: the user namespace denies it.
     """
     if groups:
         os.setgroups(user.groups)
@@ -45,17 +45,17 @@ def switch_user(user: User, *, groups: bool = True) -> None:
 
 
 def reset_signals() -> None:
-    """Give every signal its default action, and block none: Python ignores SIGPIPE."""
+    """Reset every signal to its default action, and block none: Python ignores SIGPIPE."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def map_ids(pid: int) -> bool:
-    """Map the ids of the user namespace of ``pid``; tell whether more than the caller's own are there.
+    """Map the ids of the user namespace of ``pid``; return whether more than the caller's own are mapped.
 
     With newuidmap(1) and a range of ours in /etc/subuid and /etc/subgid the ids from 1 on are
-    those of the range. Without them 0 is the caller, and nobody else exists. Raises OSError.
+    those of the range. Without them only 0 is mapped, to the caller. Raises OSError.
     """
     uid, gid = os.getuid(), os.getgid()
     users, groups = _range("/etc/subuid", uid), _range("/etc/subgid", uid)

@@ -1,4 +1,4 @@
-"""Where a project is: its targets, its state, and where its roots go by default."""
+"""A project's directories: its targets, its state, and the default place of its roots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Project:
     directory: str
     state: str  # record, plan, memo of the roots in this OUT
     out: str  # roots without a ``root`` key are OUT/NAME
-    locks: str = ""  # where the locks are, whatever OUT is; empty: with the state
+    locks: str = ""  # folder of the locks, common to all OUTs; empty: with the state
 
     @property
     def targets(self) -> str:
@@ -29,8 +29,8 @@ class Project:
 def find_project(directory: str | None = None, out: str | None = None) -> Project:
     """Return the project in ``directory``, else in the current folder, else the system's own.
 
-    ``out`` is what the command line says (``out=DIR``); then CHROOTBUILD_OUT
-    counts, then "build" (for /etc/chrootbuild: /srv/chroot). Raises UsageError.
+    OUT is ``out`` (the command line's ``out=DIR``), else CHROOTBUILD_OUT, else
+    "build" (for /etc/chrootbuild: /srv/chroot). Raises UsageError.
     """
     if directory is None:
         directory = "." if os.path.isdir("targets") else SYSTEM

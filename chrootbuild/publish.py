@@ -1,7 +1,7 @@
-"""From the staging directory into the root, in a moment (law 4).
+"""Publish: the staged files are moved into the root, in a moment (law 4).
 
-What is to be done is written to a journal first; each step can be repeated,
-so a build that is killed in the middle is completed by the next one. A single rename has no middle.
+A write-ahead journal holds the steps, and each is idempotent: an interrupted
+publish is completed by the next build. A single rename is atomic and needs no journal.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _FEW = 8  # steps
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did: the record as it is now, and the seconds in which two versions could meet."""
+    """The result of a publish: the new record, and the seconds in which two versions could mix."""
 
     record: Record
     window: float
-    stays: tuple[str, ...] = ()  # directories that were ours and hold something that is not
+    stays: tuple[str, ...] = ()  # directories of ours not removed: they hold foreign files
 
 
 def publish(
@@ -59,12 +59,12 @@ def publish(
     *,
     base: Record | None = None,
 ) -> Published:
-    """Put what was staged into the root and remove what nothing needs any more.
+    """Move the staged files into the root and remove the paths no longer planned.
 
-    ``comparison`` is limited to what shall be published. ``seeds`` are those
-    planted long ago, and those to plant now where nothing is there. ``base`` is the record as it
-    was read under the lock: the journal then holds the difference alone. Raises Failure before
-    anything is changed, or in the middle: then ``recover`` completes it.
+    ``comparison`` is limited to the paths to publish. ``seeds`` are those planted earlier,
+    and those to plant now where nothing is there. ``base`` is the record read under the
+    lock: the journal then holds only the difference. Raises Failure before
+    any change, or in the middle: then ``recover`` completes it.
     """
     operations = _operations(root, stage, comparison, staged)
     operations += [Operation("seed", path, seed_name(path)) for path in seeds[1]]
@@ -98,7 +98,7 @@ def _mounts(root: Root) -> tuple[list[str], str]:
 
 
 def _is_one_rename(operations: list[Operation], base: Record | None) -> bool:
-    """Tell whether one system call replaces one file of ours: killed before or after it, the next build sees it."""
+    """Return whether the publish is a single atomic rename over a file of ours, which needs no journal."""
     if len(operations) != 1 or base is None:
         return False
     return operations[0].kind == "put" and not operations[0].ours and operations[0].path in base.artifacts
@@ -107,7 +107,7 @@ def _is_one_rename(operations: list[Operation], base: Record | None) -> bool:
 def _operations(
     root: Root, stage: Stage, comparison: Comparison, staged: Mapping[str, Installed]
 ) -> list[Operation]:
-    """Return the steps with the inodes of what is staged; directories that are exchanged are copied."""
+    """Return the steps with the inodes of the staged files; swapped directories are copied."""
     mounts, kind = _mounts(root)
     # On an overlay a directory of a lower layer cannot be renamed: EXDEV.
     whole = kind != "overlay" and len(comparison.stale) > 1 and can_exchange(stage)
@@ -125,7 +125,7 @@ def _operations(
 
 
 def _seen_again(root: Root, op: Operation) -> Operation:
-    """Return what removes a file that was linked into a copy meanwhile: that moved its ctime."""
+    """Return the removal with a file's present ctime, which a link into a copy has changed."""
     info = root.lstat(op.path)
     same = info is not None and info.st_ino == op.ino
     return replace(op, ctime=info.st_ctime_ns) if info is not None and same else op
@@ -137,7 +137,7 @@ def _going(op: Operation) -> list[str]:
 
 
 def _undo(stage: Stage, operations: list[Operation]) -> None:
-    """Move what went into copies back to where it was staged; raises Failure."""
+    """Move files out of copies back to their staged names; raises Failure."""
     try:
         for op in operations:
             for path, name in op.content:
@@ -158,10 +158,10 @@ def _ready(stage: Stage, operations: list[Operation]) -> list[Operation]:
 
 
 def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> None:
-    """Have the disk hold what was staged: a few files by themselves, many with all of their filesystem.
+    """Sync the staged files to disk: a few by fsync(2), many by syncfs(2).
 
-    What else is being written there, a package manager's upgrade perhaps, is not waited for
-    then. ``names``: a journal is going to ask for them by name. Raises OSError.
+    fsync does not wait for other writes to that filesystem, such as a package manager's.
+    ``names``: the staging directory too, for a journal will name them. Raises OSError.
     """
     if len(operations) > _FEW or any(op.kind in ("directory", "exchange", "seed") for op in operations):
         syscalls.syncfs(stage.fd)
@@ -172,7 +172,7 @@ def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> Non
             continue
         try:
             fd = os.open(op.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
-        except PermissionError:  # without root a file may forbid it to its owner
+        except PermissionError:  # without root, of a file its owner may not read
             syscalls.syncfs(stage.fd)
             return
         try:
@@ -184,7 +184,7 @@ def _write_out(stage: Stage, operations: list[Operation], *, names: bool) -> Non
 
 
 def recover(project: Project, target: str, root: Root) -> bool:
-    """Complete a publish that was broken off; tell whether there was one. Raises Failure."""
+    """Complete an interrupted publish; return whether there was one. Raises Failure."""
     try:
         found = read_journal(project, target, root)
     except FileNotFoundError:
@@ -202,7 +202,7 @@ def _complete(
 ) -> Published:
     root.release()
     began = ended = 0.0
-    paused = False  # what comes behind only removes
+    paused = False  # the steps after the pause only remove
     stays = []
     for op in operations:
         if op.kind in ("put", "exchange") and not began:
@@ -213,7 +213,7 @@ def _complete(
             ended = time.perf_counter()
         paused = paused or op.kind == "pause"
     root.release()
-    clear_stage(root)  # before signatures are taken: old names that go move the ctime of what was linked
+    clear_stage(root)  # before signatures are taken: unlinking an old name changes a linked file's ctime
     _make_durable(project, root)
     within = tuple(f"{op.path}/" for op in operations if op.kind == "exchange")
     touched = {op.path for op in operations}
@@ -225,7 +225,7 @@ def _complete(
 
 
 def _make_durable(project: Project, root: Root) -> None:
-    """Write out the renames before the journal goes; on one filesystem they keep their order by themselves."""
+    """Sync the renames before the journal is removed; a single filesystem keeps their order itself."""
     with contextlib.suppress(OSError):
         if os.stat(project.state).st_dev != root.dev:
             syscalls.syncfs(root.fd)

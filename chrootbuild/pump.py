@@ -1,4 +1,4 @@
-"""What a program prints, on its way to a file: the middle is left out where it is too long."""
+"""Output of a program, copied from a pipe to a file: without the middle where it is too long."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 __all__ = ["Pump", "new_pump"]
 
-_HEAD = 4 << 20  # bytes that are kept from the beginning
-_TAIL = 64 << 10  # and from the end
-_ROUND = 64  # reads in a row, so that one program does not keep all others waiting
+_HEAD = 4 << 20  # bytes kept of the beginning
+_TAIL = 64 << 10  # and of the end
+_ROUND = 64  # reads in a row, so that one program does not starve the others
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Pump:
     open: bool = True
 
     def pass_on(self) -> bool:
-        """Take what is there; tell whether more can come."""
+        """Read the available output; return whether more can come."""
         for _ in range(_ROUND):
             try:
                 data = os.read(self.source, 1 << 16)
@@ -35,7 +35,7 @@ class Pump:
                 return False
             head, rest = data[: self.room], data[self.room :]
             self.room -= len(head)
-            with contextlib.suppress(OSError):  # the tmpfs is full: the program goes on
+            with contextlib.suppress(OSError):  # a full tmpfs does not stop the program
                 os.write(self.target, head)
             self.tail += rest
             self.dropped += max(0, len(self.tail) - _TAIL)

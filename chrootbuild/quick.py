@@ -1,4 +1,4 @@
-"""The null build: true where the stamps of all targets that a build would look at still hold."""
+"""The null build: nothing to do where the stamps of all targets of a build are still valid."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def look_for(argv: list[str]) -> Looks | None:
 
 
 def candidates(directory: str, state: str, names: Sequence[str]) -> list[str] | None:
-    """Return the targets that a build of ``names`` is about, read from no target file; None when unsure.
+    """Return the targets of a build of ``names``, without reading a target file; None when unsure.
 
-    Without names those are left out that are built only when named.
+    Without names, manual targets are left out.
     """
     if any(name.startswith("-") or ":" in name or "*" in name for name in names):
         return None

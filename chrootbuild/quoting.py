@@ -1,4 +1,4 @@
-"""Quotes words for the files that the host's programs read: shell, crontab, units, fstab and others."""
+"""Quoting of words in the host's files: shell, crontab, units, fstab and others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def plain(text: str, where: str) -> str:
-    """Return ``text``; raises Failure for a control character, which no line of ``where`` can hold."""
+    """Return ``text``; raises Failure for a control character, which a line of ``where`` cannot hold."""
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise Failure(
             f"cannot write {text!r} into {where}: it has a control character",
@@ -35,7 +35,7 @@ def plain(text: str, where: str) -> str:
 
 
 def sh(word: str) -> str:
-    """Quote a word for the shell with single quotes and no double one: apt's strings can hold it."""
+    """Quote a word for the shell, with no double quote of its own, which apt's strings cannot hold."""
     if shlex.quote(word) == word:
         return word
     return "'" + word.replace("'", "'\\''") + "'"
@@ -49,7 +49,7 @@ def sh_words(words: Iterable[str]) -> str:
 def cron_command(words: Iterable[str]) -> str:
     """Quote a command for crontab(5), where an unescaped % ends the line.
 
-    Raises Failure for a backslash: cron's programs differ in what they make of two.
+    Raises Failure for a backslash: cron implementations differ about two.
     """
     quoted = " ".join(plain(shlex.quote(word), "a crontab") for word in words)
     if "\\" in quoted:
@@ -61,7 +61,7 @@ def cron_command(words: Iterable[str]) -> str:
 
 
 def apt_string(command: str) -> str:
-    """Quote a shell command for apt.conf(5), whose strings know no escape for a double quote."""
+    """Quote a shell command for apt.conf(5), whose strings have no escape for a double quote."""
     if '"' in command:
         octal = "".join(f"\\{ord(char):03o}" if char in "\"'\\" else char for char in command)
         command = f"IFS=; eval $(printf '{octal.replace('%', '%%')}')"
@@ -79,15 +79,15 @@ def c_string(text: str) -> str:
 
 
 def glob_string(text: str) -> str:
-    """Quote a path for logrotate.conf(5), where it is a glob(7); a pattern may be put behind it.
+    """Quote a path for logrotate.conf(5), where it is a glob(7); a pattern may be appended.
 
-    A brace ends the list of files even between quotes: any character stands for it.
+    A brace ends the list of files even between quotes: "?" replaces it.
     """
     return "".join("?" if char in "{}" else f"\\{char}" if char in '\\"*?[]' else char for char in text)
 
 
 def jail_string(text: str) -> str:
-    """Quote a string for jail.conf(5), where $ would begin a variable."""
+    """Quote a string for jail.conf(5), where $ begins a variable."""
     return '"' + "".join(f"\\{char}" if char in '\\"$' else char for char in text) + '"'
 
 
@@ -95,7 +95,7 @@ def jail_string(text: str) -> str:
 
 
 def unit_path(path: str) -> str:
-    """Return a path for a unit's key that takes the rest of the line, such as RootDirectory=."""
+    """Quote a path for a unit's key that takes the rest of the line, such as RootDirectory=."""
     if path != path.strip() or path.endswith("\\"):
         raise Failure(
             f"cannot write {path} into a unit: a line cannot end in a blank or a backslash",
@@ -118,7 +118,7 @@ def unit_word(text: str) -> str:
 def unit_exec(words: tuple[str, ...]) -> str:
     """Quote a command for ExecStart=; the colon turns the expansion of $ off (systemd 244).
 
-    Raises Failure for a program whose name systemd takes for unsafe.
+    Raises Failure for a program name that systemd refuses as unsafe.
     """
     if any(char in "\"'\\" for char in words[0]):
         raise Failure(
@@ -130,7 +130,7 @@ def unit_exec(words: tuple[str, ...]) -> str:
 
 
 def unit_name(path: str) -> str:
-    """Return a path as a part of a unit's name, as systemd-escape(1) --path does."""
+    """Escape a path for a unit's name, as systemd-escape(1) --path does."""
     parts = "/".join(part for part in path.split("/") if part)
     if not parts:
         return "-"

@@ -1,4 +1,4 @@
-"""When a service is ready: what ``[check.service] ready`` says, and whether it is so."""
+"""Readiness of a service: ``[check.service] ready``, parsed and tested."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from chrootbuild.errors import Failure
 __all__ = ["Ready", "State", "look", "parse_ready", "state_of"]
 
 _SOCKET = re.compile(r"(tcp|udp):(?:\[([0-9A-Fa-f:.%]*)\]|([^:\[\]]*)):([0-9]{1,5})")
-_EVERY = ("0.0.0.0", "::")  # noqa: S104 - what the kernel's tables say, nothing is bound here
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 - as in the kernel's tables, nothing is bound here
 
-# What is at a path before the start and after: device, inode, change time; None: nothing.
+# State of a path before the start and after: device, inode, change time; None: absent.
 State = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A parsed ``ready``: kind is "tcp", "udp", "unix", "file", "command" or "" (nothing is said)."""
+    """A parsed ``ready``: kind is "tcp", "udp", "unix", "file", "command" or "" (not given)."""
 
     kind: str
     value: str = ""  # the address, path or command
@@ -33,8 +33,8 @@ class Ready:
 def parse_ready(text: str) -> Ready:
     """Parse ``tcp:ADDR:PORT``, ``udp:ADDR:PORT`` (IPv6 in brackets), ``unix:/PATH``, ``file:/PATH``.
 
-    Anything else is a command. Raises Failure where one of these words is followed by
-    something else.
+    Anything else is a command. Raises Failure where one of these prefixes is followed by
+    anything else.
     """
     kind, colon, rest = text.partition(":")
     if not colon or kind not in ("tcp", "udp", "unix", "file"):
@@ -58,7 +58,7 @@ def parse_ready(text: str) -> Ready:
 
 
 def state_of(box: Box, path: str) -> State:
-    """Return what is at a path inside, links resolved there."""
+    """Return the state of a path inside, links resolved there."""
     try:
         fd = box.open(path, os.O_PATH, inside=True)
     except OSError:
@@ -69,10 +69,10 @@ def state_of(box: Box, path: str) -> State:
 
 
 def look(box: Box, ready: Ready, before: State) -> str:
-    """Return why the service is not ready yet; empty when it is. Not for commands.
+    """Return the reason why the service is not ready yet; empty when it is. Not for commands.
 
-    A socket must be bound by a process whose root is this root. A file or a unix socket must
-    be another than ``before`` the start: the root may hold one that a live service left.
+    A socket must be bound by a process of this root. The state of a file or a unix socket must
+    differ from ``before`` the start: the root may hold one of a live service.
     """
     if ready.kind in ("tcp", "udp"):
         return _look_bound(box, ready)

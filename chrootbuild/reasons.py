@@ -1,4 +1,4 @@
-"""Why something is installed now that was not there before: from the plan and what changed in it."""
+"""Explanations of new installs: from the plan and the changes in it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["explained", "leads_to"]
 def explained(
     plan: Plan, changes: Mapping[str, Change], installed: Mapping[str, object]
 ) -> dict[str, Change]:
-    """Return the changes with the reason of each install that is new in a root that was built before.
+    """Return the changes, with a reason for each install that is new in a root built before.
 
-    "absent in the root" is left for what was installed once and is gone. ``installed``
-    is the record's artifacts, by path.
+    "absent in the root" then means installed once and gone. ``installed`` are the
+    record's artifacts, by path.
     """
     new = {path for path, change in changes.items() if change.action == "install" and path not in installed}
     if not installed or not new:
@@ -45,7 +45,7 @@ def _reason(plan: Plan, path: str, links: Mapping[str, str]) -> str:
 
 
 def leads_to(plan: Plan, path: str, *, last: bool = True) -> str:
-    """Return the canonical path that ``path`` is in the root, by the links of the plan alone.
+    """Return the canonical form of ``path`` in the root, by the links of the plan alone.
 
     A link at the path itself is followed (one step) with ``last``. Links that loop lead
     nowhere: then it is ``path``.

@@ -1,8 +1,8 @@
-"""What was installed in a root, and under which signatures: the memory between two builds.
+"""Record of a root's installed artifacts and their signatures, kept between builds.
 
-One JSON file per target in the project's state folder, replaced as a whole
-when a build has published. A lost or damaged record costs time, never truth:
-the root is then compared with the plan, and what is right is taken as ours.
+One JSON file per target in the project's state folder, replaced atomically
+after a publish. A lost or damaged record costs time, never correctness: the
+root is then compared with the plan, and matching paths are taken as ours.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Installed(NamedTuple):  # read by the ten thousand: a tuple is four times 
     """One artifact as it was installed.
 
     ``detail`` is a link's text, a node's numbers, the sha256 of a content, or "open" for
-    a directory in which the daemon may put what it likes.
-    ``inputs`` is a database recipe's digest. ``source`` and ``root`` are what
-    was seen of the source and of the installed path; zeros mean "look closely".
+    a daemon-owned directory.
+    ``inputs`` is a database recipe's digest. ``source`` and ``root`` are the signatures
+    of the source and of the installed path; zeros are racy.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Installed(NamedTuple):  # read by the ten thousand: a tuple is four times 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is ours in a root: artifacts by path, and the seeds that were ever planted.
+    """Our paths in a root: artifacts by path, and all seeds ever planted.
 
     ``inode`` is the root directory's: in another directory of that name nothing is ours to
     remove. 0 means unknown.
@@ -84,7 +84,7 @@ def record_file(project: Project, target: str) -> str:
 
 
 def read_record(project: Project, target: str, root: str) -> Record | None:
-    """Return the record of a target's root; None where there is none that can be used."""
+    """Return the record of a target's root; None where there is no usable one."""
     try:
         record = from_json(StateFile(record_file(project, target)).read())
     except BROKEN:
@@ -93,7 +93,7 @@ def read_record(project: Project, target: str, root: str) -> Record | None:
 
 
 def record_signature(project: Project, target: str) -> Signature | None:
-    """Return what is different after every publish; None where nothing was recorded."""
+    """Return the signature of the record, which changes with every publish; None where there is none."""
     try:
         return signature(os.lstat(record_file(project, target)))
     except OSError:
@@ -101,12 +101,12 @@ def record_signature(project: Project, target: str) -> Signature | None:
 
 
 def write_record(project: Project, target: str, record: Record) -> None:
-    """Replace a target's record; raises Failure."""
+    """Replace a target's record atomically; raises Failure."""
     write_atomically(record_file(project, target), in_pieces(record))
 
 
 def in_pieces(record: Record) -> Iterator[bytes]:
-    """Yield the record as JSON: a large one takes no memory for a second copy of it."""
+    """Yield the record as JSON in pieces, so that a large one is not in memory twice."""
     head = {
         "format": _FORMAT,
         "recipe": record.recipe,
@@ -124,7 +124,7 @@ def in_pieces(record: Record) -> Iterator[bytes]:
 
 
 def entry_to_json(entry: Installed) -> list[Any]:
-    """Return one entry as a list, as compact as JSON allows."""
+    """Return one entry as a list, the compact form in JSON."""
     return [
         entry.kind,
         entry.mode,
@@ -141,7 +141,7 @@ def entry_to_json(entry: Installed) -> list[Any]:
 
 
 def entry_from_json(entry: Any) -> Installed:
-    """Return the entry that ``entry_to_json`` wrote; raises ValueError or TypeError."""
+    """Return the entry of a list from ``entry_to_json``; raises ValueError or TypeError."""
     if tuple(map(type, entry)) != _TYPES or entry[0] not in _KINDS:
         raise ValueError("not an entry")
     if min(entry[9:]) < 0 or max(entry[9:]) >> 64:
@@ -152,7 +152,7 @@ def entry_from_json(entry: Any) -> Installed:
 
 
 def from_json(data: Any) -> Record:
-    """Return the record that ``in_pieces`` wrote; raises ValueError, KeyError or TypeError."""
+    """Return the record of JSON from ``in_pieces``; raises ValueError, KeyError or TypeError."""
     if data["format"] != _FORMAT:
         raise ValueError("another format")
     artifacts = {}

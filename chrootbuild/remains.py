@@ -1,4 +1,4 @@
-"""What programs in a box leave behind: what they wrote, and what strace(1) saw of them."""
+"""Results of programs in a sandbox: the paths they wrote, and their strace(1) text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _INNER_PID = re.compile(rb"\d+ /\* (\d+) in strace's PID NS \*/")
 
 
 def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
-    """Yield the paths of a root that an overlay's upper directory holds, removed ones left out.
+    """Yield the paths of a root in an overlay's upper directory, without whiteouts.
 
-    ``prefix`` is where in the root the overlay is, ``lower`` the real path of the root. Directories
-    are left out where ``lower`` has them. What a daemon made deeper than a path can be long is
-    passed over.
+    ``prefix`` is the overlay's path in the root, ``lower`` the real path of the root. Directories
+    are left out where ``lower`` has them. Paths longer than PATH_MAX are skipped.
     """
     stack = [""]
     while stack:
@@ -35,9 +34,9 @@ def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
 
 
 def cut_trace(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a trace that are the program's own: not what led to its first call.
+    """Yield the program's own lines of a trace, without the calls before its exec.
 
-    Pids are made those of the strace process all over, where the kernel told the program another.
+    Pids are those of strace's pid namespace throughout, also in arguments and results.
     """
     before: set[bytes] = set()
     program, resumes, mark = b"", False, MARK.encode()
@@ -61,7 +60,7 @@ def _entries(path: str) -> list[str]:
 
 
 def _mode(path: str) -> tuple[int, int]:
-    """Return the mode and device numbers of a path, zeros where there is nothing that can be named."""
+    """Return the mode and device numbers of a path; zeros where lstat(2) fails."""
     try:
         info = os.lstat(path)
     except OSError:
@@ -74,6 +73,6 @@ def _is_directory(path: str) -> bool:
 
 
 def _is_whiteout(path: str) -> bool:
-    """Tell whether a path of an upper layer says that something was removed: overlayfs.rst."""
+    """Return whether a path of an upper layer is a whiteout: overlayfs.rst."""
     mode, device = _mode(path)
     return stat.S_ISCHR(mode) and device == 0

@@ -1,9 +1,9 @@
-"""A root from inside: every path is walked by directory descriptors (law 3).
+"""A root, accessed only through directory descriptors (law 3).
 
 No link is followed, no mount is crossed, no existing file is opened for
-writing. A daemon that was taken over may own the tree and change it between
-two calls: a descriptor that was opened stays what it was, and a name is only
-ever used together with the descriptor of its directory.
+writing. A compromised daemon may own the tree and change it between
+two calls: an open descriptor keeps its inode, and a name is only
+ever used with the descriptor of its directory.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["Observed", "Root", "open_root", "proof_of", "read_root", "root_signa
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # Nothing there, a link, a socket, another filesystem, or not ours to read.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV, errno.ENOTDIR, errno.EACCES, errno.EPERM)
-# Attributes that the system puts on files by itself are no drift.
+# Attributes that the system sets by itself are no drift.
 _SYSTEM_XATTRS = {"security.selinux", "security.ima", "security.evm", "security.apparmor"}
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A regular file of a root, read: its content's digest and its extended attributes.
+    """A regular file of a root as read: its content's digest and its extended attributes.
 
-    ``stat`` is from after the reading: equal to one from before, nothing changed meanwhile.
+    ``stat`` is taken after the read: equal to one from before, the file did not change meanwhile.
     """
 
     stat: os.stat_result
@@ -45,17 +45,17 @@ class Observed:
 
 
 def root_signature(info: os.stat_result) -> Signature:
-    """Return what proves an installed path unchanged; a directory's times are the daemon's."""
+    """Return the signature of an installed path; of a directory without times, which the daemon changes."""
     if stat.S_ISDIR(info.st_mode):
         return (info.st_ino, 0, 0, info.st_mode)
     return signature(info)
 
 
 def proof_of(info: os.stat_result) -> Signature:
-    """Return ``root_signature``, or zeros where it proves nothing yet.
+    """Return ``root_signature``, or zeros where it is racy.
 
-    Two writes within one tick of the kernel's clock leave the same ctime: what
-    others than we may write, and what changed that lately, is looked at again.
+    Two writes within one tick of the kernel's clock leave the same ctime: a path
+    that others may write, and that has just changed, is compared again.
     """
     ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
     if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
@@ -66,8 +66,8 @@ def proof_of(info: os.stat_result) -> Signature:
 class Root:
     """An open root directory. Use as a context manager: it holds descriptors.
 
-    ``path`` is where it is, ``declared`` how the target names it (its parents may be links);
-    after it was opened only ``fd`` counts. ``dev`` is its filesystem: nothing on another one is ours.
+    ``path`` is its real path, ``declared`` the target's (its parents may be links); once
+    open only ``fd`` is used. ``dev`` is its filesystem: nothing on another one is ours.
     """
 
     def __init__(self, path: str, fd: int, declared: str = "") -> None:
@@ -85,7 +85,7 @@ class Root:
         os.close(self.fd)
 
     def forget(self, path: str) -> None:
-        """Close what is held of a directory that is about to be replaced, and of all below it."""
+        """Close the held descriptors of a directory about to be replaced, and of all below it."""
         below = f"{path}/"
         for held in [held for held in self._held if held == path or held.startswith(below)]:
             os.close(self._held.pop(held))
@@ -105,7 +105,7 @@ class Root:
     def directory(self, path: str) -> int | None:
         """Return a descriptor of a directory in the root; it stays open until ``release``.
 
-        None where it is absent, or a link or anything else stands on the way.
+        None where it is absent, or a component is a link or no directory.
         Raises Failure where another filesystem is mounted on the way.
         """
         if path == "/":
@@ -113,7 +113,7 @@ class Root:
         fd = self._held.get(path)
         if fd is not None:
             return fd
-        if len(self._held) >= 64:  # the usual limit of open files is 1024, and callers go by directory
+        if len(self._held) >= 64:  # RLIMIT_NOFILE is usually 1024, and callers go by directory
             self.release()
         try:
             fd = open_beneath(self.fd, path[1:])
@@ -132,7 +132,7 @@ class Root:
     # -- looking ---------------------------------------------------------------------------
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """Return what is at a path, itself not followed; None if nothing, or no way leads there."""
+        """Return the stat of a path, itself not followed; None if it or a parent is absent."""
         parent, name = split(path)
         fd = self.directory(parent)
         if fd is None:
@@ -149,7 +149,7 @@ class Root:
             raise Failure(f"cannot look at {self.real(path)}: {error.strerror}") from None
 
     def readlink(self, path: str) -> str:
-        """Return a link's text; empty where there is no link."""
+        """Return a link's text; empty where it is no link."""
         parent, name = split(path)
         fd = self.directory(parent)
         try:
@@ -188,7 +188,7 @@ class Root:
             os.close(fd)
 
     def is_mount(self, path: str) -> bool:
-        """Tell whether something is mounted on a path of the root, a file or a directory."""
+        """Return whether a path of the root, a file or a directory, is a mount point."""
         parent, name = split(path)
         fd = self.directory(parent)
         return fd is not None and is_mount(fd, name)
@@ -202,7 +202,7 @@ class Root:
             raise Failure(f"cannot list {self.real(path)}: {error.strerror}") from None
 
     def walk(self, below: str = "/", *, skip: Iterable[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield everything below a directory, sorted, parents first; other filesystems are left out."""
+        """Yield (path, stat) of all below a directory, sorted, parents first, without other filesystems."""
         left_out = set(skip)
         stack = [below]
         while stack:
@@ -222,7 +222,7 @@ class Root:
     def parent(self, path: str) -> tuple[int, str]:
         """Return the descriptor of the directory that holds ``path``, and the name in it.
 
-        Raises Failure where it is not there: somebody changed the root meanwhile.
+        Raises Failure where it is absent: somebody changed the root meanwhile.
         """
         above, name = split(path)
         fd = self.directory(above)
@@ -234,7 +234,7 @@ class Root:
         return fd, name
 
     def unlink(self, path: str) -> None:
-        """Remove one name, never what it leads to; nothing there is success."""
+        """Remove one name, a link itself not its target; success where absent."""
         above, name = split(path)
         fd = self.directory(above)
         if fd is None:
@@ -247,7 +247,7 @@ class Root:
             raise Failure(f"cannot remove {self.real(path)}: {error.strerror}") from None
 
     def rmdir(self, path: str) -> bool:
-        """Remove a directory if it is empty; tell whether it is gone."""
+        """Remove a directory if it is empty; return whether it is gone."""
         above, name = split(path)
         fd = self.directory(above)
         if fd is None:
@@ -277,7 +277,7 @@ class Root:
 
 
 def xattrs_of(fd: int) -> tuple[tuple[str, bytes], ...]:
-    """Return a file's extended attributes but for those that the system sets by itself."""
+    """Return a file's extended attributes, without those that the system sets by itself."""
     try:
         names = os.listxattr(fd)
     except (OSError, AttributeError):  # a filesystem, or a system, without them
@@ -309,10 +309,10 @@ def read_root(path: str) -> Root | None:
 
 
 def open_root(path: str, trusted: Sequence[str] = ()) -> Root:
-    """Open a root, made with the parents that are missing (root's, 0755).
+    """Open a root, made with its missing parents (root's, 0755).
 
     Raises Failure where it is a link, or where somebody else can write to one
-    of its parents (law 8): they could lead every later build elsewhere.
+    of its parents (law 8): they could redirect every later build.
     """
     from chrootbuild.trust import refuse_untrusted
 

@@ -1,4 +1,4 @@
-"""Processes that live in a root: found by /proc/PID/root and their maps, never by name."""
+"""Processes of a root: found by /proc/PID/root and their maps, never by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["processes_in", "running_on", "running_outdated"]
 
 
 def processes_in(root: str) -> list[tuple[int, str]]:
-    """Return (pid, name) of every process whose root directory is ``root``; those we may not see are left out."""
+    """Return (pid, name) of every visible process whose root directory is ``root``."""
     try:
         wanted = os.stat(root)
     except OSError:
@@ -45,7 +45,7 @@ def running_on(root: str, paths: Iterable[str]) -> list[tuple[int, str]]:
 
 
 def _maps(pid: int) -> set[str]:
-    """Return the inode numbers of the files that a process has mapped: proc_pid_maps(5)."""
+    """Return the inode numbers of a process's mapped files: proc_pid_maps(5)."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
             return {fields[4] for line in file if len(fields := line.split(maxsplit=5)) > 4}
@@ -53,19 +53,19 @@ def _maps(pid: int) -> set[str]:
         return set()
 
 
-# Mapped files without a name, and those that a program makes and removes for itself.
+# Mapped files without a name, and a program's own temporary ones.
 _NO_FILES = ("/memfd:", "/dev/", "/SYSV", "/[")
 
 
 def running_outdated(
     root: str, paths: Iterable[str], in_place: Callable[[], Iterable[int]]
 ) -> list[tuple[int, str]]:
-    """Return the processes of a root that have a file mapped that was replaced or removed.
+    """Return the processes of a root that map a replaced or removed file.
 
-    ``paths`` are those in the root that were; any program or library that is gone counts as well.
-    ``in_place`` returns the inodes of what is installed: a file that was linked into a new
-    directory lost its old name, and is the same file. A process in a mount namespace of its own
-    shows paths in the root: proc_pid_maps(5).
+    ``paths`` are those in the root; any other deleted program or library counts as well.
+    ``in_place`` returns the inodes of the installed files: one linked into a new
+    directory lost its old name, but is the same file. The maps of a process in a mount
+    namespace of its own show paths in the root: proc_pid_maps(5).
     """
     known = set(paths)
     place = os.path.realpath(root)
@@ -89,7 +89,7 @@ def _is_outdated(root: str, known: set[str], path: str, rights: str) -> bool:
 
 
 def _deleted(pid: int) -> list[tuple[str, str, str]]:
-    """Return (path, permissions, inode) of what a process has mapped and what has no name any more."""
+    """Return (path, permissions, inode) of a process's mapped files that are deleted."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").split(maxsplit=5) for line in file if line.endswith(" (deleted)\n")]

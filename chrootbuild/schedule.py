@@ -28,17 +28,17 @@ _DPKG_LINE = 1023  # bytes; dpkg reads its configuration by lines of that length
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be run, for which project, and under which name it is installed."""
+    """A scheduled run: its program, its project, and the name of its files."""
 
     program: tuple[str, ...]  # absolute; the start of a command
     project: str
-    out: str = ""  # where the roots go, if not where they go by default
+    out: str = ""  # OUT, if not the default
     every: int = 60  # minutes, a divisor of 60
     freebsd: bool = False
 
     @property
     def name(self) -> str:
-        """A name for files and units: letters, digits and dashes, as cron.d and dpkg.cfg.d want it."""
+        """The name of files and units: letters, digits and dashes, as cron.d and dpkg.cfg.d require."""
         if self.project == SYSTEM:
             return "chrootbuild"
         words = re.sub(r"[^A-Za-z0-9]+", "-", os.path.basename(self.project)).strip("-")[:40]
@@ -47,24 +47,24 @@ class Job:
 
     @property
     def minute(self) -> int:
-        """The minute to start at: not the same for every project."""
+        """The minute to start at: a hash of the project, below ``every``."""
         return zlib.crc32(os.fsencode(self.project)) % self.every
 
     def command(self, word: str) -> tuple[str, ...]:
-        """Return the command line of a command of ours."""
+        """Return the command line of our command ``word``."""
         out = (f"out={self.out}",) if self.out else ()
         return (*self.program, "-C", self.project, *out, word)
 
 
 def program() -> tuple[str, ...]:
-    """Return how cron can start us: the script beside this Python, else that in PATH, else Python itself."""
+    """Return our start command for cron: the script beside this Python, else in PATH, else ``python -m``."""
     beside = os.path.join(os.path.dirname(sys.executable), "chrootbuild")
     found = beside if os.access(beside, os.X_OK) else shutil.which("chrootbuild")
     return (os.path.abspath(found),) if found else (sys.executable, "-P", "-m", "chrootbuild")
 
 
 def job_of(project: Project, every: int = 60) -> Job:
-    """Return the job of a project on this machine; raises UsageError for an interval that no cron knows."""
+    """Return the job of a project on this machine; raises UsageError for an interval cron cannot express."""
     if every < 1 or 60 % every:
         raise UsageError(
             f"cannot run every {every} minutes: crontab(5) and systemd.time(7) divide the hour",
@@ -78,17 +78,17 @@ def job_of(project: Project, every: int = 60) -> Job:
 
 
 def refuse_unsafe(job: Job) -> None:
-    """Raise Failure where somebody else could write what root is going to run."""
+    """Raise Failure where somebody else could write a file that root will run."""
     refuse_untrusted([job.program[0], job.project], what="what root would run:")
 
 
 def owner(project: Project, kind: str) -> Owner:
-    """Return whose snippets those of a project are."""
+    """Return the owner of a project's snippets."""
     return Owner(f"schedule {kind}", project.directory)
 
 
 def snippets(kind: str, job: Job) -> tuple[Snippet, ...]:
-    """Return what a kind of KINDS installs; raises Failure where a path cannot be written there."""
+    """Return the snippets of a kind of KINDS; raises Failure where a path cannot be written there."""
     for word in job.command(""):
         plain(word, "the host's files")
     return _KINDS[kind](job)
@@ -98,10 +98,10 @@ def snippets(kind: str, job: Job) -> tuple[Snippet, ...]:
 
 
 def _cron(job: Job) -> tuple[Snippet, ...]:
-    """Return a file of cron.d, on FreeBSD lines of /etc/crontab; both have a column for the user."""
+    """Return a file of cron.d, on FreeBSD lines of /etc/crontab; both have a user column."""
     line = f"{_minutes(job)} * * * * root {cron_command(job.command('refresh'))}\n"
     if job.freebsd:
-        # Settings hold for every line below them: there are none, the command brings its own.
+        # Settings apply to every line below them: the command sets its own environment instead.
         path = f"/usr/bin/env PATH={_PATH} "
         line = line.replace(" root ", f" root {path}", 1)
         return (Snippet("/etc/crontab", line, Form.LINES),)
@@ -148,7 +148,7 @@ def _systemd(job: Job) -> tuple[Snippet, ...]:
         f"[Unit]\nDescription=Refresh the chroots of {project}\n\n"
         f"[Service]\nType=oneshot\nExecStart={_exec(job, 'refresh')}\n"
         f"Environment=PATH={_PATH}\n"
-        "SuccessExitStatus=75\n"  # EX_TEMPFAIL: somebody else is at work, the next run will do it
+        "SuccessExitStatus=75\n"  # EX_TEMPFAIL: the lock is held, the next run will do it
     )
     timer = (
         f"[Unit]\nDescription=Refresh the chroots of {project} every {job.every} minutes\n\n"
@@ -167,7 +167,7 @@ def _systemd(job: Job) -> tuple[Snippet, ...]:
 
 
 def _exec(job: Job, word: str) -> str:
-    """Return what ExecStart= runs: the shell where systemd would not take the program's name."""
+    """Return the value of ExecStart=: by the shell where systemd refuses the program's name."""
     command = job.command(word)
     if any(char in "\"'\\" for char in command[0]):
         command = ("/bin/sh", "-c", 'exec "$@"', "sh", *command)
@@ -175,7 +175,7 @@ def _exec(job: Job, word: str) -> str:
 
 
 def _watch(job: Job) -> tuple[Snippet, ...]:
-    """Return the service of watch, which tells systemd when it is ready: sd_notify(3)."""
+    """Return the service of watch, which notifies systemd when ready: sd_notify(3)."""
     name = f"{job.name}-watch.service"
     project = job.project.replace("%", "%%")
     text = (
@@ -199,9 +199,9 @@ def _watch(job: Job) -> tuple[Snippet, ...]:
 
 
 def detached(job: Job) -> str:
-    """Return the shell command of a hook: it starts refresh, waits for nothing, and never fails.
+    """Return the shell command of a hook: it starts refresh detached, and never fails.
 
-    As a unit of systemd's where systemd runs, its messages in the journal;
+    As a transient unit under systemd, its messages in the journal;
     else in a session of its own, its messages to syslog.
     """
     command = job.command("refresh")

@@ -1,4 +1,4 @@
-"""State that is copied once: staged whole, renamed into place where the root has nothing there."""
+"""Seeds: state copied once, staged whole, and renamed into place where the root has nothing there."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def seed_name(path: str) -> str:
 
 
 def stage_seeds(root: Root, stage: Stage, seeds: Mapping[str, tuple[Artifact, ...]]) -> None:
-    """Stage each seed that the root has nothing of.
+    """Stage each seed that is absent in the root.
 
-    Raises Failure. A file that grows or shrinks meanwhile is copied as far as it
-    was there: state changes while its daemon runs, and nobody can help that.
+    Raises Failure. A file that grows or shrinks meanwhile is copied as far as
+    it was read: state changes while its daemon runs.
     """
     for path, artifacts in seeds.items():
         if root.lstat(path) is not None:
@@ -45,7 +45,7 @@ def stage_seeds(root: Root, stage: Stage, seeds: Mapping[str, tuple[Artifact, ..
 
 
 def _stage(stage: Stage, name: str, artifact: Artifact) -> None:
-    """Make one thing below the staging directory, where nobody else can put a link on the way."""
+    """Make one artifact below the staging directory, where nobody else can plant a link."""
     if artifact.kind is Kind.DIRECTORY:
         os.mkdir(name, 0o700, dir_fd=stage.fd)
     elif artifact.kind is Kind.LINK:

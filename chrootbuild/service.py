@@ -1,4 +1,4 @@
-"""``[check.service]``: start a real service in a box, wait until it is ready, probe it, stop it."""
+"""``[check.service]``: start a real service in a sandbox, wait until it is ready, probe it, stop it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from chrootbuild.user import User
 __all__ = ["ended", "last_lines", "run_outside", "serve", "stop_signal", "words"]
 
 _STOP_SECONDS = 10.0  # between the signal and SIGKILL
-_SETTLE_SECONDS = 1.0  # a service of which no sign is said has to live this long
+_SETTLE_SECONDS = 1.0  # a service without ``ready`` has to live this long
 _SHORTEST, _LONGEST = 0.005, 0.2  # seconds between two looks
-_LINES, _COLUMNS = 10, 240  # of the output that is shown
+_LINES, _COLUMNS = 10, 240  # of the output shown
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A service at work, and what it takes to look after it."""
+    """A running service, with the state to monitor it."""
 
     box: Box
     service: Service
@@ -44,7 +44,7 @@ def serve(
     privileges: bool = False,
     bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
-    """Start, wait, probe, stop; return what went wrong. Nothing of it runs any more then.
+    """Start, wait, probe, stop; return the findings. None of its processes is left then.
 
     Raises Failure where the target file is wrong.
     """
@@ -73,7 +73,7 @@ def serve(
 def run_outside(
     box: Box, command: str | tuple[str, ...], name: str, seconds: float, env: Mapping[str, str]
 ) -> str:
-    """Run a command of the host to its end; return what was wrong, empty for exit 0.
+    """Run a command of the host to its end; return its error, empty for exit 0.
 
     Its whole process group is killed after ``seconds``.
     """
@@ -98,7 +98,7 @@ def stop_signal(name: str) -> int:
 
 
 def words(command: str | tuple[str, ...]) -> str:
-    """Return a command as people are shown it."""
+    """Return a command for messages."""
     return command if isinstance(command, str) else " ".join(command)
 
 
@@ -115,7 +115,7 @@ def last_lines(output: bytes, heading: str) -> list[str]:
 
 
 def _wait_until_ready(running: _Running, ready: Ready, before: State) -> str:
-    """Return why the service did not become ready; empty when it did."""
+    """Return the reason why the service did not become ready; empty when it did."""
     timeout = running.service.timeout
     until = time.monotonic() + timeout
     settled = time.monotonic() + min(timeout, _SETTLE_SECONDS)
@@ -143,7 +143,7 @@ def _wait_until_ready(running: _Running, ready: Ready, before: State) -> str:
 
 
 def _probe(running: _Running) -> str:
-    """Return which probe failed, and how; empty when all succeeded."""
+    """Return the first failed probe and its error; empty when all succeeded."""
     for number, probe in enumerate(running.service.probe, 1):
         until = time.monotonic() + running.service.timeout
         pause, name = _SHORTEST * 4, f"probe-{number}"
@@ -159,7 +159,7 @@ def _probe(running: _Running) -> str:
 
 
 def _died(running: _Running) -> str:
-    """Return how the service ended, if nothing of it runs any more."""
+    """Return the exit of the service, if none of its processes is left."""
     status = running.box.wait(running.process, 0)
     if status is None or running.box.running():
         return ""
@@ -167,7 +167,7 @@ def _died(running: _Running) -> str:
 
 
 def _stop(running: _Running, number: int) -> str:
-    """Stop all of the service; return what did not follow the signal."""
+    """Stop all of the service; return the processes that ignored the signal."""
     box = running.box
     running.bar.now(f"stopping {running.service.start[0]}")
     if box.wait(running.process, 0) is None:
@@ -191,14 +191,14 @@ def _stop(running: _Running, number: int) -> str:
 
 
 def ended(status: int) -> str:
-    """Return how a process ended, in words."""
+    """Return an exit status in words."""
     if status >= 0:
         return f"ended with status {status}"
     return f"was killed by {_name(-status)}"
 
 
 def _name(number: int) -> str:
-    """Return a signal's name; real-time signals have none but their number."""
+    """Return a signal's name, a real-time signal's number."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""After a publish: which of the new paths are proven to be what was staged."""
+"""Refreshes the signatures of published paths."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["signed"]
 
 
 def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]) -> dict[str, Installed]:
-    """Return the entries with the signatures that the ``moved`` paths have now.
+    """Return the entries with the present signatures of the ``moved`` paths.
 
-    A rename and a link move the ctime, so that the staged signature does not hold any more.
-    Inode, size, mode and owner prove what only we can write; the rest is read once more. What
-    is not as it was staged is left unproven: the next build looks at it closely.
+    A rename or link changes the ctime, and invalidates the staged signature. Inode, size,
+    mode and owner prove a file that only we can write; any other is read once more. A path
+    that differs from the staged one is left racy: the next build compares its content.
     """
     found, doubtful = dict(artifacts), []
     for path in sorted(moved, key=lambda path: (split(path)[0], path)):
@@ -36,7 +36,7 @@ def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str])
                 proof = root_signature(info)
         found[path] = entry._replace(root=proof)
     if doubtful:
-        time.sleep(2 * TICK_NS / 1e9)  # a write that comes now gets another ctime
+        time.sleep(2 * TICK_NS / 1e9)  # later writes get another ctime
     for path in doubtful:
         info = root.lstat(path)
         if info is not None and not inspect(root, path, artifacts[path], info, closely=True):

@@ -15,5 +15,5 @@ TICK_NS = 20_000_000
 
 
 def signature(info: os.stat_result) -> Signature:
-    """Return what has to be equal for a file, link or directory to count as unchanged."""
+    """Return the signature of a file, link or directory: equal means unchanged."""
     return (info.st_ino, info.st_ctime_ns, info.st_size, info.st_mode)

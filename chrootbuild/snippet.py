@@ -1,4 +1,4 @@
-"""What goes onto the host: a file, a link, or lines in a file that others write as well."""
+"""Snippets for the host: a file, a link, or lines in a shared file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Form", "Owner", "Snippet", "block", "bounds", "marker", "shown", "wh
 
 
 class Form(StrEnum):
-    """How a snippet is put where it goes."""
+    """The form of a snippet on the host."""
 
     FILE = "file"  # a file of our own
     LINK = "link"  # a symlink; the content is its text
@@ -20,32 +20,32 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes: the command, and the target file or project folder it is for."""
+    """The owner of snippets: the command, and the target file or project folder it is for."""
 
     command: str  # "host cvs syslog", "schedule cron"
     source: str  # a real path
 
     @property
     def words(self) -> str:
-        """The words that tell one owner's file or lines from all others."""
+        """The words that identify an owner's files and lines."""
         return f"chrootbuild {self.command}, {plain(self.source, 'a comment')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Something for the host: where it goes, and what it holds. Its text ends with a newline."""
+    """A snippet: its place on the host and its content. Its text ends with a newline."""
 
     path: str  # on the host
     content: str
     form: Form = Form.FILE
     mode: int = 0o644
-    comment: str = "#"  # what begins a comment there
-    note: str = ""  # what people do next, a step a line: "systemctl restart rsyslog"
-    undo: str = ""  # what they do when it has been removed
+    comment: str = "#"  # begins a comment there
+    note: str = ""  # the user's next steps, one a line: "systemctl restart rsyslog"
+    undo: str = ""  # the steps after its removal
 
 
 def whole(snippet: Snippet, owner: Owner) -> str:
-    """Return a file with the line that says who wrote it: the first, or the second behind #!."""
+    """Return a file with the line that names its owner: the first, or the second after #!."""
     mark = f"{marker(snippet.comment, owner)}\n"
     if not snippet.content.startswith("#!"):
         return mark + snippet.content
@@ -54,23 +54,23 @@ def whole(snippet: Snippet, owner: Owner) -> str:
 
 
 def marker(comment: str, owner: Owner) -> str:
-    """Return the line by which a file of ours is known."""
+    """Return the line that marks a file as its owner's."""
     return f"{comment} Written by {owner.words}. Changes made here are lost."
 
 
 def block(snippet: Snippet, owner: Owner) -> str:
-    """Return our lines of a shared file, with the two that stand around them."""
+    """Return our lines of a shared file, between their two marker lines."""
     begin, end = bounds(snippet.comment, owner)
     return f"{begin}\n{snippet.content}{end}\n"
 
 
 def bounds(comment: str, owner: Owner) -> tuple[str, str]:
-    """Return the two lines that stand around ours in a shared file."""
+    """Return the two marker lines around ours in a shared file."""
     return f"{comment} begin: {owner.words}", f"{comment} end: {owner.words}"
 
 
 def shown(snippet: Snippet, owner: Owner) -> str:
-    """Return what is printed: ln(1) for a link, else a line with the path, then the text."""
+    """Return a snippet as printed: ln(1) for a link, else a line with the path, then the text."""
     if snippet.form is Form.LINK:
         return f"ln -s {sh(snippet.content)} {sh(snippet.path)}\n"
     if snippet.form is Form.LINES:

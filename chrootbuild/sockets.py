@@ -13,7 +13,7 @@ _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A socket that takes what is sent to an address and port of this machine."""
+    """A socket bound to a local address and port."""
 
     address: str  # as ipaddress writes it; 0.0.0.0 and :: are every address
     port: int
@@ -21,9 +21,9 @@ class Bound:
 
 
 def bound(table: str, protocol: str) -> list[Bound]:
-    """Read who is bound from a directory like /proc/PID/net: proc(5), the tables tcp, tcp6, udp, udp6.
+    """Return the bound sockets in a directory like /proc/PID/net: proc(5), the tables tcp, tcp6, udp, udp6.
 
-    ``protocol`` is "tcp" (those that listen) or "udp" (those that are not connected).
+    ``protocol`` is "tcp" (listening sockets) or "udp" (unconnected ones).
     """
     found = []
     for name in (protocol, f"{protocol}6"):
@@ -42,7 +42,7 @@ def bound(table: str, protocol: str) -> list[Bound]:
 
 
 def _address(digits: str) -> str:
-    """Decode an address as the kernel prints it: 32-bit words in the byte order of the machine."""
+    """Decode an address of these tables: 32-bit words in the machine's byte order."""
     packed = bytes.fromhex(digits)
     if sys.byteorder == "little":
         packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))

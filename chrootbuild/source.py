@@ -1,4 +1,4 @@
-"""The files that artifacts are copied from: opened without a link on the way, copied with their holes."""
+"""Sources of copied artifacts: opened without following links, copied with their holes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CAPABILITY", "capability_of", "copy", "copy_digest", "open_source", 
 
 CAPABILITY = "security.capability"
 _CHUNK = 1 << 20  # bytes
-_LIMIT = 8 << 30  # bytes; nothing that a program needs to run is larger
+_LIMIT = 8 << 30  # bytes; no file that a program needs is larger
 _AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 
 
@@ -48,7 +48,7 @@ def open_source(artifact: Artifact, limit: int | None = _LIMIT) -> int:
 
 
 def _open_without_links(path: str, flags: int) -> int:
-    """Open a canonical path; a link that was put on the way meanwhile is an error (ELOOP)."""
+    """Open a canonical path; raises OSError, ELOOP for a link put in it meanwhile."""
     try:
         return syscalls.openat2(_AT_FDCWD, path, flags, syscalls.RESOLVE_NO_SYMLINKS)
     except OSError as error:
@@ -67,7 +67,7 @@ def _open_without_links(path: str, flags: int) -> int:
 
 
 def copy(source: int, target: int, size: int) -> str:
-    """Copy a file's content, its holes kept, and return the sha256 of what was copied."""
+    """Copy a file's content, holes kept, and return the sha256 of the copied bytes."""
     digest, offset = hashlib.sha256(), 0
     while offset < size:
         start, end = _data(source, offset, size)
@@ -85,24 +85,24 @@ def copy(source: int, target: int, size: int) -> str:
             write_all(target, chunk)
             offset += len(chunk)
         if offset < end:
-            break  # it shrank; the caller sees that it changed
+            break  # it shrank; the caller detects the change
     os.ftruncate(target, offset)
     return digest.hexdigest()
 
 
 def _data(fd: int, offset: int, size: int) -> tuple[int, int]:
-    """Return the next range that holds data, (size, size) where only a hole is left."""
+    """Return the next (start, end) of data, (size, size) where only a hole is left: lseek(2)."""
     try:
         start = os.lseek(fd, offset, os.SEEK_DATA)
         return start, min(os.lseek(fd, start, os.SEEK_HOLE), size)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return size, size
-        return offset, size  # a filesystem that cannot tell
+        return offset, size  # a filesystem without SEEK_DATA
 
 
 def same(before: os.stat_result, after: os.stat_result) -> bool:
-    """Tell whether a file is as it was."""
+    """Return whether a file is unchanged."""
     keys = ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
     return all(getattr(before, key) == getattr(after, key) for key in keys)
 
@@ -118,7 +118,7 @@ def capability_of(fd: int) -> bytes:
 def copy_digest(source: int, artifact: Artifact, before: os.stat_result) -> tuple[str, str, Signature]:
     """Return an open source's sha256, capabilities (hex) and signature, without a copy of it.
 
-    The signature is zero where the source changed so lately that it may change again unseen.
+    The signature is zeros where it is racy.
     """
     digest = sha256_of(source)
     capability = capability_of(source).hex() if artifact.capabilities and os.geteuid() == 0 else ""

@@ -1,4 +1,4 @@
-"""Makes artifacts outside what the daemon can see, ready to be renamed into the root (law 4)."""
+"""Staging: makes artifacts out of the daemon's sight, ready to be renamed into the root (law 4)."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Stage:
 
 
 def name_of(path: str) -> str:
-    """Return the name under which a path of the root is staged."""
+    """Return the staged name of a path of the root."""
     return hashlib.blake2b(os.fsencode(path), digest_size=12).hexdigest()
 
 
 def stage_place(root: Root) -> tuple[str, bool]:
     """Return the path of a root's staging directory, and whether it is inside the root.
 
-    It is beside the root, where no chroot can see it; where the root is itself
-    a mount point that would be another filesystem, so it is in it.
+    It is beside the root, where no chroot can see it, but inside a root that
+    is a mount point: beside it is another filesystem.
     """
     parent, name = split(root.path)
     fd = _open_parent(parent)
@@ -73,7 +73,7 @@ def _open_parent(path: str) -> int:
 
 @contextlib.contextmanager
 def _holder(root: Root, suffix: str) -> Iterator[tuple[int, str, str]]:
-    """Give the directory that holds a root's staging, its name there, and its path."""
+    """Yield the parent directory of a root's staging directory, its name there, and its path."""
     place, inside = stage_place(root)
     path = place + suffix
     parent, name = split(path)
@@ -94,9 +94,9 @@ def _not_ours(path: str, why: str) -> Failure:
 
 
 def open_stage(root: Root, suffix: str = "") -> Stage:
-    """Open a root's staging directory, made where it is missing; raises Failure where it is not ours.
+    """Open a root's staging directory, made where missing; raises Failure where it is not ours.
 
-    With a ``suffix`` another directory beside it, of the same kind.
+    With a ``suffix``, another directory of its kind beside it.
     """
     with _holder(root, suffix) as (parent, name, path):
         try:
@@ -117,13 +117,13 @@ def open_stage(root: Root, suffix: str = "") -> Stage:
         os.close(fd)
         raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
     for name in ("system.posix_acl_default", "system.posix_acl_access"):
-        with contextlib.suppress(OSError):  # inherited from the root's parent: nothing staged shall have it
+        with contextlib.suppress(OSError):  # inherited from the root's parent, not meant for staged files
             os.removexattr(fd, name)
     return Stage(path, fd)
 
 
 def clear_stage(root: Root, suffix: str = "") -> None:
-    """Remove a root's staging directory and all that is in it; raises Failure where it is not ours."""
+    """Remove a root's staging directory and its content; raises Failure where it is not ours."""
     with _holder(root, suffix) as (parent, name, path):
         try:
             info = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -142,9 +142,9 @@ def clear_stage(root: Root, suffix: str = "") -> None:
 
 
 def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
-    """Make one artifact in the staging directory and return what will be recorded of it.
+    """Make one artifact in the staging directory and return its record entry.
 
-    A name that an earlier, broken run left is replaced. Raises Failure.
+    A staged file left by an interrupted run is replaced. Raises Failure.
     """
     name = name_of(artifact.path)
     try:
@@ -165,7 +165,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                 os.mkdir(name, 0o700, dir_fd=stage.fd)
                 fd = os.open(name, STEP, dir_fd=stage.fd)
                 try:
-                    # Without root a directory that forbids writing to us could not be renamed.
+                    # Without root a directory that we cannot write could not be renamed.
                     _own(fd, artifact if privileged() else artifact._replace(mode=artifact.mode | 0o700))
                 finally:
                     os.close(fd)
@@ -175,7 +175,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
         with contextlib.suppress(OSError):
             remove_tree(stage.fd, name)
         raise _cannot(artifact, error) from None
-    # Its inode stays when it is renamed into the root: by it we know it again.
+    # A rename into the root keeps the inode, which identifies it later.
     return installed._replace(root=root_signature(made))
 
 
@@ -198,7 +198,7 @@ def _hint(error: OSError) -> str:
 
 
 def _own(fd: int, artifact: Artifact) -> None:
-    """Set owner and mode: the owner first, chown(2) clears setuid bits."""
+    """Set owner and mode: the owner first, for chown(2) clears setuid bits."""
     if privileged():
         os.fchown(fd, artifact.uid, artifact.gid)
     os.fchmod(fd, artifact.mode)
@@ -222,7 +222,7 @@ def _stage_node(stage: Stage, name: str, artifact: Artifact) -> Installed:
     kind = stat.S_IFCHR if device.char else stat.S_IFBLK
     os.mknod(name, kind | 0o600, os.makedev(device.major, device.minor), dir_fd=stage.fd)
     os.chown(name, artifact.uid, artifact.gid, dir_fd=stage.fd, follow_symlinks=False)
-    # No link can be here: the directory is ours alone, and we have just made the node.
+    # Not a link: the directory is ours alone, and we have just made the node.
     os.chmod(name, artifact.mode, dir_fd=stage.fd)
     return _installed(artifact, str(device))
 
@@ -266,16 +266,16 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
 
 
 def _now(fd: int) -> int:
-    """Return the time as the root's filesystem tells it (another clock than ours may)."""
+    """Return the present time (ns) by the clock of the root's filesystem, which may not be ours."""
     os.utime(fd)
     return os.fstat(fd).st_mtime_ns
 
 
-# -- what was staged, as it happens --------------------------------------------------------
+# -- the log of staged artifacts -----------------------------------------------------------
 
 
 def note(stage: Stage, path: str, installed: Installed) -> None:
-    """Append to the stage's log what was staged; one write, so that parallel workers do not mix.
+    """Append a staged artifact to the stage's log, in one write, so that parallel workers do not mix.
 
     Raises Failure.
     """
@@ -293,9 +293,9 @@ def note(stage: Stage, path: str, installed: Installed) -> None:
 
 
 def noted(stage: Stage, artifacts: Mapping[str, Artifact]) -> dict[str, Installed]:
-    """Return what the log says was staged; raises Failure where it cannot be read.
+    """Return the staged entries of the log, by path; raises Failure where it cannot be read.
 
-    Of what is among ``artifacts`` no second copy of a path is kept.
+    Path strings are shared with ``artifacts``, to save memory.
     """
     found = {}
     try:

@@ -1,9 +1,9 @@
-"""Tells within milliseconds that nothing is stale: no doit, no TOML and no ELF is read for it.
+"""Stamps: prove within milliseconds that a target is up to date, without doit, TOML or ELF.
 
-A stamp is written when a target was found fresh, or was built. It holds the
-signature of every path that the answer depended on: target files, sources,
-directories that were searched, and what is in the root. While all of them
-are unchanged the answer is, too. Importing this module must stay cheap.
+A stamp is written when a target was found up to date, or was built. It holds
+the signature of every path that the answer depended on: target files, sources,
+searched directories, and the root's paths. While all of them are
+unchanged the answer is, too. Importing this module must stay cheap.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Look", "drop_stamp", "is_fresh", "is_stamp", "look", "write_stamp"]
 
 _VERSION = b"chrootbuild stamp 1"
-_MANY = 1000  # changed paths; then a build has to look at everything all the same
-_FORK_FROM = 4000  # paths; below that a second process costs more than it saves
+_MANY = 1000  # changed paths; with more a build has to compare everything anyway
+_FORK_FROM = 4000  # paths; below, a second process costs more than it saves
 _Group = tuple[bytes, bytes, list[bytes], int]  # kind, directory, names, where their numbers begin
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
 def _header(root: str) -> bytes:
-    # Whoever runs it, with which chrootbuild, decides what a fresh root is.
+    # Up to date also depends on the user and on the chrootbuild that builds.
     place = os.path.dirname(os.path.abspath(__file__))
     me = f"{RECIPE}:{os.geteuid()}".encode()
     return b"\0".join([_VERSION, os.fsencode(root), me, os.fsencode(place), b""])
@@ -41,7 +41,7 @@ def _file(state: str, target: str) -> str:
 
 
 class Look:
-    """What a look at a target's stamp found: its root, and the paths that are not as they were."""
+    """The result of checking a target's stamp: its root, and the changed paths."""
 
     __slots__ = ("_groups", "changed", "root", "stamp")
 
@@ -54,7 +54,7 @@ class Look:
         self._groups = groups
 
     def covers(self, path: str) -> bool:
-        """Tell whether a file was looked at."""
+        """Return whether a file is in the stamp."""
         directory, _, name = os.fsencode(path).rpartition(b"/")
         return any(
             kind == b"f" and place == directory and name in names for kind, place, names, _ in self._groups
@@ -62,15 +62,15 @@ class Look:
 
 
 def is_fresh(state: str, target: str) -> str | None:
-    """Return the root of a target whose stamp still holds; None where it does not."""
+    """Return the root of a target whose stamp is still valid, else None."""
     found = look(state, target)
     return None if found is None or found.changed else found.root
 
 
 def look(state: str, target: str) -> Look | None:
-    """Look at all that a target's stamp vouches for; None where there is none, or too much changed.
+    """Check all paths of a target's stamp; None where there is none, or too much changed.
 
-    The stamp is only believed where nobody else could have written it.
+    A stamp that somebody else could have written is not used.
     """
     try:
         fd = os.open(_file(state, target), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -95,7 +95,7 @@ def look(state: str, target: str) -> Look | None:
 
 
 def is_stamp(state: str, target: str, stamp: tuple[int, int]) -> bool:
-    """Tell whether a target's stamp is still the one that was looked at."""
+    """Return whether a target's stamp is still the one that was checked."""
     try:
         info = os.lstat(_file(state, target))
     except OSError:
@@ -104,7 +104,7 @@ def is_stamp(state: str, target: str, stamp: tuple[int, int]) -> bool:
 
 
 def _read(data: bytes) -> tuple[str, list[_Group], array[int]] | None:
-    """Layout: header, counts and strings separated by NUL, an empty line, then u64 numbers."""
+    """Parse a stamp: header, counts and strings separated by NUL, an empty line, then u64 numbers."""
     try:
         length = int(data[:16], 16)
         text, numbers = data[16 : 16 + length], array("Q")
@@ -129,7 +129,7 @@ def _read(data: bytes) -> tuple[str, list[_Group], array[int]] | None:
 
 
 def _changed(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
-    """Return the paths that are not as they were; None where there are too many to tell."""
+    """Return the changed paths; None where there are too many."""
     total = len(numbers) // 4
     if total < _FORK_FROM or (os.cpu_count() or 1) < 2 or not hasattr(os, "fork"):
         return _check(groups, numbers)
@@ -140,7 +140,7 @@ def _changed(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        # Nothing but system calls happens here, and no exception may climb up.
+        # Only system calls happen here, and no exception may propagate.
         code = 1
         try:
             found = _check(groups[half:], numbers)
@@ -171,7 +171,7 @@ def _check(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
         try:
             for name in names:
                 info = look(name, dir_fd=fd, follow_symlinks=False)
-                if kind == b"d":  # a directory of the root: its times are the daemon's
+                if kind == b"d":  # a directory of the root: the daemon changes its times
                     same = (
                         info.st_uid == numbers[at + 1]
                         and info.st_ino == numbers[at]
@@ -206,7 +206,7 @@ def write_stamp(
 ) -> None:
     """Write a target's stamp: ``files`` are real paths with their signatures.
 
-    ``directories`` are those of which only inode, owner and mode count.
+    Of ``directories`` only inode, owner and mode count.
     """
     from chrootbuild.files import write_atomically
 
@@ -227,7 +227,7 @@ def write_stamp(
 
 
 def drop_stamp(project: Project, target: str) -> None:
-    """Remove a target's stamp, so that the next build looks at everything."""
+    """Remove a target's stamp, so that the next build compares everything."""
     try:
         os.unlink(_file(project.state, target))
     except FileNotFoundError:

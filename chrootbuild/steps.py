@@ -1,7 +1,7 @@
-"""One step of a publish. Doing it again changes nothing: a build may be killed between any two calls.
+"""Applies one step of a publish, idempotently: a build may be killed between any two calls.
 
-What is renamed out of the way ends in the staging under the same name, and is
-looked at there: a directory that holds what is not ours goes back.
+A replaced directory ends in the staging under the same name, and is examined
+there: with a foreign file in it, it is moved back.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from chrootbuild.user import privileged
 
 __all__ = ["apply", "staged_as"]
 
-_PAUSE = 0.2  # seconds, from execve(2) to the last library that is opened
+_PAUSE = 0.2  # seconds, from execve(2) to the opening of the last library
 _BUSY = "something in the root changes it; stop it and build again"
 
 
 def apply(root: Root, stage: Stage, op: Operation) -> bool:
-    """Do one step. False: a directory stays, it is not empty. Raises Failure."""
+    """Apply one step; return False where a directory stays, because it is not empty. Raises Failure."""
     match op.kind:
         case "directory":
             info = root.lstat(op.path)
@@ -54,7 +54,7 @@ def apply(root: Root, stage: Stage, op: Operation) -> bool:
 
 
 def staged_as(stage: Stage, name: str) -> os.stat_result | None:
-    """Return what is staged under a name; None where nothing is (any more)."""
+    """Return the stat of a staged name; None if absent (by now)."""
     try:
         return os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def staged_as(stage: Stage, name: str) -> os.stat_result | None:
 
 
 def _put(root: Root, stage: Stage, op: Operation) -> None:
-    """Rename a staged thing to its place, over whatever may stand there."""
+    """Rename a staged artifact to its place, over any existing one."""
     mine = staged_as(stage, op.name)
     if mine is None:
         return  # done before we were killed
@@ -79,15 +79,15 @@ def _rename(root: Root, stage: Stage, op: Operation, mine: os.stat_result) -> No
         if there is None or not (stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(mine.st_mode)):
             os.rename(op.name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
         else:
-            # A directory takes the place of something else, or the other way round: swap the
-            # two, so that there is no moment with nothing there. The other goes with the stage.
+            # Directory over another type, or the other way round: swap the two, so that the path
+            # is never absent. The old one is removed with the stage.
             syscalls.renameat2(stage.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
     except OSError as error:
         raise _cannot(root, op, error, there) from None
 
 
 def _look_after(root: Root, stage: Stage, op: Operation) -> None:
-    """Give back a directory that was swapped out and holds what is not ours (law 6)."""
+    """Move a swapped-out directory back where a foreign file is in it (law 6)."""
     old = staged_as(stage, op.name)
     if old is None or not stat.S_ISDIR(old.st_mode) or old.st_ino == op.ino:
         return
@@ -106,7 +106,7 @@ def _look_after(root: Root, stage: Stage, op: Operation) -> None:
 
 
 def _plant(root: Root, stage: Stage, op: Operation) -> None:
-    """Put a seed where nothing is; what the daemon was quicker to make stays."""
+    """Put a seed where nothing is (RENAME_NOREPLACE); a path that the daemon made first stays."""
     mine = staged_as(stage, op.name)
     if mine is None or root.lstat(op.path) is not None:
         return

@@ -1,4 +1,4 @@
-"""The Linux system calls that Python's os module lacks, as functions that raise OSError.
+"""Linux system calls that Python's os module lacks, as functions that raise OSError.
 
 ctypes is imported by the first call, so that importing this module costs nothing. Where the
 C library has a function it is used; the others go through syscall(2) by the numbers that all
@@ -105,12 +105,12 @@ _FUNCTIONS = ("renameat2", "syncfs", "unshare", "setns", "mount", "umount2", "pi
 
 
 def available(name: str) -> bool:
-    """Tell whether the call of this name exists here; a kernel that lacks it answers ENOSYS."""
+    """Return whether the kernel has the system call ``name`` (else ENOSYS)."""
     if not sys.platform.startswith("linux"):
         return False
     if name in _FUNCTIONS:
         return hasattr(_libc(), name)
-    # No descriptor, no path, no structure: a kernel that knows the call says EINVAL or EFAULT.
+    # Invalid arguments: a kernel that has the call returns EINVAL or EFAULT.
     _syscall(name, -1, None, None, 0)
     return _errno() not in (errno.ENOSYS, errno.EPERM)
 
@@ -119,7 +119,7 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
     """Open ``path`` below a directory descriptor and return a new close-on-exec descriptor.
 
     ``resolve`` is made of RESOLVE_*: see openat2(2). ``mode`` only counts with O_CREAT or
-    O_TMPFILE. Raises OSError: ELOOP for a link that is not allowed, EXDEV for a way out,
+    O_TMPFILE. Raises OSError: ELOOP for a forbidden link, EXDEV for an escape,
     ENOSYS before Linux 5.6.
     """
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
@@ -128,7 +128,7 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
         result = _syscall("openat2", dir_fd, name, how, len(how))
         if result >= 0:
             return result
-        # EAGAIN: a rename or mount happened at the same time, the kernel could not be sure.
+        # EAGAIN: a concurrent rename or mount kept the kernel from being sure.
         if _errno() not in (errno.EAGAIN, errno.EINTR):
             raise _error(path)
 
@@ -144,7 +144,7 @@ def renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> None:
 
 
 def syncfs(fd: int) -> None:
-    """Write out the filesystem that ``fd`` is on, and wait. Raises OSError: EIO, ENOSPC, EDQUOT."""
+    """Sync the filesystem of ``fd`` to disk. Raises OSError: EIO, ENOSPC, EDQUOT."""
     if _function("syncfs")(fd):
         raise _error()
 
@@ -168,13 +168,13 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 
 
 def umount2(target: str, flags: int) -> None:
-    """Unmount what is at a path. Raises OSError naming ``target``."""
+    """Unmount ``target``. Raises OSError naming it."""
     if _function("umount2")(_path(target), flags):
         raise _error(target)
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Make ``new`` the root of this mount namespace, the old one at ``old``. Raises OSError."""
+    """Make ``new`` the root of this mount namespace, and move the old one to ``old``. Raises OSError."""
     if _function("pivot_root")(_path(new), _path(old)):
         raise _error(new)
 
@@ -191,10 +191,9 @@ def mount_setattr(path: str, flags: int, attributes: int, propagation: int) -> N
 
 
 def clone_mount(path: str) -> int:
-    """Return a descriptor of a copy of what is mounted at ``path``, in no namespace yet.
+    """Return a descriptor of a detached bind mount of ``path``: open_tree(2).
 
-    ``path`` may be a file: the copy shows that file. This is open_tree(2). Raises OSError:
-    ENOSYS before Linux 5.2.
+    ``path`` may be a file. Raises OSError: ENOSYS before Linux 5.2.
     """
     result = _syscall("open_tree", _AT_FDCWD, _path(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
     if result < 0:
@@ -203,13 +202,13 @@ def clone_mount(path: str) -> int:
 
 
 def attach_mount(fd: int, path: str) -> None:
-    """Mount what :func:`clone_mount` returned at ``path``, a link at its end not followed: move_mount(2)."""
+    """Attach a mount of :func:`clone_mount` at ``path``, a link at its end not followed: move_mount(2)."""
     if _syscall("move_mount", fd, b"", _AT_FDCWD, _path(path), _MOVE_MOUNT_F_EMPTY_PATH) < 0:
         raise _error(path)
 
 
 def prctl(option: int, argument: int) -> int:
-    """Do an operation on the calling thread that takes one argument. Raises OSError."""
+    """Control an attribute of the calling thread, by one argument. Raises OSError."""
     result = int(_function("prctl")(option, argument, 0, 0, 0))
     if result < 0:
         raise _error()
@@ -217,7 +216,7 @@ def prctl(option: int, argument: int) -> int:
 
 
 def capset(permitted: int, inheritable: int) -> None:
-    """Set this thread's capabilities, effective as permitted, from bit sets. Raises OSError."""
+    """Set this thread's capabilities from bit sets, effective as permitted. Raises OSError."""
     low, high = 0xFFFFFFFF, 32
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     words = (permitted & low, permitted & low, inheritable & low)
@@ -242,7 +241,7 @@ def _libc() -> Any:  # a ctypes library has no better type
 
 @functools.cache
 def _function(name: str) -> Any:
-    """Return a function of the C library; one that lacks it raises ENOSYS when called."""
+    """Return a function of the C library; where it is missing, one that raises ENOSYS."""
     import ctypes
 
     try:

@@ -1,6 +1,6 @@
-"""A terminal of its own for a program that is not trusted with the caller's.
+"""A pseudoterminal for a program that is not trusted with the caller's terminal.
 
-What is typed and printed is passed on. The program never holds the caller's terminal, so it
+Input and output are relayed. The program has no descriptor of the caller's terminal, so it
 cannot type into it (TIOCSTI, ioctl_tty(2)).
 """
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 14
 
 
 def has_terminal() -> bool:
-    """Tell whether both standard input and output are a terminal."""
+    """Return whether both standard input and output are a terminal."""
     try:
         return os.isatty(0) and os.isatty(1)
     except OSError:
@@ -29,14 +29,14 @@ def has_terminal() -> bool:
 
 
 def open_terminal() -> tuple[int, int]:
-    """Return the two ends of a new terminal, ours and the program's, as large as the caller's."""
+    """Return the two ends of a new pty(7), ours and the program's, of the caller's window size."""
     ours, theirs = os.openpty()
     _resize(ours)
     return ours, theirs
 
 
 def pass_on(ours: int) -> None:
-    """Pass on what is typed and printed until the program's end is closed everywhere."""
+    """Relay input and output until all descriptors of the program's end are closed."""
     with _raw(), _resized(ours):
         sources = [0, ours]
         while True:
@@ -44,7 +44,7 @@ def pass_on(ours: int) -> None:
             if ours in ready:
                 try:
                     data = os.read(ours, _CHUNK)
-                except OSError:  # EIO: the last one has closed it
+                except OSError:  # EIO: the last descriptor was closed
                     return
                 if not data:
                     return
@@ -64,7 +64,7 @@ def _write(fd: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _raw() -> Iterator[None]:
-    """Let every key through to the program, Ctrl-C too; restore the terminal afterwards."""
+    """Set raw mode, so that the program gets every key, Ctrl-C too; restore the terminal afterwards."""
     before = termios.tcgetattr(0)
     tty.setraw(0)
     try:

@@ -32,7 +32,7 @@ def printable_lines(text: str) -> str:
 
 
 def kind_of(mode: int) -> str:
-    """Return what a mode means, in the words of messages."""
+    """Return the file type of a mode, as in messages."""
     kinds = {
         stat.S_IFREG: "a file",
         stat.S_IFDIR: "a directory",

@@ -1,4 +1,4 @@
-"""Who else can write a file that root is about to believe (law 8), as sudo and cron judge it."""
+"""Trust in a file that root is about to read: nobody else may write it (law 8), as sudo and cron judge it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = F
     """Raise ``kind`` where someone else can write one of ``paths`` or change what it names.
 
     Only for root: others risk no more than their own rights. Each component
-    of a path is judged, and each of every link on the way: it has to belong
-    to root, or under sudo to the caller, and not be writable for others. A
-    sticky directory of root's is fine (/tmp). What is not there is judged by
-    the directories above it. ``what`` says what is read: "the target file".
+    of a path, and of every link on the way, has to belong to root, or
+    under sudo to the caller, and not be writable for others. A sticky
+    directory of root's is fine (/tmp). An absent path is judged by the
+    directories above it. ``what`` names the file in messages: "the target file".
     """
     if os.geteuid() != 0:
         return
@@ -34,7 +34,7 @@ def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = F
 
 
 def _caller() -> int | None:
-    """Return the uid of who called us through sudo(8)."""
+    """Return the uid of the caller of sudo(8)."""
     text = os.environ.get("SUDO_UID", "")
     return int(text) if text.isascii() and text.isdecimal() else None
 
@@ -47,7 +47,7 @@ class _Judge:
     seen: set[str] = field(default_factory=set)
 
     def walk(self, path: str) -> None:
-        """Judge every component from / down to ``path``, and of what its links lead to."""
+        """Judge every component from / down to ``path``, and those of its links' targets."""
 
         def readlink(here: str) -> str | None:
             info = self._judge(here, path)
@@ -81,14 +81,14 @@ class _Judge:
         return info
 
     def _fault(self, here: str, info: os.stat_result) -> tuple[str, str] | None:
-        """Say who can write, and the command that mends it."""
+        """Return who else can write, and the command that forbids it; None where nobody can."""
         if not self._trusts(info.st_uid):
             flag = "-h " if stat.S_ISLNK(info.st_mode) else ""
             return f"{_user(info.st_uid)}, its owner", f"chown {flag}root {here}"
         if stat.S_ISLNK(info.st_mode):
             return None  # a link has no mode
         if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX:
-            return None  # nobody can rename or remove there what is another's
+            return None  # sticky: nobody can rename or remove another's files there
         if info.st_mode & stat.S_IWOTH:
             return "everyone", f"chmod o-w {here}"
         if info.st_mode & stat.S_IWGRP:
@@ -113,9 +113,9 @@ class _Judge:
 
 
 def _is_nobodys(uid: int) -> bool:
-    """Tell whether a uid stands for those without one in this user namespace, and root here is one of many.
+    """Return whether a uid is the overflow uid of a user namespace that an ordinary user made.
 
-    There root has the rights of the ordinary user who made it: user_namespaces(7).
+    Its root has that user's rights: user_namespaces(7).
     """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
@@ -128,7 +128,7 @@ def _is_nobodys(uid: int) -> bool:
 
 
 def _private_group(gid: int, caller: int | None) -> bool:
-    """Tell whether a group is the caller's own, with nobody else in it (useradd's default)."""
+    """Return whether a group is the caller's own, with nobody else in it (useradd's default)."""
     if caller is None:
         return False
     import grp

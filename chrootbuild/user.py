@@ -28,7 +28,7 @@ KEPT = {
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom a program runs as; numbers only, for the root may know no names."""
+    """The credentials of a program; numbers only, for the root may have no names."""
 
     uid: int
     gid: int
@@ -39,5 +39,5 @@ ROOT = User(0, 0)
 
 
 def privileged() -> bool:
-    """Tell whether owners and device nodes can be made."""
+    """Return whether we can set owners and make device nodes."""
     return os.geteuid() == 0

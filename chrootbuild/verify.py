@@ -1,4 +1,4 @@
-"""A root held against its record, byte for byte: what drifted, what is missing, what is not ours."""
+"""Comparison of a root with its record, byte for byte: drifted, missing and foreign paths."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 def verify(record: Record, root: Root, bar: Progress = SILENT) -> Iterator[Finding]:
     """Yield what differs, a path at a time; every byte is read, whatever the signatures say.
 
-    What the daemon may write is not looked at: directories that the target
-    declares, seeds, other filesystems. Raises Failure where the root cannot be read.
+    Daemon-owned parts are skipped: directories that the target declares,
+    seeds, other filesystems. Raises Failure where the root cannot be read.
     """
     directories = ["/"]
     bar.begin(len(record.artifacts))
@@ -49,9 +49,9 @@ def verify(record: Record, root: Root, bar: Progress = SILENT) -> Iterator[Findi
 
 
 def _extra(record: Record, root: Root, directory: str) -> Iterator[Finding]:
-    """Yield what is in a directory of ours and was never installed by us, in no order.
+    """Yield the foreign paths in a directory of ours, in no order.
 
-    What is below something foreign is not listed. The names are read as they come: somebody
+    A foreign directory is not descended into. The names are not collected: somebody
     may have put any number there.
     """
     try:
@@ -67,7 +67,7 @@ def _extra(record: Record, root: Root, directory: str) -> Iterator[Finding]:
                 what = kind_of(entry.stat(follow_symlinks=False).st_mode)
                 yield Finding("error", "extra", path, f"{what} that was not installed")
     except FileNotFoundError:
-        return  # it went while we looked
+        return  # it was removed meanwhile
     except OSError as error:
         raise Failure(f"cannot list {root.real(directory)}: {error.strerror}") from None
     except Failure as failure:

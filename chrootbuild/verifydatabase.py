@@ -1,4 +1,4 @@
-"""Which record of a drifted database is damaged: it is read back and held against the text it was made from."""
+"""Damaged records of a drifted database: it is read back and compared with the text it was made from."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LIMIT = 256 << 20  # bytes
 
 
 def damage(record: Record, root: Root, path: str) -> str:
-    """Say which records of the database at ``path`` are damaged; empty where it cannot be told.
+    """Return the damaged records of the database at ``path``, in words; empty where unknown.
 
-    It can where the text beside it is as it was installed.
+    They are known only where the text beside it is as installed.
     """
     directory, name = split(path)
     users = name in ("pwd.db", "spwd.db")
@@ -37,7 +37,7 @@ def damage(record: Record, root: Root, path: str) -> str:
 
 
 def _read(root: Root, path: str) -> bytes | None:
-    """Return a regular file of the root; None where there is none, or it is too large."""
+    """Return the content of a regular file of the root; None where there is none, or it is too large."""
     fd = root.open(path)
     if fd is None:
         return None

@@ -1,12 +1,12 @@
-"""The two views of the file system that a box has; both run in a mount namespace of their own.
+"""The two views of the file system in a sandbox, each a mount namespace of its own.
 
 The *host view* is for prepare, ready and probe: this machine, read-only. /run, /tmp and
-/var/tmp can be written, as overlays that vanish; an overlay also cuts off the sockets in it, so
+/var/tmp are writable, as throw-away overlays; an overlay also cuts off the sockets in it, so
 that no daemon of the host is reached by mistake. The overlay of the root is at ``View.root``, and at
 the root's own path. The *inside view* is for the confined programs: that overlay alone, by
 pivot_root(2), with the mounts they need.
 
-All that is written goes to one tmpfs without a name on the host: nothing has to be cleaned up.
+All upper layers are on one tmpfs without a name on the host: nothing has to be cleaned up.
 Sources: mount_namespaces(7), pivot_root(2), Documentation/filesystems/overlayfs.rst.
 """
 
@@ -27,9 +27,9 @@ __all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "over
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
-_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the box's own, none is shared
+_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own, none is shared
 _THROW_AWAY = ("/run", "/var/tmp")  # noqa: S108 - and /tmp, which holds the scratch space as well
-# What a box mounts of its own: the kind, the flags, the options.
+# Mounts of the sandbox's own: type, flags, options.
 _OWN = {
     "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k"),
     "/dev/mqueue": ("mqueue", _QUIET, ""),
@@ -38,7 +38,7 @@ _OWN = {
     "/proc": ("proc", _QUIET | syscalls.MS_RDONLY, ""),
     "/sys": ("sysfs", _QUIET | syscalls.MS_RDONLY, ""),
 }
-# What a whole system has beside its files.
+# The kernel interfaces of a whole system.
 SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
 _HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
 _DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
@@ -46,12 +46,12 @@ _DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where things are in the host view."""
+    """Paths of the host view."""
 
     scratch: str
-    root: str  # what the confined programs see as /
-    work: str  # prepare and probes work here
-    uppers: tuple[tuple[str, str], ...]  # a directory of the root ("" for /), and what was written below it
+    root: str  # / of the confined programs
+    work: str  # the working directory of prepare and probes
+    uppers: tuple[tuple[str, str], ...]  # a directory of the root ("" for /), and its upper directory
     privileged: bool  # else in a user namespace
     notes: tuple[str, ...] = ()
 
@@ -59,8 +59,8 @@ class View:
 def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     """Make the host view around the directory ``lower``; raises Failure.
 
-    To be called in a new mount and pid namespace. ``system``: ``lower`` is a whole system, its
-    own file systems and kernel interfaces belong to it. Not ``privileged``: in a user namespace.
+    To be called in a new mount and pid namespace. ``system``: ``lower`` is a whole system, with
+    its mounts and kernel interfaces. Not ``privileged``: in a user namespace.
     """
     hint = "" if privileged else "run as root: this system restricts user namespaces"
     with doing("make the mounts private and read-only", hint):
@@ -71,7 +71,7 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
         scratch = _scratch(privileged)
         for path in _THROW_AWAY:
             _throw_away(path, scratch, privileged)
-        if os.path.isdir(_SHM):  # POSIX shared memory of the box alone
+        if os.path.isdir(_SHM):  # POSIX shared memory of the sandbox alone
             syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, "mode=1777")
     with doing("mount /proc", hint):
         syscalls.mount("proc", "/proc", "proc", _QUIET)
@@ -92,17 +92,17 @@ def inside_view(
     devices: Mapping[str, Device],
     host_directory: Callable[[str], int],
 ) -> None:
-    """Leave the view of the host for good: ``root``, a mount point, becomes /; raises Failure.
+    """Leave the host view for good: ``root``, a mount point, becomes /; raises Failure.
 
-    To be called by the first process of a new pid namespace, which /proc then shows, in a mount
+    To be called by pid 1 of a new pid namespace, which /proc then shows, in a mount
     namespace of its own. ``devices`` are shown as the host's nodes. ``host_directory`` returns a
     mount (as clone_mount does) for a path among ``mounts`` that is no kernel interface. A /dev
-    among them has the harmless devices of every system.
+    among them gets the harmless standard devices.
     """
     if "/dev" in mounts:
         devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
     hint = "build the root: the directory is part of it"
-    # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are in sight.
+    # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are visible.
     for path in sorted(mounts):
         if path in _OWN:
             with doing(f"mount {path} in the root", hint):
@@ -128,7 +128,7 @@ def inside_view(
 
 
 def _scratch(privileged: bool) -> str:
-    """Cover /tmp with an overlay of itself; return a directory there that is a tmpfs of its own."""
+    """Mount an overlay of /tmp over itself; return a directory there that is a tmpfs of its own."""
     host = open_directory(_TMP)
     syscalls.mount("tmpfs", _TMP, "tmpfs", 0, "mode=0755,size=50%")
     space = open_directory(_TMP)
@@ -143,7 +143,7 @@ def _scratch(privileged: bool) -> str:
 
 
 def _throw_away(path: str, scratch: str, privileged: bool) -> None:
-    """Cover a directory of the host with an overlay of itself; where there can be none it stays read-only."""
+    """Mount an overlay of a directory of the host over itself; where that fails it stays read-only."""
     with contextlib.suppress(OSError, Failure):
         store = f"{scratch}/.{path.replace('/', '.')}"
         os.mkdir(store)
@@ -151,11 +151,11 @@ def _throw_away(path: str, scratch: str, privileged: bool) -> None:
         mount_tree(tree, path, store, privileged=privileged, copy=False)
 
 
-# -- what is mounted inside ----------------------------------------------------------------
+# -- the mounts inside ---------------------------------------------------------------------
 
 
 def _mount_own(root: str, path: str) -> None:
-    """Mount a kernel interface of the box below ``root``, no link followed out of it."""
+    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it."""
     kind, flags, options = _OWN[path]
     target = below(root, path)
     if path == "/dev/pts":
@@ -163,7 +163,7 @@ def _mount_own(root: str, path: str) -> None:
             syscalls.mount(kind, target, kind, flags, f"{options},gid=5")
             return
         except OSError:
-            pass  # a user namespace that knows no group 5
+            pass  # group 5 is not mapped in this user namespace
     syscalls.mount(kind, target, kind, flags, options)
     if path == "/dev":
         for name in ("pts", "shm"):
@@ -171,7 +171,7 @@ def _mount_own(root: str, path: str) -> None:
 
 
 def overlay_of(view: View, path: str) -> int:
-    """Return an overlay of a directory of the host, not yet mounted anywhere; raises Failure."""
+    """Return a detached overlay of a directory of the host; raises Failure."""
     place = f"{view.scratch}/.host.{path.replace('/', '.')}"
     with doing(f"show the host's {path} in the root", "leave it out of mounts"):
         os.mkdir(place)
@@ -180,7 +180,7 @@ def overlay_of(view: View, path: str) -> int:
 
 
 def _host_node(path: str, device: Device) -> int:
-    """Return a copy of the mount of the host's node with these numbers; raises Failure."""
+    """Return a detached bind mount of the host's node with these numbers; raises Failure."""
     found = path if path.startswith("/dev/") and _is(path, device) else ""
     if not found:
         names = (f"{where}/{name}" for where, _, files in os.walk("/dev") for name in files)
@@ -199,7 +199,7 @@ def _is(path: str, device: Device) -> bool:
 
 
 def is_node(root: str, path: str, device: Device) -> bool:
-    """Tell whether a path of a root is a node with these numbers, links resolved in the root."""
+    """Return whether a path of a root is a node with these numbers, links resolved in the root."""
     try:
         return _numbers(below(root, path), follow=True) == device
     except (OSError, Failure):
@@ -214,7 +214,7 @@ def _numbers(path: str, *, follow: bool = False) -> Device:
 
 
 def _make_place(path: str) -> None:
-    """Make the file that a node is mounted over, where the root has none."""
+    """Make the file to mount a node over, where the root has none."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))

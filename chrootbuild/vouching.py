@@ -1,4 +1,4 @@
-"""What a stamp vouches for after a build, and what a look at it is worth to the next one."""
+"""Stamping: the paths of a stamp written after a build, and its use by the next one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["changed_since", "stamp", "touches"]
 
 
 def changed_since(project: Project, name: str, look: Look | None) -> frozenset[str] | None:
-    """Return what changed since a target was built; None where plan and record are not of that build."""
+    """Return the paths changed since a target was built; None where plan or record is not of that build."""
     if look is None or not is_stamp(project.state, name, look.stamp):
         return None
     made = plan_file(project, name), record_file(project, name)
@@ -26,18 +26,18 @@ def changed_since(project: Project, name: str, look: Look | None) -> frozenset[s
 
 
 def touches(changed: frozenset[str] | None, root: str) -> bool:
-    """Tell whether something changed in the root: what is below a directory has to be looked at then."""
+    """Return whether a path of the root changed: then the whole root has to be compared."""
     return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 
 def stamp(project: Project, prepared: Prepared, record: Record) -> None:
-    """Write the target's stamp, where everything is proven unchanged."""
+    """Write the target's stamp, unless a signature is racy."""
     target = prepared.target
     files: dict[str, Signature] = dict(prepared.seen)
     directories: dict[str, Signature] = dict(prepared.owners)
     for path, entry in record.artifacts.items():
         if entry.root == UNPROVEN or (entry.path and entry.source == UNPROVEN):
-            return  # the next build has to look closely
+            return  # the next build has to compare content
         if entry.kind == "directory":
             ino, _, _, mode = entry.root
             directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
@@ -47,11 +47,11 @@ def stamp(project: Project, prepared: Prepared, record: Record) -> None:
             files[entry.path] = entry.source
     if set(record.artifacts) != _made(prepared):
         return
-    # Who may write to what we trust is part of the answer (law 8).
+    # Trust depends on who may write to these directories (law 8).
     for path in (project.targets, project.state, os.path.dirname(target.root)):
         directories.update(_above(path))
     try:
-        # They belong together: while all three are unchanged, a build has to look at nothing else.
+        # Record, plan and target files of one build: while unchanged, a build has to read no other.
         files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
         with contextlib.suppress(FileNotFoundError):
             files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
@@ -68,7 +68,7 @@ def stamp(project: Project, prepared: Prepared, record: Record) -> None:
 
 
 def _above(path: str) -> dict[str, Signature]:
-    """Return a directory and all above it, with what says who can write there."""
+    """Return a directory and all above it, with their owners and modes."""
     found = {}
     while path != "/":
         info = os.lstat(path)

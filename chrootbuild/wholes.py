@@ -1,4 +1,4 @@
-"""Which directories are exchanged as a whole: those that are wholly ours, and in which several things change."""
+"""Swaps: directories replaced as a whole, for they are wholly ours and hold several changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chrootbuild.user import privileged
 
 __all__ = ["exchanges"]
 
-_FROM = 2  # changes in one directory; a single rename is a moment by itself
+_FROM = 2  # changes in one directory; a single rename is atomic by itself
 
 
 def exchanges(
@@ -27,11 +27,11 @@ def exchanges(
     *,
     late: bool,
 ) -> list[Operation]:
-    """Return an exchange for each such directory that has none of ``mounts`` in it.
+    """Return a swap for each such directory that has none of ``mounts`` in it.
 
-    ``names`` are the paths that come, with the names under which they are staged.
-    ``late``: what nothing needs any more is in the new directory too, and is left to be removed
-    later; only a directory to which nothing comes is exchanged to remove from it.
+    ``names`` are the staged paths, with their staged names. ``late``: paths to
+    remove are in the new directory too, and are removed later; only directories without
+    staged paths are swapped for their removals.
     """
     if not late:
         return _chosen(root, comparison, names, [*names, *removes], mounts, ())
@@ -56,7 +56,7 @@ def _chosen(
     barred: Collection[str],
     keep: Collection[str] = (),
 ) -> list[Operation]:
-    """Return exchanges where enough of ``counted`` is; what goes and is among ``keep`` is not removed by them."""
+    """Return swaps of directories with at least _FROM of ``counted``; removed paths among ``keep`` stay in them."""
     count = Counter(split(path)[0] for path in counted)
     going = [path for path, change in comparison.stale.items() if change.artifact is None]
     chosen: list[Operation] = []
@@ -66,7 +66,7 @@ def _chosen(
         if any(directory.startswith(f"{op.path}/") for op in chosen):
             continue
         if any(mount.startswith(f"{directory}/") for mount in mounts):
-            continue  # it would go away with the old directory
+            continue  # it would be removed with the old directory
         if not _ours_above(comparison, directory):
             continue
         content = _content(root, comparison, directory, names, frozenset(keep))
@@ -91,7 +91,7 @@ def _chosen(
 
 
 def _ours_above(comparison: Comparison, directory: str) -> bool:
-    """Tell whether nobody but us can put another directory in the place of one."""
+    """Return whether only we can replace a directory."""
     while directory != "/":
         change = comparison.changes.get(directory)
         if change is None or change.artifact is None or not _only_ours(change.artifact):
@@ -103,17 +103,17 @@ def _ours_above(comparison: Comparison, directory: str) -> bool:
 def _only_ours(artifact: Artifact) -> bool:
     if privileged():
         return artifact.uid == 0 and not artifact.mode & 0o022
-    # Who may not write in it cannot rename it either.
+    # Without write permission in it, its owner cannot rename it either.
     return artifact.mode & 0o300 == 0o300 and not artifact.mode & 0o022
 
 
 def _content(
     root: Root, comparison: Comparison, directory: str, names: Mapping[str, str], keep: Collection[str]
 ) -> list[tuple[str, str]] | None:
-    """Return what a directory will hold, recursively; None where it is not wholly ours.
+    """Return the new content of a directory, recursively; None where it is not wholly ours.
 
-    Wholly ours: nobody but us may write in it, and there is nothing in it
-    that we did not install. It must be in the root as planned already.
+    Wholly ours: only we may write in it, and we installed everything
+    in it. It must be in the root as planned already.
     """
     change = comparison.changes.get(directory)
     if change is None or change.artifact is None or change.action != "keep":
@@ -128,7 +128,7 @@ def _content(
     for path in sorted(children):
         child = comparison.changes[path]
         if child.artifact is None:
-            # Something of ours that goes; not what stays because it was changed, and no directory.
+            # A file of ours to remove; a changed one stays, and so does a directory.
             if child.action == "keep" or comparison.known[path].kind == Kind.DIRECTORY:
                 return None
             if path in keep and path in there:
@@ -143,5 +143,5 @@ def _content(
         elif child.action == "keep":
             content.append((path, ""))
         else:
-            return None  # stale, and not part of this publish
+            return None  # stale, but not part of this publish
     return content

@@ -1,4 +1,4 @@
-"""The rules of audit, one idea a module: small functions over facts that were gathered in one walk."""
+"""The rules of audit, one idea a module: functions over facts gathered in one walk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chrootbuild.findings import Finding
 
 __all__ = ["OF_EACH_PATH", "OF_THE_WHOLE", "RULES"]
 
-# Called for each path of the root; then for the root as a whole, when it was walked.
+# Called for each path of the root; then, after the walk, for the root as a whole.
 OF_EACH_PATH: tuple[Callable[[Entry, Facts], Iterator[Finding]], ...] = (
     privileged.setuid_file,
     privileged.setgid_directory,
@@ -52,7 +52,7 @@ OF_THE_WHOLE: tuple[Callable[[Facts, Summary], Iterator[Finding]], ...] = (
     processes.outdated,
     processes.ways_out,
 )
-# Every rule there is, in the order of the documentation.
+# All rules, in the order of the documentation.
 RULES: tuple[Rule, ...] = (
     privileged.FILE,
     privileged.DIRECTORY,

@@ -1,4 +1,4 @@
-"""What the rules judge: one path of a root with all that was seen of it, and what is known of the whole."""
+"""Facts that the rules judge: entries of a root, one a path, and facts of the root as a whole."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ READ, WRITE, EXECUTE = 4, 2, 1
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user that the daemon is or may become: numbers, the name for messages, never root."""
+    """A user that the daemon is or may become, never root: numbers, and a name for messages."""
 
     uid: int
     gids: frozenset[int]
@@ -45,7 +45,7 @@ class Person:
         return f"{self.name} (uid {self.uid})" if self.name else f"uid {self.uid}"
 
 
-# Everybody of whom nothing is known: whom the last three permission bits are for.
+# Any other user, to whom the last three permission bits apply.
 OTHERS = Person(-1, frozenset(), "others")
 
 
@@ -53,8 +53,8 @@ OTHERS = Person(-1, frozenset(), "others")
 class Entry:
     """One path of the root.
 
-    ``head`` is the start of a regular file, None where it cannot be read. ``free``: it is the
-    daemon's (a declared directory, what is in one, a seed). ``reach`` are those who can come to it.
+    ``head`` is the start of a regular file, None where it cannot be read. ``free``: it is
+    daemon-owned (a declared directory, a path in one, a seed). ``reach`` are the users who can reach it.
     """
 
     path: str
@@ -69,17 +69,17 @@ class Entry:
 
     @property
     def is_file(self) -> bool:
-        """Tell whether it is a regular file."""
+        """Return whether the path is a regular file."""
         return stat.S_ISREG(self.info.st_mode)
 
     @property
     def is_directory(self) -> bool:
-        """Tell whether it is a directory."""
+        """Return whether the path is a directory."""
         return stat.S_ISDIR(self.info.st_mode)
 
     @property
     def is_program(self) -> bool:
-        """Tell whether it is ELF, or an executable script; an executable that cannot be read counts."""
+        """Return whether the path is ELF, an executable script, or an executable that cannot be read."""
         if not self.is_file:
             return False
         executable = bool(self.info.st_mode & 0o111)
@@ -94,11 +94,11 @@ class Entry:
 
 
 def can(person: Person, entry: Entry, bit: int) -> bool:
-    """Tell whether a user who is not root may read, write or execute what an entry is: acl(5)."""
+    """Return whether a user, not root, may read, write or execute an entry (``bit`` 4, 2, 1): acl(5)."""
     mode = entry.info.st_mode
     if person.uid == entry.info.st_uid:
         return bool(mode >> 6 & bit)
-    # With an ACL the group's bits are its mask, and the group's own stand in the ACL.
+    # With an ACL the mode's group bits are its mask, and the group's own are in the ACL.
     mask = mask_of(entry.acl, mode)
     for uid, permissions in entry.acl.users:
         if uid == person.uid:
@@ -113,9 +113,9 @@ def can(person: Person, entry: Entry, bit: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A filesystem that is mounted in the root; ``path`` is in the root.
+    """A filesystem mounted in the root; ``path`` is in the root.
 
-    ``private``: only a process of the root sees it, in a mount namespace that somebody made for it.
+    ``private``: visible only to processes of the root with a mount namespace of their own.
     """
 
     path: str
@@ -128,8 +128,8 @@ class Mount:
 class Process:
     """A process whose root directory is this root; ``program`` is its path in the root, or empty.
 
-    ``outside`` is what leads it out: "its working directory is /x". ``capabilities`` is 0 in a user
-    namespace of its own, where they reach nothing of the host's.
+    ``outside`` are its ways out: "its working directory is /x". ``capabilities`` is 0 in a user
+    namespace of its own, where they have no effect on the host.
     """
 
     pid: int
@@ -146,10 +146,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a root before it is walked.
+    """Facts of a root known before the walk.
 
     ``setuid``, ``named`` (the programs of ``binaries``) and ``exact`` (the paths of ``files``, no
-    trees or globs) are canonical in the root. ``trusted`` are root and whoever built the root.
+    trees or globs) are canonical in the root. ``trusted`` are the uids of root and the root's builder.
     """
 
     target: Target
@@ -176,7 +176,7 @@ class Facts:
 
 @dataclass(slots=True)
 class Linked:
-    """A file with more than one name: how many it has, and how many were met in the root."""
+    """A file with several hard links: their number, and the number met in the root."""
 
     entry: Entry
     met: int = 1
@@ -184,16 +184,16 @@ class Linked:
 
 @dataclass(slots=True)
 class Summary:
-    """What the walk collects for the rules that judge the whole."""
+    """Totals of the walk, for the rules that judge the whole."""
 
     links: dict[int, Linked] = field(default_factory=dict)  # by inode
-    uids: dict[int, list[str | int]] = field(default_factory=dict)  # uid: first path, how many
+    uids: dict[int, list[str | int]] = field(default_factory=dict)  # uid: first path, count
     gids: dict[int, list[str | int]] = field(default_factory=dict)
     programs: dict[str, int] = field(default_factory=dict)  # programs and libraries: inode
-    unreadable: list[str | int] = field(default_factory=list)  # first path, how many
+    unreadable: list[str | int] = field(default_factory=list)  # first path, count
 
     def add(self, entry: Entry) -> None:
-        """Take one path into account."""
+        """Add one path to the totals."""
         for table, number in ((self.uids, entry.info.st_uid), (self.gids, entry.info.st_gid)):
             _count(table.setdefault(number, []), entry.path)
         here = entry.parent is not None and entry.parent.info.st_dev == entry.info.st_dev
@@ -217,13 +217,13 @@ def _count(counter: list[str | int], path: str) -> None:
 
 
 def others(counter: list[str | int]) -> str:
-    """Say how many more there are than the first."""
+    """Return the number of paths after the first, in words."""
     more = int(counter[1]) - 1
     return f", and {more} more" if more else ""
 
 
 def ancestors(entry: Entry) -> Iterator[Entry]:
-    """Yield the directories above, the nearest first."""
+    """Yield the directories above an entry, the nearest first."""
     above = entry.parent
     while above is not None:
         yield above

@@ -1,4 +1,4 @@
-"""Programs of the root that its own libraries do not satisfy."""
+"""Programs of the root with libraries missing in the root."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MISSING = Rule(
 
 
 def missing_libraries(facts: Facts, summary: Summary) -> Iterator[Finding]:
-    """Resolve every program and script of the root within the root; nothing of it is run.
+    """Compute the closure of every program and script within the root; nothing of it is run.
 
-    A library alone is not judged: what it lacks its program may bring.
+    A library alone is not judged: its program may load the ones it lacks.
     """
     host = Host(facts.root.path)
     resolver = Resolver(host, system=facts.system)

@@ -1,4 +1,4 @@
-"""Filesystems that are mounted in the root."""
+"""Filesystems mounted in the root."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEVICES = {"devtmpfs", "devfs"}
 
 
 def mounted(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge what is mounted: what the target names is meant, read-only where it is the kernel's."""
+    """Judge mounts: those that the target names are wanted, kernel interfaces read-only."""
     wanted = {item.value for item in facts.target.mounts}
     for mount in facts.mounts:
         if mount.type in _KERNEL and mount.writable:
@@ -43,5 +43,5 @@ def _named(path: str, wanted: set[str]) -> bool:
 
 
 def _ruled(facts: Facts) -> bool:
-    """Tell whether a ruleset can be what limits a devfs: only FreeBSD has them."""
+    """Return whether a ruleset can limit a devfs: on FreeBSD alone."""
     return facts.system == "freebsd"

@@ -1,4 +1,4 @@
-"""Device nodes, sockets and FIFOs: doors to the kernel, and to processes of the host."""
+"""Device nodes, sockets and FIFOs: ways to the kernel, and to processes of the host."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _COMMANDING = (
 
 
 def device(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge by the numbers: a name says nothing."""
+    """Judge a device node by its numbers, whatever its name."""
     mode = entry.info.st_mode
     if stat.S_ISBLK(mode):
         yield DEVICE.error(entry.path, f"a block device, {_numbers(entry)}")
@@ -85,7 +85,7 @@ def device(entry: Entry, facts: Facts) -> Iterator[Finding]:
         return
     number = os.major(entry.info.st_rdev), os.minor(entry.info.st_rdev)
     if number == (0, 0):
-        return  # what overlayfs marks a removed file with; no driver has it
+        return  # overlayfs's whiteout; no driver has these numbers
     danger = _DANGEROUS[facts.system].get(number) or _DANGEROUS_MAJORS[facts.system].get(number[0])
     usual = number in _USUAL[facts.system] or number[0] in _USUAL_MAJORS[facts.system]
     ours = entry.installed is not None and entry.installed.kind == "node"
@@ -106,7 +106,7 @@ def _numbers(entry: Entry) -> str:
 
 
 def unix_socket(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge by who listens: a process of the host, where the bound name is the path outside (proc_net_unix(5))."""
+    """Judge a socket by its listener: of the host, where the bound name is the path outside (proc_net_unix(5))."""
     if not stat.S_ISSOCK(entry.info.st_mode) or entry.path in _LOGS:
         return
     bound = facts.root.real(entry.path) in facts.host_sockets
@@ -119,6 +119,6 @@ def unix_socket(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def fifo(entry: Entry, _facts: Facts) -> Iterator[Finding]:
-    """Those in the daemon's own directories are its own affair."""
+    """Judge FIFOs outside daemon-owned directories."""
     if stat.S_ISFIFO(entry.info.st_mode) and not entry.free:
         yield FIFO.note(entry.path, "a FIFO that is not in a declared directory")

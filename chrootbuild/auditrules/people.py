@@ -1,4 +1,4 @@
-"""Who the daemon is or may become, and which numbers have an account."""
+"""Users that the daemon is or may become, and the ids that have an account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIMIT = 64 << 20  # bytes
 
 
 class Accounts:
-    """The accounts of the root, and behind them those of the sysroot."""
+    """The accounts of the root, and as a fallback those of the sysroot."""
 
     def __init__(self, users: Iterable[User], groups: Iterable[Group], names: Names | None) -> None:
         self.users = tuple(users)
@@ -30,19 +30,19 @@ class Accounts:
         self.names = names
 
     def has_user(self, uid: int) -> bool:
-        """Tell whether a uid has an account."""
+        """Return whether a uid has an account."""
         return any(user.uid == uid for user in self.users) or (
             self.names is not None and self.names.user_of(uid) is not None
         )
 
     def has_group(self, gid: int) -> bool:
-        """Tell whether a gid has a group."""
+        """Return whether a gid has a group."""
         return any(group.gid == gid for group in self.groups) or (
             self.names is not None and self.names.group_name(gid) is not None
         )
 
     def person(self, uid: int, gids: Iterable[int], name: str = "") -> Person:
-        """Return a user with the groups that the root's files add: initgroups(3)."""
+        """Return a user with its supplementary groups in the root's files: initgroups(3)."""
         if not name and self.names is not None:
             name = self.names.user_of(uid) or ""
         member = name.encode("utf-8", "surrogateescape")
@@ -51,7 +51,7 @@ class Accounts:
 
 
 def read_accounts(target: Target, root: Root, host: Host) -> Accounts:
-    """Read the root's account files, and the sysroot's as far as there is one."""
+    """Read the account files of the root, and of the sysroot if there is one."""
     users = (
         *parse_users(_read(root, "/etc/passwd")).users,
         *parse_users(_read(root, "/etc/master.passwd"), MASTER_FIELDS).users,
@@ -66,9 +66,9 @@ def read_accounts(target: Target, root: Root, host: Host) -> Accounts:
 def people_of(
     target: Target, host: Host, accounts: Accounts, processes: Iterable[Process]
 ) -> Iterator[Person]:
-    """Yield the service's user, those that ``[accounts]`` names, and whom the processes run as; never root.
+    """Yield the users of the service, of ``[accounts]`` and of the processes; never root.
 
-    Raises Failure for a user that nothing knows.
+    Raises Failure for an unknown user.
     """
     service = target.check.service
     if service is not None:

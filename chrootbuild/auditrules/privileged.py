@@ -1,4 +1,4 @@
-"""Programs that give whoever runs them more rights, and directories that hand their group on."""
+"""Setuid, setgid and capability programs, and setgid directories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIRECTORY = Rule(
 
 
 def setuid_file(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge setuid, setgid (with execution for the group: else it is no such bit), capabilities."""
+    """Judge setuid, setgid (only with group execute permission: inode(7)), capabilities."""
     if not entry.is_file:
         return
     mode = entry.info.st_mode
@@ -47,6 +47,6 @@ def setuid_file(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def setgid_directory(entry: Entry, _facts: Facts) -> Iterator[Finding]:
-    """Judge directories that are not declared."""
+    """Judge setgid directories that are not declared."""
     if entry.is_directory and entry.info.st_mode & stat.S_ISGID and not entry.free and entry.info.st_gid:
         yield DIRECTORY.note(entry.path, f"a setgid directory of gid {entry.info.st_gid}")

@@ -1,4 +1,4 @@
-"""What /proc says about the processes of a root: who they are, what they may do, what they have open."""
+"""Processes of a root, from /proc: their users, capabilities and open files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chrootbuild.text import printable
 
 __all__ = ["host_sockets", "mounts_in", "processes"]
 
-_MANY = 4096  # open files of one process that are looked at
+_MANY = 4096  # open files examined of one process
 
 
 def processes(root: str) -> tuple[Process, ...]:
-    """Return the processes of a root that we may see; none without a /proc."""
+    """Return the visible processes of a root; none without /proc."""
     try:
         found = processes_in(root)
     except OSError:
@@ -53,7 +53,7 @@ def _process(pid: int, name: str, root: str) -> Process | None:
 
 
 def _outside(pid: int, root: str) -> Iterator[str]:
-    """Yield what of a process is a directory outside; only where it sees the same mounts do paths tell."""
+    """Yield a process's directories outside the root; its paths are valid only in our mount namespace."""
     here = _link(f"/proc/{pid}/cwd")
     if here and not _is_in(here, root):
         yield f"its working directory is {printable(here)}"
@@ -74,7 +74,7 @@ def _outside(pid: int, root: str) -> Iterator[str]:
 
 
 def mounts_in(root: str, found: tuple[Process, ...]) -> tuple[Mount, ...]:
-    """Return what is mounted in a root, as we see it and as its processes do that have a view of their own."""
+    """Return the mounts in a root, in our mount namespace and in those of its processes."""
     mounts = {mount.path: mount for mount in _mounts(_text("/proc/self/mountinfo"), root)}
     seen = set()
     for process in found:
@@ -94,7 +94,7 @@ def _mounts(text: str, root: str) -> list[Mount]:
 
 
 def host_sockets() -> frozenset[str]:
-    """Return the paths that sockets are bound to, as those who bound them named them: proc_net_unix(5)."""
+    """Return the paths of bound sockets, as passed to bind(2): proc_net_unix(5)."""
     rows = (line.split(None, 7) for line in _text("/proc/net/unix").splitlines()[1:])
     return frozenset(row[7] for row in rows if len(row) > 7 and row[7].startswith("/"))
 

@@ -1,4 +1,4 @@
-"""The processes that live in the root: who they are, what they may do, and what leads them out."""
+"""Processes of the root: their users, their capabilities, and their ways out."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ _FREEBSD = ("mount(2), mknod(2), kldload(2), ptrace(2), a second chroot(2): clos
 
 
 def running_as_root(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge by the effective user id."""
+    """Judge processes by their effective user id."""
     for process in facts.processes:
         if process.uid == 0:
             yield ROOT.warning(process.program, f"{process} runs as root")
 
 
 def capable(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge what a process has, or can take, beyond what `check` leaves: capabilities(7)."""
+    """Judge capabilities that a process has, or can acquire, beyond those that `check` keeps: capabilities(7)."""
     kept = sum(1 << number for number in KEPT.values())
     for process in facts.processes:
         beyond = process.capabilities & ~kept
@@ -100,14 +100,14 @@ def capable(facts: Facts, _summary: Summary) -> Iterator[Finding]:
 
 
 def outside(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge directories outside that a process holds: the classical way out of a chroot."""
+    """Judge directories outside that a process has open: the classical way out of a chroot."""
     for process in facts.processes:
         if process.outside:
             yield OUTSIDE.error(process.program, f"{process}: {process.outside[0]}", *process.outside[1:5])
 
 
 def outdated(facts: Facts, summary: Summary) -> Iterator[Finding]:
-    """Judge programs and libraries that run, and whose file is gone: proc_pid_maps(5)."""
+    """Judge mapped programs and libraries whose file was deleted: proc_pid_maps(5)."""
     if not facts.processes:
         return
     programs = {process.pid: process.program for process in facts.processes}
@@ -118,7 +118,7 @@ def outdated(facts: Facts, summary: Summary) -> Iterator[Finding]:
 
 
 def ways_out(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Say, where root starts the service or lives in the root, what else has to hold it."""
+    """Note, where root starts the service or runs in the root, the confinement it needs beyond chroot(2)."""
     service = facts.target.check.service
     if any(process.uid == 0 for process in facts.processes):
         who = "a process of this root is root"

@@ -1,4 +1,4 @@
-"""What a rule of audit is called, why it is one, and what to do about a finding."""
+"""A rule of audit: its name, its reason, and the remedy of its findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Rule"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``severities`` says when a finding is what: as docs/audit.md has it."""
+    """A rule; ``severities`` describes when a finding has which severity: as in docs/audit.md."""
 
     id: str
     severities: str
@@ -23,11 +23,11 @@ class Rule:
         return self._finding("error", path, fact, more)
 
     def warning(self, path: str, fact: str, *more: str) -> Finding:
-        """Return a finding that somebody should look at."""
+        """Return a finding that somebody should examine."""
         return self._finding("warning", path, fact, more)
 
     def note(self, path: str, fact: str, *more: str) -> Finding:
-        """Return what is good to know; it needs no remedy."""
+        """Return a finding for information; it needs no remedy."""
         return Finding("note", self.id, path, "\n".join((fact, *more)))
 
     def _finding(self, severity: Severity, path: str, fact: str, more: tuple[str, ...]) -> Finding:

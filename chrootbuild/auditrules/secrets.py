@@ -1,4 +1,4 @@
-"""What nobody in the root should be able to read: password hashes, private keys, core dumps, login keys."""
+"""Secrets that nobody in the root should read: password hashes, private keys, core dumps, login keys."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ SSH = Rule(
     "remove it, or declare the directory in [directories]",
 )
 
-_LIMIT = 64 << 20  # bytes of an account file that is read
-_TEXT = 256 << 10  # bytes of a text that is searched for a key
+_LIMIT = 64 << 20  # bytes read of an account file
+_TEXT = 256 << 10  # bytes of a text searched for a key
 _DATABASES = {"spwd.db", "pwd.db"}
 _ACCOUNTS = {"passwd", "shadow", "gshadow", "master.passwd", "group"}
 _COPY = re.compile(r"(?:-|~|\.(?:bak|old|orig|save|tmp|[0-9]))\Z")
-# crypt(5): a method in dollar signs, extended DES, DES; a leading ! locks, and hides nothing.
+# crypt(5): a method in dollar signs, extended DES, DES; a leading ! locks, but the hash stays readable.
 _HASHED = re.compile(rb"!*(?:\$[0-9a-zA-Z-]+\$[^:]+|_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})\Z")
-# RFC 7468 and OpenSSH's; what follows has to be base64 or PEM's old headers, so that no text
-# about keys is taken for one.
+# RFC 7468 and OpenSSH's; base64 or PEM's old headers have to follow, so that no text about
+# keys is taken for one.
 _PEM = re.compile(
     rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n"
     rb"(?:[A-Za-z0-9+/=]{16}|Proc-Type:|Version:|Comment:|\r?\n)",
@@ -70,7 +70,7 @@ _ET_CORE = 4
 
 
 def _readers(entry: Entry, facts: Facts) -> tuple[bool, str]:
-    """Tell whether others can read a file, and which of the daemon's users can (their names, or empty)."""
+    """Return whether others can read a file, and the names of the daemon's users who can, or empty."""
     if OTHERS in entry.reach and can(OTHERS, entry, READ):
         return True, ""
     able = [str(person) for person in facts.people if person in entry.reach and can(person, entry, READ)]
@@ -89,7 +89,7 @@ def _content(entry: Entry, facts: Facts, limit: int) -> bytes:
 
 
 def passwords(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge every account file, and copies of one, wherever they are."""
+    """Judge account files, and copies of them, wherever they are."""
     if not entry.is_file or entry.head is None:
         return
     name = _COPY.sub("", entry.name)
@@ -118,7 +118,7 @@ def _lines(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _database(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield what every record says that can still be read; versions 3 and 4 start alike: pwd_mkdb(8)."""
+    """Yield (user, password) of every readable record; versions 3 and 4 start alike: pwd_mkdb(8)."""
     try:
         records = set(db185_reader.salvage(data).values())
     except Failure:
@@ -158,7 +158,7 @@ def _hashes(entry: Entry, facts: Facts, users: list[str]) -> Iterator[Finding]:
 
 
 def private_key(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge a key in PEM (after a certificate as well), OpenSSH's, PuTTY's; and those that a name gives away."""
+    """Judge keys in PEM (after a certificate, too), of OpenSSH, of PuTTY, and those known by their name."""
     if not entry.is_file or entry.head is None or not _is_key(entry, facts):
         return
     everyone, daemon = _readers(entry, facts)
@@ -187,11 +187,11 @@ def _is_key(entry: Entry, facts: Facts) -> bool:
     return _BY_NAME.match(entry.name) is not None
 
 
-# -- what else is no one's business ------------------------------------------------------------
+# -- other secrets ------------------------------------------------------------------------------
 
 
 def core_dump(entry: Entry, _facts: Facts) -> Iterator[Finding]:
-    """Judge by what it is, not by its name: elf(5), ET_CORE."""
+    """Judge core dumps by their ELF type, whatever their name: elf(5), ET_CORE."""
     head = entry.head or b""
     if entry.is_file and len(head) >= 18 and head.startswith(b"\x7fELF"):
         (kind,) = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 16)
@@ -200,7 +200,7 @@ def core_dump(entry: Entry, _facts: Facts) -> Iterator[Finding]:
 
 
 def ssh_access(entry: Entry, _facts: Facts) -> Iterator[Finding]:
-    """Judge a directory .ssh, and a file of authorized keys."""
+    """Judge .ssh directories, and files of authorized keys."""
     if not (entry.name == ".ssh" and entry.is_directory) and not (
         entry.name in ("authorized_keys", "authorized_keys2") and entry.is_file
     ):

@@ -1,4 +1,4 @@
-"""What was put into the root to set it up and should not stay: the clean-up at the end of the work."""
+"""Tools left behind from the root's set-up, and programs that were not installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOREIGN = Rule(
     "look at it and remove it; where it belongs there, name it in the target",
 )
 
-# What it is, the names (of the whole file name), and whether it is worth no more than a note.
+# Kind, pattern of the whole file name, and whether it is only a note.
 _TOOLS = tuple(
     (what, re.compile(rf"(?:{names})\Z"), quiet)
     for what, names, quiet in (
@@ -76,7 +76,7 @@ _TOOLS = tuple(
 
 
 def left_behind(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge programs by their name; the links that lead to one are not counted again."""
+    """Judge programs by their name; links to one are not counted again."""
     if not entry.is_program or not entry.info.st_mode & 0o111:
         return
     for what, names, quiet in _TOOLS:
@@ -95,7 +95,7 @@ def left_behind(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def foreign_program(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge what the record does not know; with no record nothing can be said."""
+    """Judge programs that are not in the record; without a record none."""
     if facts.record is None or entry.installed is not None:
         return
     if not entry.free and in_program_place(entry.path) and not entry.is_directory:

@@ -1,4 +1,4 @@
-"""The one walk of audit: every path of a root with all that the rules ask for, in constant memory."""
+"""The one walk of audit: every path of a root with the facts that the rules need, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["walk"]
 
 _HEAD = 4096  # bytes
 _PATH_MAX = (
-    4096  # bytes, with the NUL: path_resolution(7). Deeper ones would be opened step by step, each anew
+    4096  # bytes, with the NUL: path_resolution(7). Deeper ones would be opened by components, each anew
 )
 _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 
 
 def walk(facts: Facts, unreadable: Callable[[Finding], None]) -> Iterator[Entry]:
-    """Yield every path of the root, a directory before what is in it; other filesystems are left out.
+    """Yield every path of the root, parents first; other filesystems are left out.
 
-    ``unreadable`` is told of directories that cannot be listed, or are too deep. The names of a directory are read
-    as they come: somebody may have put any number there.
+    ``unreadable`` is called with directories that cannot be listed, or are too deep. The names of a
+    directory are not collected: somebody may have put any number there.
     """
     top = _top(facts)
     yield top
@@ -60,9 +60,9 @@ def _is_mount(root: Root, path: str) -> bool:
 def _names(facts: Facts, here: Entry) -> Iterator[Entry]:
     held = facts.root.directory(here.path)
     if held is None:
-        return  # it went, or became a link, while we looked
+        return  # removed, or replaced by a link, meanwhile
     reach = frozenset(person for person in here.reach if can(person, here, EXECUTE))
-    fd = os.dup(held)  # the rules may use up the descriptors that are held
+    fd = os.dup(held)  # the rules may make the root release its held descriptors
     try:
         with os.scandir(fd) as names:
             for name in names:
@@ -93,7 +93,7 @@ def _entry(facts: Facts, parent: Entry, name: str, fd: int, reach: frozenset[Per
     except FileNotFoundError:
         return None
     if path in _STAGING and info.st_uid == 0 and not info.st_mode & 0o077:
-        return None  # ours: nobody else can look into it
+        return None  # our staging, which nobody else can read
     installed = None if facts.record is None else facts.record.artifacts.get(path)
     free = path in facts.free or (parent.free and installed is None)
     head = _head(facts.root, path) if stat.S_ISREG(info.st_mode) and info.st_dev == facts.root.dev else b""

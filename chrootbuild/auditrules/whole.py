@@ -1,4 +1,4 @@
-"""Rules about the root as a whole: links that leave, owners nobody knows, drift, and where the root stands."""
+"""Rules about the root as a whole: hard links out of it, unknown owners, drift, and its place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ UNREADABLE = Rule(
 
 
 def hard_links(facts: Facts, summary: Summary) -> Iterator[Finding]:
-    """Judge files with more names than were met; the names that a build keeps in its staging are ours."""
+    """Judge files with more hard links than were met; links in a build's staging are ours."""
     leaving = {
         inode: linked for inode, linked in summary.links.items() if linked.met < linked.entry.info.st_nlink
     }
@@ -104,7 +104,7 @@ def _count_staged(facts: Facts, leaving: dict[int, Linked]) -> None:
 
 
 def owners(facts: Facts, summary: Summary) -> Iterator[Finding]:
-    """Judge each number once, at the first path that has it."""
+    """Judge each id once, at its first path."""
     for kind, table, known, trusted in (
         ("uid", summary.uids, facts.knows_user, facts.trusted),
         ("gid", summary.gids, facts.knows_group, facts.trusted_groups),
@@ -116,7 +116,7 @@ def owners(facts: Facts, summary: Summary) -> Iterator[Finding]:
 
 
 def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Say what verify finds, a path each; what is mounted hides what was installed."""
+    """Yield verify's findings, one a path; mounts hide installed paths."""
     if facts.record is None:
         yield DRIFT.note("", "there is no record of what was installed: nothing is compared")
         return
@@ -129,12 +129,12 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
             yield UNREADABLE.note(finding.path, finding.message)
         elif finding.rule != "extra":
             yield DRIFT.error(finding.path, finding.message)
-        elif not in_program_place(finding.path):  # there foreign-program speaks of it
+        elif not in_program_place(finding.path):  # there foreign-program reports it
             yield EXTRA.warning(finding.path, finding.message)
 
 
 def place(facts: Facts, _summary: Summary) -> Iterator[Finding]:
-    """Judge each path that decides what the root will be, and all above it; only root has anything to lose."""
+    """Judge the paths that determine the root's content, and all above them; only for root."""
     said = set()
     for path in facts.places:
         try:
@@ -146,7 +146,7 @@ def place(facts: Facts, _summary: Summary) -> Iterator[Finding]:
 
 
 def unreadable(_facts: Facts, summary: Summary) -> Iterator[Finding]:
-    """Say in one note which files were not looked into."""
+    """Note the files that could not be read, in one finding."""
     if summary.unreadable:
         fact = "its content cannot be read, and was not judged"
         yield UNREADABLE.note(str(summary.unreadable[0]), fact + others(summary.unreadable))

@@ -1,4 +1,4 @@
-"""Who can write what: programs and libraries, what everyone can write, and what the daemon can."""
+"""Write permissions: on programs and libraries, for everyone, and for the daemon."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ _PLACE = re.compile(r"/(usr/(local/)?)?(s?bin|lib(32|64|x32|exec)?)(/|\Z)")
 
 
 def in_program_place(path: str) -> bool:
-    """Tell whether a path is, or is in, a directory that programs and libraries are searched in."""
+    """Return whether a path is, or is in, a search directory of programs or libraries."""
     return _PLACE.match(path) is not None
 
 
 def _guarded(entry: Entry) -> bool:
-    """Tell whether writing changes anything: a link has no mode, a socket and a device are no content."""
+    """Return whether write permission matters: a link has no mode, a socket or device no content."""
     return entry.is_file or entry.is_directory
 
 
 def _writers(entry: Entry, facts: Facts) -> str:
-    """Say who but root can write; empty where nobody can."""
+    """Return the users other than root who can write, in words; empty where nobody can."""
     info, who = entry.info, []
     if info.st_uid not in facts.trusted:
         who.append(f"its owner, uid {info.st_uid}")
@@ -98,12 +98,12 @@ def program_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_sticky(entry: Entry, facts: Facts) -> bool:
-    """Tell whether nobody but root can rename or remove there what is root's."""
+    """Return whether only root can rename or remove root's files in a directory."""
     return bool(entry.info.st_mode & stat.S_ISVTX) and entry.info.st_uid in facts.trusted
 
 
 def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge files, and directories without the sticky bit; with it those that are not declared."""
+    """Judge files, directories without the sticky bit, and undeclared ones with it."""
     if not _guarded(entry) or not entry.info.st_mode & stat.S_IWOTH or _is_program_part(entry):
         return
     sticky = bool(entry.info.st_mode & stat.S_ISVTX)
@@ -124,14 +124,14 @@ def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_program_part(entry: Entry) -> bool:
-    """Tell whether ``program_writable`` speaks of it."""
+    """Return whether ``program_writable`` judges the entry."""
     return (in_program_place(entry.path) or entry.is_program) and not (
         entry.free and entry.installed is None
     )
 
 
 def daemon_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge what the daemon's users own or can write, and is not declared as theirs."""
+    """Judge paths that the daemon's users own or can write, but that are not declared as theirs."""
     if entry.free or not _guarded(entry) or entry.info.st_mode & stat.S_IWOTH or _is_program_part(entry):
         return
     for person in facts.people:
@@ -150,7 +150,7 @@ def daemon_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_in_his_own(entry: Entry, person: Person) -> bool:
-    """Tell whether what was installed is in a declared directory that the daemon can write anyway."""
+    """Return whether an installed path is in a declared directory that the daemon can write anyway."""
     return any(
         above.free and (above.info.st_uid == person.uid or can(person, above, WRITE))
         for above in ancestors(entry)
