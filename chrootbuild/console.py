@@ -28,14 +28,15 @@ _ERASE = "\r\x1b[K"
 # -- lines ---------------------------------------------------------------------------------
 
 
-def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
+def table(rows: Iterable[Sequence[str]], indent: str = "  ", first: int = _FIRST) -> list[str]:
     """Aligned lines of rows of the same length, two spaces between the columns, every cell made printable.
 
+    ``first`` is the least width of the first column, so that tables below one another agree.
     A column in which nothing stands is left out; a cell of more than 60 characters shifts its own line alone.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*cells, strict=True)]
-    widths[:1] = [max(width, _FIRST) for width in widths[:1]]
+    widths[:1] = [max(width, first) for width in widths[:1]]
     return [
         indent
         + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True) if width).rstrip()
