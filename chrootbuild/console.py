@@ -9,12 +9,14 @@ import contextlib
 import functools
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from chrootbuild.errors import Failure, printable
+
+if TYPE_CHECKING:
+    import threading
 
 __all__ = ["SILENT", "Progress", "complain", "error", "guarded", "progress", "table", "warn"]
 
@@ -129,6 +131,8 @@ def progress(title: str) -> Iterator[Progress]:
 @functools.cache
 def _drawing() -> threading.RLock:
     """Lock that is held while a bar is drawn; fork(2) waits for it, so that no child is born in the middle."""
+    import threading
+
     lock = threading.RLock()
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock
@@ -143,6 +147,8 @@ class _Bar(Progress):
     visible = True
 
     def __init__(self, title: str) -> None:
+        import threading  # a millisecond, for whoever sees a bar
+
         self.title, self.part, self.what = title, "", ""
         self.count = self.total = self.size = self.pending = self.coming = 0
         self.lock: Any = _drawing()
