@@ -9,13 +9,15 @@ import contextlib
 import functools
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from chrootbuild.errors import Failure
 from chrootbuild.text import printable
+
+if TYPE_CHECKING:
+    import threading
 
 __all__ = ["SILENT", "Progress", "complain", "error", "guarded", "progress", "table", "warn"]
 
@@ -29,14 +31,15 @@ _ERASE = "\r\x1b[K"
 # -- lines ---------------------------------------------------------------------------------
 
 
-def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
+def table(rows: Iterable[Sequence[str]], indent: str = "  ", first: int = _FIRST) -> list[str]:
     """Aligned lines of rows of the same length, two spaces between the columns, every cell made printable.
 
+    ``first`` is the least width of the first column, so that tables below one another agree.
     A column in which nothing stands is left out; a cell of more than 60 characters shifts its own line alone.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*cells, strict=True)]
-    widths[:1] = [max(width, _FIRST) for width in widths[:1]]
+    widths[:1] = [max(width, first) for width in widths[:1]]
     return [
         indent
         + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True) if width).rstrip()
@@ -129,6 +132,8 @@ def progress(title: str) -> Iterator[Progress]:
 @functools.cache
 def _drawing() -> threading.RLock:
     """Lock that is held while a bar is drawn; fork(2) waits for it, so that no child is born in the middle."""
+    import threading
+
     lock = threading.RLock()
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock
@@ -143,6 +148,8 @@ class _Bar(Progress):
     visible = True
 
     def __init__(self, title: str) -> None:
+        import threading  # a millisecond, for whoever sees a bar
+
         self.title, self.part, self.what = title, "", ""
         self.count = self.total = self.size = self.pending = self.coming = 0
         self.lock: Any = _drawing()

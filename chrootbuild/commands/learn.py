@@ -74,7 +74,7 @@ def _lines(name: str, lesson: Lesson) -> list[str]:
     done = f"{len(lesson.dropped)} dropped" if lesson.dropped else f"{len(lesson.added)} added"
     return [
         f"{name}  {lesson.file}: {done if lesson.added or lesson.dropped else 'nothing changed'}",
-        *table(rows),
+        *table(rows, first=0),
     ]
 
 

@@ -72,8 +72,20 @@ def on_terminal(argv: list[str], stop_at: str = "", **env: str) -> tuple[int, st
 
 
 def screen(text: str) -> list[str]:
-    """Return the lines that stay: what a bar drew and erased is gone."""
-    return [line.rsplit(ERASED, 1)[-1].rstrip("\r") for line in text.split("\n")]
+    """Return the lines that a terminal shows in the end: ESC [ K erases from the cursor on."""
+    shown = []
+    for line in SGR.sub("", text).split("\n"):
+        here, column = "", 0
+        for piece in re.findall(r"\r|\x1b\[K|[^\r\x1b]+", line):
+            if piece == "\r":
+                column = 0
+            elif piece == ERASED:
+                here = here[:column]
+            else:
+                here = here[:column] + piece + here[column + len(piece) :]
+                column += len(piece)
+        shown.append(here)
+    return shown
 
 
 def built(top: Path) -> None:
