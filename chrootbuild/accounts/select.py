@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from chrootbuild.accounts.passwd import (
@@ -27,7 +26,6 @@ from chrootbuild.spec import Accounts, Item
 
 __all__ = [
     "NOBODY",
-    "Extra",
     "did_you_mean",
     "encoded",
     "extra_groups",
@@ -41,14 +39,6 @@ __all__ = [
 NOBODY = 65534  # kept by name only: no ordinary user, however large its uid
 
 _Entry = TypeVar("_Entry", User, Group)
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """The lines that exist only in the root, in the order they were written."""
-
-    users: tuple[User, ...] = ()
-    groups: tuple[Group, ...] = ()
 
 
 def encoded(value: str) -> bytes:

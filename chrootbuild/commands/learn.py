@@ -12,7 +12,6 @@ from chrootbuild.errors import UsageError, printable
 from chrootbuild.findings import as_text, failed
 from chrootbuild.learn import Lesson, Tell, learn, learn_from
 
-PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
 _NAMED = "name it"  # in the reason of a refusal that a target file can overrule

@@ -16,7 +16,6 @@ from chrootbuild.host import Host
 from chrootbuild.packages import Owned, named, owner_of
 from chrootbuild.target import read_target
 
-PURPOSE = "find a file of the sysroot and the package that owns it"
 # Where things are that no package lists: made by hand, or by another installer.
 _PLACES = (
     "/usr/local",

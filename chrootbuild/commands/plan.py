@@ -17,7 +17,6 @@ from chrootbuild.report import all_chains, table
 from chrootbuild.running import running_on
 from chrootbuild.spec import Target
 
-PURPOSE = "show what a build would do, and why"
 _SHOWN = 10  # of what was left out; --json has all
 
 

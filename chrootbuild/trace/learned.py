@@ -14,11 +14,10 @@ from typing import TypeGuard
 from chrootbuild.errors import TargetError
 from chrootbuild.trace.known import KEYS, Proposal
 
-__all__ = ["Entry", "entries", "merge", "render", "without"]
+__all__ = ["Entry", "entries", "merge", "without"]
 
 _HEAD = "# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.\n"
 _WIDTH = 100  # characters of a reason
-_COLUMN = 109  # a reason that would go beyond stands there all the same, one blank behind the entry
 _LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts"})
 
 
@@ -31,11 +30,6 @@ class Entry:
     code: str  # the value in a list, or the whole pair in a table
     comment: str = ""
     above: tuple[str, ...] = ()  # whole lines of comment before it
-
-
-def render(proposals: Iterable[Proposal]) -> str:
-    """Return the text of a learned file that holds these proposals alone."""
-    return merge("", proposals)
 
 
 def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned file") -> str:
