@@ -8,18 +8,15 @@ from __future__ import annotations
 from chrootbuild.accounts.capabilities import cap_mkdb
 from chrootbuild.accounts.names import Names, UnknownNameError
 from chrootbuild.accounts.pwd_mkdb import Database
-from chrootbuild.accounts.pwd_reader import Record, users
 from chrootbuild.accounts.render import render
 from chrootbuild.accounts.sources import Rendered, Sources
 
 __all__ = [
     "Database",
     "Names",
-    "Record",
     "Rendered",
     "Sources",
     "UnknownNameError",
     "cap_mkdb",
     "render",
-    "users",
 ]

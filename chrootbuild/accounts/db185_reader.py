@@ -13,7 +13,7 @@ from chrootbuild.accounts import db185_format as db185
 from chrootbuild.accounts.db185_format import FULL_KEY, FULL_KEY_DATA, HEADER, OVERFLOW, PARTIAL_KEY
 from chrootbuild.errors import Failure
 
-__all__ = ["DamagedError", "Header", "parse", "read_header", "salvage"]
+__all__ = ["DamagedError", "Header", "read_header", "salvage"]
 
 
 _SHARED = 4  # limit on page reads, as a multiple of the page count: buckets may share pages
@@ -80,31 +80,6 @@ def read_header(data: bytes) -> Header:
     if header.ovfl_point >= db185.SPLITS:
         raise DamagedError(f"its split point is {header.ovfl_point}, not below {db185.SPLITS}")
     return header
-
-
-def parse(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return every pair, bucket by bucket; raises DamagedError.
-
-    Errors as well: a key in the wrong bucket, a duplicate key, fewer keys than
-    the header says, a used overflow page that is marked free. The library would
-    lose or overwrite such pairs.
-    """
-    header = read_header(data)
-    reader = _Reader(data, header)
-    found: list[tuple[bytes, bytes]] = []
-    # Bucket b is on page b or later: those beyond the end of the file are empty.
-    for bucket in range(min(header.max_bucket + 1, reader.pages)):
-        for key, value in reader.bucket(bucket):
-            belongs = header.bucket_of(key)
-            if belongs != bucket:
-                raise DamagedError(f"a key of bucket {belongs} is in bucket {bucket}")
-            found.append((key, value))
-    if len({key for key, _ in found}) != len(found):
-        raise DamagedError("a key is there twice")
-    # The library's count is one too low for each key that was replaced.
-    if len(found) < header.nkeys:
-        raise DamagedError(f"it has {len(found)} keys, and the header says {header.nkeys}")
-    return found
 
 
 def salvage(data: bytes) -> dict[bytes, bytes]:

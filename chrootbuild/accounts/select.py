@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from chrootbuild.accounts.passwd import (
@@ -27,7 +26,6 @@ from chrootbuild.text import did_you_mean
 
 __all__ = [
     "NOBODY",
-    "Extra",
     "encoded",
     "extra_groups",
     "extra_users",
@@ -40,14 +38,6 @@ __all__ = [
 NOBODY = 65534  # kept by name only: not an ordinary user, however large its uid
 
 _Entry = TypeVar("_Entry", User, Group)
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """Users and groups of the extra lines, in target file order."""
-
-    users: tuple[User, ...] = ()
-    groups: tuple[Group, ...] = ()
 
 
 def encoded(value: str) -> bytes:

@@ -10,7 +10,6 @@ from chrootbuild.errors import UsageError
 from chrootbuild.findings import as_text, failed
 from chrootbuild.learn import Lesson, learn, learn_from
 
-PURPOSE = "find what is missing by tracing"
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
 _NAMED = "name it"  # marks the reason of a refusal that a target file can overrule

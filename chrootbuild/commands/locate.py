@@ -17,7 +17,6 @@ from chrootbuild.packages import Owned, named, owner_of
 from chrootbuild.target import read_target
 from chrootbuild.text import printable
 
-PURPOSE = "find a file of the sysroot and the package that owns it"
 # Directories of files that no package lists: made by hand, or by another installer.
 _PLACES = (
     "/usr/local",

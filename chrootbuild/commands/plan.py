@@ -17,7 +17,6 @@ from chrootbuild.running import running_on
 from chrootbuild.spec import Target
 from chrootbuild.text import printable
 
-PURPOSE = "show what a build would do, and why"
 _SHOWN = 10  # skipped paths shown; --json has all
 
 

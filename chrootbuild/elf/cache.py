@@ -33,7 +33,7 @@ _ORDERS = {0: "", 2: "<", 3: ">"}
 
 # glibc, ldconfig.h: FLAG_ELF_LIBC6 and the bits of the ABI.
 _ELF, _LIBC6 = 0x0001, 0x0003
-_EM_386, _EM_MIPS, _EM_PPC64, _EM_S390, _EM_ARM, _EM_SPARCV9, _EM_IA64 = 3, 8, 21, 22, 40, 43, 50
+_EM_MIPS, _EM_PPC64, _EM_S390, _EM_ARM, _EM_SPARCV9, _EM_IA64 = 8, 21, 22, 40, 43, 50
 _EM_X86_64, _EM_AARCH64, _EM_RISCV, _EM_LOONGARCH = 62, 183, 243, 258
 _FLAGS = {
     (_EM_X86_64, 64): 0x0300,

@@ -15,11 +15,10 @@ from chrootbuild.errors import TargetError
 from chrootbuild.text import toml_value
 from chrootbuild.trace.known import KEYS, Proposal
 
-__all__ = ["Entry", "entries", "merge", "render", "without"]
+__all__ = ["Entry", "entries", "merge", "without"]
 
 _HEAD = "# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.\n"
 _WIDTH = 100  # characters of a reason
-_COLUMN = 109  # longer entries have their reason one blank behind them
 _LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts"})
 
 
@@ -32,11 +31,6 @@ class Entry:
     code: str  # the value in a list, or the whole pair in a table
     comment: str = ""
     above: tuple[str, ...] = ()  # comment lines before it
-
-
-def render(proposals: Iterable[Proposal]) -> str:
-    """Return the text of a learned file of these proposals."""
-    return merge("", proposals)
 
 
 def merge(text: str, proposals: Iterable[Proposal], name: str = "the learned file") -> str:

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from chrootbuild import acl, installer, pending, plancache, publish, rollback, stamp
-from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, db185_reader, render, users
+from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, db185_reader, render
 from chrootbuild.accounts.capabilities import pairs
 from chrootbuild.accounts.damage import damaged_records, damaged_users
 from chrootbuild.auditrules import secrets
@@ -56,6 +56,8 @@ from tests.fuzz.scratch import (
     traced_sysroot,
     with_state,
 )
+from tests.unit.account_databases import parse as parse_database
+from tests.unit.account_databases import users
 from tests.unit.accounts_samples import GROUP, MASTER, spec
 from tests.unit.trace_sysroot import ELF
 
@@ -166,7 +168,7 @@ def _render(sources: Sources, min_uid: int, freebsd: bool) -> None:
 
 
 def db185(data: bytes) -> None:
-    for read in (db185_reader.parse, db185_reader.salvage, users):
+    for read in (parse_database, db185_reader.salvage, users):
         with contextlib.suppress(db185_reader.DamagedError):
             read(data)
     damaged_users(data, MASTER, secure=True)
@@ -182,7 +184,7 @@ def capabilities(data: bytes) -> None:
     first: dict[bytes, bytes] = {}
     for key, value in pairs(data):
         first.setdefault(key, value)
-    assert dict(db185_reader.parse(made)) == first
+    assert dict(parse_database(made)) == first
 
 
 # -- traces --------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def proposals(data: bytes) -> None:
         touched(events, host)
         with contextlib.suppress(Failure):
             made = propose(events, host)
-            learned.entries(learned.render(made.entries))
+            learned.entries(learned.merge("", made.entries))
             missing(events, host, Known(), last_resort=True)
 
 

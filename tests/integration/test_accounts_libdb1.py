@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chrootbuild.accounts import Database, users
+from chrootbuild.accounts import Database
 from chrootbuild.accounts.capabilities import cap_mkdb
 from chrootbuild.accounts.capabilities import pairs as capability_pairs
 from chrootbuild.accounts.db185 import BIG_ENDIAN, LITTLE_ENDIAN, write
-from chrootbuild.accounts.db185_reader import parse
 from chrootbuild.accounts.pwd_mkdb import pairs
+from tests.unit.account_databases import parse, users
 
 pytestmark = pytest.mark.package("libdb1-compat")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.accounts import cap_mkdb, users
+from chrootbuild.accounts import cap_mkdb
 from chrootbuild.elf import hints
 from tests.integration.freebsd_sysroot import FILES, HASH, TARGETS, make_base
 from tests.integration.workshop import Workshop
 from tests.sysroot import write
 from tests.trees import tree
+from tests.unit.account_databases import users
 
 pytestmark = [pytest.mark.package("clang"), pytest.mark.package("lld")]
 REPOSITORY = Path(__file__).parents[2]

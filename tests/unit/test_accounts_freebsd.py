@@ -7,12 +7,13 @@ import struct
 
 import pytest
 
-from chrootbuild.accounts import Database, Record, Sources, cap_mkdb, render, users
+from chrootbuild.accounts import Database, Sources, cap_mkdb, render
 from chrootbuild.accounts.capabilities import pairs as capability_pairs
 from chrootbuild.accounts.db185 import BIG_ENDIAN, LITTLE_ENDIAN, write
-from chrootbuild.accounts.db185_reader import DamagedError, parse
+from chrootbuild.accounts.db185_reader import DamagedError
 from chrootbuild.accounts.pwd_mkdb import pairs
 from chrootbuild.errors import Failure, TargetError
+from tests.unit.account_databases import Record, parse, users
 from tests.unit.accounts_samples import GROUP, MASTER, PASSWD, SHADOW, names, spec
 
 BSD_GROUP = b"wheel:*:0:root,alice\nkmem:*:2:\nalice:*:1001:\nbob:*:1002:\n+:*::\n"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, render, users
-from chrootbuild.accounts.db185_reader import parse
+from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, render
 from chrootbuild.errors import Failure, TargetError
+from tests.unit.account_databases import parse, users
 from tests.unit.accounts_samples import GROUP, MASTER, PASSWD, SHADOW, spec
 
 _FIELD = st.one_of(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from chrootbuild.accounts.db185 import BIG_ENDIAN, LITTLE_ENDIAN, write
 from chrootbuild.accounts.db185_format import hash4
-from chrootbuild.accounts.db185_reader import DamagedError, parse, read_header
+from chrootbuild.accounts.db185_reader import DamagedError, read_header
 from chrootbuild.errors import Failure
+from tests.unit.account_databases import parse
 
 SIZES = st.sampled_from([256, 512, 1024, 2048, 4096, 8192, 16384, 32768])
 ORDERS = st.sampled_from([BIG_ENDIAN, LITTLE_ENDIAN])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chrootbuild.errors import TargetError
 from chrootbuild.trace.known import KEYS, Proposal
-from chrootbuild.trace.learned import entries, merge, render, without
+from chrootbuild.trace.learned import entries, merge, without
 
 FOUND = (
     Proposal("files", "/etc/mime.types", "food opens it"),
@@ -55,7 +55,7 @@ groups = [
 
 
 def test_the_whole_text() -> None:
-    assert render(FOUND) == TEXT
+    assert merge("", FOUND) == TEXT
     assert tomllib.loads(TEXT)["accounts"] == {"users": ["foo"], "groups": ["mail"]}
 
 
@@ -96,7 +96,7 @@ def test_another_layout_is_read_and_put_in_order() -> None:
 
 
 def test_an_entry_for_a_directory_that_is_there_keeps_its_settings() -> None:
-    text = render([Proposal("directories", "/var/x", "a", table=(("mode", "0700"),))])
+    text = merge("", [Proposal("directories", "/var/x", "a", table=(("mode", "0700"),))])
     assert merge(text, [Proposal("directories", "/var/x", "b")]) == text
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_ours_is_never_lost(text: str, message: str) -> None:
 
 def test_a_reason_cannot_add_lines() -> None:
     """A program's name comes from a trace, which anybody may have written."""
-    text = render([Proposal("files", "/a", 'x\n[build]\ntemporary = ["/evil"]\r\u2028y' + "z" * 200)])
+    text = merge("", [Proposal("files", "/a", 'x\n[build]\ntemporary = ["/evil"]\r\u2028y' + "z" * 200)])
     assert tomllib.loads(text) == {"files": ["/a"]}
     assert len(text.splitlines()) == 5
 
@@ -149,7 +149,7 @@ _PROPOSALS = st.lists(
 @given(_PROPOSALS, _PROPOSALS)
 def test_any_names_and_reasons_survive(first: list[Proposal], second: list[Proposal]) -> None:
     """Valid TOML with the same values, and stable."""
-    text = merge(render(first), second)
+    text = merge(merge("", first), second)
     table = tomllib.loads(text)
     wanted = {(proposal.key, proposal.value) for proposal in [*first, *second]}
     assert {(entry.key, entry.name) for entry in entries(text)} == wanted

@@ -1,19 +1,44 @@
-"""Reader of pwd.db and spwd.db: accounts, checked against all three indexes."""
+"""Read hash files strictly, and pwd.db and spwd.db back into accounts, whose three indexes have to agree."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-from chrootbuild.accounts import db185_reader, pwd_mkdb
-from chrootbuild.accounts.db185_reader import DamagedError
+from chrootbuild.accounts import pwd_mkdb
+from chrootbuild.accounts.db185_reader import DamagedError, _Reader, read_header
 from chrootbuild.accounts.passwd import shown
 from chrootbuild.accounts.pwd_mkdb import BY_NUMBER, CURRENT, LEGACY, VERSION_KEY, tag
 from chrootbuild.errors import Failure
 
-__all__ = ["Record", "users"]
+__all__ = ["Record", "parse", "users"]
 
 _THREE, _TWO = struct.Struct(">III"), struct.Struct(">II")
+
+
+def parse(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return every pair, bucket by bucket; raises DamagedError.
+
+    Also an error: a key in a bucket that it does not belong to, a key that is
+    there twice, fewer keys than the header says, an overflow page in use that
+    is marked as free. The library would lose or overwrite such pairs.
+    """
+    header = read_header(data)
+    reader = _Reader(data, header)
+    found: list[tuple[bytes, bytes]] = []
+    # Bucket b is on page b or behind it: those beyond the end of the file are empty.
+    for bucket in range(min(header.max_bucket + 1, reader.pages)):
+        for key, value in reader.bucket(bucket):
+            belongs = header.bucket_of(key)
+            if belongs != bucket:
+                raise DamagedError(f"a key of bucket {belongs} is in bucket {bucket}")
+            found.append((key, value))
+    if len({key for key, _ in found}) != len(found):
+        raise DamagedError("a key is there twice")
+    # The library counts one key too few for each that it has replaced.
+    if len(found) < header.nkeys:
+        raise DamagedError(f"it has {len(found)} keys, and the header says {header.nkeys}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,7 @@ def users(data: bytes) -> tuple[Record, ...]:
     Raises DamagedError where the file is damaged, lacks version 4 records, or its
     by-name, by-number and by-uid keys contradict each other.
     """
-    pairs = dict(db185_reader.parse(data))
+    pairs = dict(parse(data))
     if pairs.get(VERSION_KEY) != bytes([CURRENT]):
         raise DamagedError("it has no records of version 4 (FreeBSD 5.1 or later)")
     records: list[Record] = []
@@ -76,7 +101,7 @@ def users(data: bytes) -> tuple[Record, ...]:
             secure=any(record.password != b"*" for record in records),
             legacy=tag(BY_NUMBER, LEGACY) + b"\0\0\0\1" in pairs
             or tag(BY_NUMBER, LEGACY) + b"\1\0\0\0" in pairs,
-            lorder=db185_reader.read_header(data).lorder,
+            lorder=read_header(data).lorder,
         ):
             expected.setdefault(key, value)
     except Failure:
