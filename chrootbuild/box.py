@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from chrootbuild import syscalls
+from chrootbuild.confinement import Confinement
 from chrootbuild.errors import Failure
-from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import Rights, reason
 from chrootbuild.remains import cut_trace, written
 from chrootbuild.user import ROOT, User

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from chrootbuild import netns
+from chrootbuild.confinement import Confinement
 from chrootbuild.errors import Failure
 from chrootbuild.inside import Entry, read_report, start, start_failure, traced_argv
-from chrootbuild.keeper import Confinement, start_keeper
+from chrootbuild.keeper import start_keeper
 from chrootbuild.namespaces import Rights
 from chrootbuild.overlay import doing
 from chrootbuild.privileges import reset_signals

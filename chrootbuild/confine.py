@@ -20,8 +20,8 @@ from typing import Any
 from chrootbuild import syscalls
 from chrootbuild.box import PATH, Box, Process
 from chrootbuild.boxinit import run
+from chrootbuild.confinement import Confinement
 from chrootbuild.errors import Failure
-from chrootbuild.keeper import Confinement
 from chrootbuild.namespaces import canonical, reason, start_helper, wait_for
 
 __all__ = ["PATH", "Box", "Confinement", "Process", "confine"]

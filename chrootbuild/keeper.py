@@ -6,28 +6,15 @@ import functools
 import json
 import os
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from chrootbuild import syscalls
 from chrootbuild.artifact import Device
+from chrootbuild.confinement import Confinement
 from chrootbuild.errors import Failure
 from chrootbuild.views import SYSTEM_MOUNTS, View, inside_view, is_node, overlay_of
 
-__all__ = ["Confinement", "start_keeper"]
-
-
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """The settings of a sandbox."""
-
-    lower: str  # the real path of the root, or of a sysroot; never written to
-    mounts: tuple[str, ...] = ()  # paths in the root
-    devices: Mapping[str, Device] = field(
-        default_factory=dict
-    )  # by path in the root; shown as the host's nodes
-    system: bool = False  # lower is a whole system, with its mounts, /dev, /proc and /sys
+__all__ = ["start_keeper"]
 
 
 def start_keeper(confinement: Confinement, view: View) -> int:

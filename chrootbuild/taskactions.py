@@ -18,7 +18,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.project import Project
 from chrootbuild.report import changes_text
 from chrootbuild.spec import Target
-from chrootbuild.tasks import task_name
+from chrootbuild.task_names import task_name
 
 __all__ = [
     "CleanAction",

@@ -14,6 +14,7 @@ from doit.task import Task
 from chrootbuild.artifact import Plan
 from chrootbuild.build import Job, begin, begin_cached
 from chrootbuild.change import Change
+from chrootbuild.doit_invocation import Invocation
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.places import MANUAL
 from chrootbuild.prepare import Prepared, prepare
@@ -23,6 +24,7 @@ from chrootbuild.quick import candidates, holds
 from chrootbuild.signature import signature
 from chrootbuild.spec import Target
 from chrootbuild.stamp import is_fresh, look, write_stamp
+from chrootbuild.task_names import path_of, quoted, task_name
 from chrootbuild.taskactions import (
     CleanAction,
     FailAction,
@@ -32,7 +34,6 @@ from chrootbuild.taskactions import (
     Staleness,
     sources_of,
 )
-from chrootbuild.tasks import Invocation, path_of, quoted, task_name
 from chrootbuild.text import printable
 
 if TYPE_CHECKING:

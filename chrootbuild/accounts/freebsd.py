@@ -7,7 +7,6 @@ databases are built from master.passwd by
 
 from __future__ import annotations
 
-from chrootbuild.accounts.linux import parse_shadow
 from chrootbuild.accounts.passwd import (
     MASTER_FIELDS,
     PASSWD_FIELDS,
@@ -17,6 +16,7 @@ from chrootbuild.accounts.passwd import (
     parse_users,
     shown,
 )
+from chrootbuild.accounts.passwords import master_password, shadow_hashes
 from chrootbuild.accounts.sources import Sources
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.spec import Accounts, Item
@@ -24,7 +24,6 @@ from chrootbuild.spec import Accounts, Item
 __all__ = ["LINE_LIMIT", "host_users", "master_file", "passwd_file"]
 
 LINE_LIMIT = 2046  # bytes of a line without its newline: LINE_MAX is 2048
-_LOCKED = b"*LOCKED*"  # pw(8) prefixes it to the hash; sshd then refuses keys too
 
 
 def host_users(sources: Sources) -> tuple[Parsed, str]:
@@ -56,14 +55,14 @@ def master_file(
             details=tuple(f"{path}:{problem.number}: {problem.what}" for problem in problems[:5]),
             hint="pwd_mkdb(8) takes no such line: correct or remove it",
         )
-    hashes = _shadow(sources) if wanted else {}
+    hashes = shadow_hashes(sources) if wanted else {}
     seen: dict[bytes, bytes] = {}
     rows = []
     for user in users:
         where = f"{path}:{user.number}" if user.number else "extra"
         name, _, *ids = user.fields[:4]
         rest = user.fields[4:] if len(user.fields) == MASTER_FIELDS else (b"", b"0", b"0", *user.fields[4:])
-        row = b":".join((name, _password(user, wanted.get(name), hashes, sources), *ids, *rest))
+        row = b":".join((name, master_password(user, wanted.get(name), hashes, sources), *ids, *rest))
         if name == b"root" and user.uid != 0:
             raise TargetError(
                 f"cannot take root's line ({where}; {spec.origin}): its uid is {user.uid}, not 0"
@@ -100,33 +99,3 @@ def passwd_file(master: bytes) -> bytes:
         ids = [b"" if number is None else b"%d" % number for number in (user.uid, user.gid)]
         rows.append(b":".join((user.name, b"*", *ids, *user.fields[7:])) + b"\n")
     return b"".join(rows)
-
-
-def _shadow(sources: Sources) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the fields of the sysroot's shadow(5) by name, for a Linux passwd."""
-    return {} if sources.shadow is None else parse_shadow(sources.shadow)[0]
-
-
-def _password(
-    user: User, item: Item | None, hashes: dict[bytes, tuple[bytes, ...]], sources: Sources
-) -> bytes:
-    own = user.fields[1]
-    if user.nis:
-        # An empty field means "as NIS has it"; anything else is the sysroot's own.
-        return own if item is not None or not own else b"*"
-    if item is None:
-        return _LOCKED if own.startswith(_LOCKED) else b"*"
-    if user.number and sources.master is not None:
-        return own
-    if own not in (b"", b"*", b"x"):
-        return own
-    if user.name in hashes:
-        return hashes[user.name][1]
-    if user.number:
-        missing = sources.shadow_path if own == b"x" and sources.shadow is None else sources.master_path
-        if sources.shadow is None:
-            raise TargetError(
-                f"cannot take the password of {shown(user.name)}: {missing} cannot be read ({item.origin})",
-                hint="build as root, or leave the user out of passwords",
-            )
-    return b"*"

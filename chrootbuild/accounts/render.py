@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from chrootbuild.accounts import freebsd, linux
+from chrootbuild.accounts.freebsd import host_users, master_file
+from chrootbuild.accounts.freebsd import passwd_file as passwd_file_freebsd
+from chrootbuild.accounts.linux import group_file, passwd_file
 from chrootbuild.accounts.passwd import parse_groups, parse_users
-from chrootbuild.accounts.select import (
-    extra_groups,
-    extra_users,
-    first_by_name,
-    password_names,
-    select_groups,
-    select_users,
-)
+from chrootbuild.accounts.passwords import password_names, shadow_file
+from chrootbuild.accounts.select import extra_groups, extra_users, first_by_name, select_groups, select_users
 from chrootbuild.accounts.sources import Rendered, Sources
 from chrootbuild.spec import Accounts
 
@@ -35,10 +31,10 @@ def _linux(spec: Accounts, sources: Sources) -> Rendered:
     users = select_users(spec, parsed, extra_users(spec), sources.passwd_path)
     groups = select_groups(spec, parsed_groups, extra_groups(spec), users, sources.group_path)
     wanted = password_names(spec, first_by_name(parsed.users), users)
-    shadow, warnings = linux.shadow_file(users, wanted, sources.shadow, sources.shadow_path)
+    shadow, warnings = shadow_file(users, wanted, sources.shadow, sources.shadow_path)
     return Rendered(
-        passwd=linux.passwd_file(users),
-        group=linux.group_file(groups),
+        passwd=passwd_file(users),
+        group=group_file(groups),
         shadow=shadow,
         warnings=(
             *(problem.text(sources.passwd_path) for problem in parsed.problems),
@@ -49,15 +45,15 @@ def _linux(spec: Accounts, sources: Sources) -> Rendered:
 
 
 def _freebsd(spec: Accounts, sources: Sources) -> Rendered:
-    parsed, path = freebsd.host_users(sources)
+    parsed, path = host_users(sources)
     parsed_groups = parse_groups(sources.group)
     users = select_users(spec, parsed, extra_users(spec), path, keep_nis=True)
     groups = select_groups(spec, parsed_groups, extra_groups(spec), users, sources.group_path, keep_nis=True)
     wanted = password_names(spec, first_by_name(parsed.users), users)
-    master = freebsd.master_file(spec, users, wanted, parsed.problems, sources)
+    master = master_file(spec, users, wanted, parsed.problems, sources)
     return Rendered(
-        passwd=freebsd.passwd_file(master),
-        group=linux.group_file(groups, b"*"),
+        passwd=passwd_file_freebsd(master),
+        group=group_file(groups, b"*"),
         master=master,
         warnings=tuple(problem.text(sources.group_path) for problem in parsed_groups.problems),
     )

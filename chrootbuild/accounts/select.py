@@ -30,7 +30,6 @@ __all__ = [
     "extra_groups",
     "extra_users",
     "first_by_name",
-    "password_names",
     "select_groups",
     "select_users",
 ]
@@ -186,28 +185,6 @@ def select_groups(
             primary.discard(group.gid)
             kept.append(Group(group.name, group.gid, members, group.number))
     return (*kept, *extra)
-
-
-def password_names(spec: Accounts, known: Iterable[bytes], users: tuple[User, ...]) -> dict[bytes, Item]:
-    """Return the kept users whose hash is copied, with the item that asks for it.
-
-    ``"*"`` means every kept account. Raises TargetError for an unknown name;
-    an account that is not kept is ignored.
-    """
-    kept = [user.name for user in users if not user.nis]
-    wanted: dict[bytes, Item] = {}
-    for item in spec.passwords:
-        name = encoded(item.value)
-        if item.value == "*":
-            wanted.update((each, item) for each in kept if each not in wanted)
-        elif name in kept:
-            wanted[name] = item
-        elif name not in known:
-            raise TargetError(
-                f"cannot find the user {item.value}: no such account ({item.origin})",
-                hint=did_you_mean(item.value, map(shown, kept), 3),
-            )
-    return wanted
 
 
 def _not_found(

@@ -14,11 +14,12 @@ from doit.doit_cmd import DoitMain
 from doit.task import Task
 
 from chrootbuild.console import SILENT, Progress, complain, progress
+from chrootbuild.doit_invocation import Invocation
 from chrootbuild.errors import TryAgain
 from chrootbuild.project import Project
 from chrootbuild.taskactions import StageTask
 from chrootbuild.tasklist import Run, cached_tasks, tasks
-from chrootbuild.tasks import DOIT_CONFIG, Invocation, Reporter
+from chrootbuild.tasks import DOIT_CONFIG, Reporter
 
 if TYPE_CHECKING:
     from chrootbuild.quick import Looks
