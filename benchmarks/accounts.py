@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable
 
-from chrootbuild.accounts import Database, Sources, render
 from chrootbuild.accounts.damage import damaged_users
+from chrootbuild.accounts.pwd_mkdb import Database
+from chrootbuild.accounts.render import render
+from chrootbuild.accounts.select import Sources
 from chrootbuild.artifact import Origin
-from chrootbuild.spec import Accounts
+from chrootbuild.target.model import Accounts
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -21,15 +21,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from chrootbuild.elf import Resolver
-from chrootbuild.host import Host
+from chrootbuild.rtld.resolver import Resolver
+from chrootbuild.sysroot.reader import Host
 
 # Without garbage collection, as the commands run.
 _OURS = """
 import gc, sys
 gc.disable()
-from chrootbuild.elf import Memo, Resolver
-from chrootbuild.host import Host
+from chrootbuild.elf.memo import Memo
+from chrootbuild.rtld.resolver import Resolver
+from chrootbuild.sysroot.reader import Host
 memo = Memo.load(sys.argv[1]) if len(sys.argv) > 1 else Memo()
 resolver = Resolver(Host("/"), memo)
 edges = sum(len(resolver.program(path).loads) for path in sys.stdin.read().splitlines())

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chrootbuild.confine import Box, Confinement, confine
-from chrootbuild.learn import learn
-from chrootbuild.learn_scene import build, proved
-from chrootbuild.project import Project
-from chrootbuild.user import ROOT
+from chrootbuild.learn.rounds import learn
+from chrootbuild.learn.session import build, proved
+from chrootbuild.sandbox.create import Box, Confinement, confine
+from chrootbuild.state.project import Project
+from chrootbuild.system.user import ROOT
 
 _REDIS = ("/usr/bin/redis-server", "--port", "24991", "--save", "", "--daemonize", "no")
 _LOAD = "redis-benchmark -p 24991 -n {count} -c 20 -t set,get -q"

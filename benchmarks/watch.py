@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chrootbuild.project import find_project
-from chrootbuild.target import read_target
-from tests.integration.watch_lab import watching
-from tests.integration.workshop import bring_host_programs, compile_c, program
+from chrootbuild.state.project import find_project
+from chrootbuild.target.reader import read_target
+from tests.support.watch_lab import watching
+from tests.support.workshop import bring_host_programs, compile_c, program
 
 QUIET = 0.05  # seconds
 REST = 0.25  # seconds between two renames: what is done behind the new file's back has to end

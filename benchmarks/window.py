@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.starting import UPGRADED, compile_starter, make_upgraded, starting, upgrade
-from tests.integration.workshop import Workshop
+from tests.support.starting import UPGRADED, compile_starter, make_upgraded, starting, upgrade
+from tests.support.workshop import Workshop
 
 REST = 0.1  # seconds between two upgrades: starts that meet one version alone
 

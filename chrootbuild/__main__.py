@@ -12,7 +12,7 @@ def main() -> int:
     argv = sys.argv[1:]
     looks = None
     if "build" in argv[:3]:
-        from chrootbuild.quick import look_for, nothing_stale
+        from chrootbuild.state.null_build import look_for, nothing_stale
 
         looks = look_for(argv)
         if nothing_stale(looks):

@@ -30,7 +30,7 @@ def _within_reach() -> bool:
     """Tell whether an ordinary user can run this Python and read this checkout."""
     if os.getuid() != 0:
         return True
-    top, argv = Path(__file__).parent.parent, [sys.executable, "-c", "import chrootbuild.enter"]
+    top, argv = Path(__file__).parent.parent, [sys.executable, "-c", "import chrootbuild.enter.enter"]
     try:
         done = subprocess.run(argv, user=65534, group=65534, extra_groups=[], cwd=top, capture_output=True)
     except OSError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from chrootbuild.accounts import capabilities, db185_reader, pwd_mkdb
-from chrootbuild.accounts.db185_reader import DamagedError
+from chrootbuild.accounts import cap_mkdb, pwd_mkdb
+from chrootbuild.accounts.db185 import reader
+from chrootbuild.accounts.db185.reader import DamagedError
 from chrootbuild.accounts.passwd import shown
 from chrootbuild.accounts.pwd_mkdb import BY_NAME, CURRENT, LEGACY, VERSION_KEY, tag
 
@@ -36,9 +37,7 @@ def damaged_users(data: bytes, master: bytes, *, secure: bool) -> str:
 
 def damaged_records(data: bytes, text: bytes) -> str:
     """Describe the records of a capability database that differ from its text; raises as ``cap_mkdb``."""
-    return _compare(
-        data, lambda _order, _found: capabilities.pairs(text), lambda key, _: key.partition(b"|")[0]
-    )
+    return _compare(data, lambda _order, _found: cap_mkdb.pairs(text), lambda key, _: key.partition(b"|")[0])
 
 
 def _compare(
@@ -47,8 +46,8 @@ def _compare(
     name: Callable[[bytes, bytes], bytes],
 ) -> str:
     try:
-        found = db185_reader.salvage(data)
-        lorder = db185_reader.read_header(data).lorder
+        found = reader.salvage(data)
+        lorder = reader.read_header(data).lorder
     except DamagedError as error:
         return error.fact
     right: dict[bytes, bytes] = {}

@@ -17,9 +17,9 @@ from chrootbuild.accounts.passwd import (
     shown,
 )
 from chrootbuild.accounts.passwords import master_password, shadow_hashes
-from chrootbuild.accounts.sources import Sources
+from chrootbuild.accounts.select import Sources
 from chrootbuild.errors import Failure, TargetError
-from chrootbuild.spec import Accounts, Item
+from chrootbuild.target.model import Accounts, Item
 
 __all__ = ["LINE_LIMIT", "host_users", "master_file", "passwd_file"]
 

@@ -11,11 +11,10 @@ from chrootbuild.accounts.passwd import (
     parse_users,
     shown,
 )
-from chrootbuild.accounts.select import encoded, extra_groups, extra_users, first_by_name
-from chrootbuild.accounts.sources import Sources
+from chrootbuild.accounts.select import Sources, encoded, extra_groups, extra_users, first_by_name
 from chrootbuild.artifact import Origin
 from chrootbuild.errors import TargetError
-from chrootbuild.spec import Accounts
+from chrootbuild.target.model import Accounts
 from chrootbuild.text import did_you_mean
 
 __all__ = ["Names", "UnknownNameError"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chrootbuild.accounts.passwd import Problem, User, lines, shown
-from chrootbuild.accounts.select import encoded, first_by_name
-from chrootbuild.accounts.sources import Sources
+from chrootbuild.accounts.select import Sources, encoded, first_by_name
 from chrootbuild.errors import TargetError
-from chrootbuild.spec import Accounts, Item
+from chrootbuild.target.model import Accounts, Item
 from chrootbuild.text import did_you_mean
 
 __all__ = ["parse_shadow", "password_names", "shadow_file"]

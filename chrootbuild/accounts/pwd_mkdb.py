@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chrootbuild.accounts import db185
+from chrootbuild.accounts.db185 import writer
 from chrootbuild.accounts.passwd import MASTER_FIELDS, User, parse_users
 from chrootbuild.errors import Failure
 
@@ -40,11 +40,11 @@ class Database:
     master: bytes  # a whole master.passwd
     secure: bool
     legacy: bool = False
-    lorder: int = db185.BIG_ENDIAN
+    lorder: int = writer.BIG_ENDIAN
 
     def render(self) -> bytes:
         """Return the database's bytes; raises Failure where a line of ``master`` is wrong."""
-        return db185.write(
+        return writer.write(
             pairs(self.master, secure=self.secure, legacy=self.legacy, lorder=self.lorder),
             lorder=self.lorder,
         )
@@ -61,7 +61,7 @@ def tag(kind: int, version: int) -> bytes:
 
 
 def pairs(
-    master: bytes, *, secure: bool, legacy: bool = False, lorder: int = db185.BIG_ENDIAN
+    master: bytes, *, secure: bool, legacy: bool = False, lorder: int = writer.BIG_ENDIAN
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, data) in pwd_mkdb's order; the first of equal keys wins.
 
@@ -74,7 +74,7 @@ def pairs(
     yield VERSION_KEY, bytes([CURRENT])
     forms = [(CURRENT, ">")]
     if legacy:
-        forms.append((LEGACY, ">" if lorder == db185.BIG_ENDIAN else "<"))
+        forms.append((LEGACY, ">" if lorder == writer.BIG_ENDIAN else "<"))
     layouts = [
         (
             [tag(kind, version) for kind in (BY_NAME, BY_NUMBER, BY_UID, YP_BY_NUMBER)],

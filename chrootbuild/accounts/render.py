@@ -7,9 +7,16 @@ from chrootbuild.accounts.freebsd import passwd_file as passwd_file_freebsd
 from chrootbuild.accounts.linux import group_file, passwd_file
 from chrootbuild.accounts.passwd import parse_groups, parse_users
 from chrootbuild.accounts.passwords import password_names, shadow_file
-from chrootbuild.accounts.select import extra_groups, extra_users, first_by_name, select_groups, select_users
-from chrootbuild.accounts.sources import Rendered, Sources
-from chrootbuild.spec import Accounts
+from chrootbuild.accounts.select import (
+    Rendered,
+    Sources,
+    extra_groups,
+    extra_users,
+    first_by_name,
+    select_groups,
+    select_users,
+)
+from chrootbuild.target.model import Accounts
 
 __all__ = ["render"]
 

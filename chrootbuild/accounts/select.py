@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from chrootbuild.accounts.passwd import (
@@ -21,11 +22,13 @@ from chrootbuild.accounts.passwd import (
     shown,
 )
 from chrootbuild.errors import TargetError
-from chrootbuild.spec import Accounts, Item
+from chrootbuild.target.model import Accounts, Item
 from chrootbuild.text import did_you_mean
 
 __all__ = [
     "NOBODY",
+    "Rendered",
+    "Sources",
     "encoded",
     "extra_groups",
     "extra_users",
@@ -204,3 +207,36 @@ def _not_found(
         or f"a {noun} that exists only in the root goes into {extra}"
     )
     return TargetError(f"cannot find the {noun} {item.value} in {path} ({item.origin})", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """A sysroot's account files as bytes; None where absent or unreadable.
+
+    The paths are for messages only.
+    """
+
+    passwd: bytes
+    group: bytes
+    master: bytes | None = None
+    shadow: bytes | None = None
+    passwd_path: str = "/etc/passwd"  # noqa: S105 -- a path
+    group_path: str = "/etc/group"
+    master_path: str = "/etc/master.passwd"
+    shadow_path: str = "/etc/shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The account files of a root.
+
+    ``master`` is FreeBSD's. ``shadow`` is Linux's, None unless ``passwords`` names
+    a kept user. ``warnings`` give file, line and name of skipped sysroot lines,
+    never more of their content.
+    """
+
+    passwd: bytes
+    group: bytes
+    master: bytes | None = None
+    shadow: bytes | None = None
+    warnings: tuple[str, ...] = ()

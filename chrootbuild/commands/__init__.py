@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chrootbuild import __version__
-from chrootbuild.commandnames import COMMANDS, RESERVED
+from chrootbuild.command_names import COMMANDS, RESERVED
 from chrootbuild.console import guarded, table
 from chrootbuild.errors import UsageError
-from chrootbuild.project import Project, find_project
+from chrootbuild.state.project import Project, find_project
 from chrootbuild.text import did_you_mean
 
 if TYPE_CHECKING:
-    from chrootbuild.quick import Looks
+    from chrootbuild.state.null_build import Looks
 
 __all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
 

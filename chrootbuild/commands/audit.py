@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from chrootbuild.audit import audit
+from chrootbuild.audit.run import audit
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.console import progress
 from chrootbuild.findings import Finding, as_json, as_text, failed
-from chrootbuild.spec import Target
+from chrootbuild.target.model import Target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

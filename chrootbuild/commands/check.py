@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from chrootbuild.check.prove import prove
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
 from chrootbuild.console import progress
 from chrootbuild.findings import as_json, as_text, failed
-from chrootbuild.proof import prove
-from chrootbuild.spec import Target
+from chrootbuild.target.model import Target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from chrootbuild.clean import clean
+from chrootbuild.build.clean import clean
 from chrootbuild.commands import Context
-from chrootbuild.target import read_targets, select
+from chrootbuild.target.reader import read_targets, select
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from chrootbuild.commands import Context
 from chrootbuild.console import complain
 from chrootbuild.errors import Failure
-from chrootbuild.spec import Target
-from chrootbuild.target import read_targets, select
+from chrootbuild.target.model import Target
+from chrootbuild.target.reader import read_targets, select
 
 __all__ = ["add_arguments", "each_target"]
 

@@ -6,12 +6,12 @@ import argparse
 import os
 
 from chrootbuild.commands import Context
-from chrootbuild.enter import enter
+from chrootbuild.compare.assessment import make_plan
+from chrootbuild.enter.enter import enter
+from chrootbuild.enter.tools import with_temporary
 from chrootbuild.errors import Failure
-from chrootbuild.foreign import refuse_foreign
-from chrootbuild.prepare import make_plan
-from chrootbuild.target import read_target
-from chrootbuild.temporary import with_temporary
+from chrootbuild.plan.users import refuse_foreign
+from chrootbuild.target.reader import read_target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import sys
 
-from chrootbuild import hostside
 from chrootbuild.commands import Context
+from chrootbuild.commands.install_options import add_actions, done, printed
 from chrootbuild.errors import Failure
-from chrootbuild.host import Host
-from chrootbuild.hostcommand import add_actions, done, printed
-from chrootbuild.hostuser import look
-from chrootbuild.installer import install, uninstall
-from chrootbuild.snippet import Snippet
-from chrootbuild.target import read_target
+from chrootbuild.hostside import make
+from chrootbuild.hostside.installer import install, uninstall
+from chrootbuild.hostside.snippet import Snippet
+from chrootbuild.plan.users import look
+from chrootbuild.sysroot.reader import Host
+from chrootbuild.target.reader import read_target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the target")
     parser.add_argument(
         "kind",
-        choices=hostside.KINDS,
+        choices=make.KINDS,
         help="links into the root, start scripts, the log socket, a systemd unit, fstab(5),"
         " and for FreeBSD devfs(8) and jail(8)",
     )
@@ -31,17 +31,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print, install or remove the snippets of one kind."""
-    project, owner = context.project, hostside.owner(context.project, args.name, args.kind)
+    project, owner = context.project, make.owner(context.project, args.name, args.kind)
     if args.uninstall:
         snippets: tuple[Snippet, ...] = ()
         # Removal works even if the target is gone, or has become wrong.
         with contextlib.suppress(Failure):
-            snippets = hostside.snippets(args.kind, read_target(project, args.name), project)
+            snippets = make.snippets(args.kind, read_target(project, args.name), project)
         for line in done(uninstall(project, snippets, owner), snippets, removed=True):
             context.say(line)
         return 0
     target = read_target(project, args.name)
-    snippets = hostside.snippets(args.kind, target, project)
+    snippets = make.snippets(args.kind, target, project)
     if not args.install:
         context.say(printed(snippets, owner))
         return 0

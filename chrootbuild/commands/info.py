@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from chrootbuild.build.doit_run import run_doit
 from chrootbuild.commands import Context
-from chrootbuild.commands.engine import run_doit
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from chrootbuild.commands import Context
 from chrootbuild.console import progress, table
 from chrootbuild.errors import UsageError
 from chrootbuild.findings import as_text, failed
-from chrootbuild.learn import Lesson, learn, learn_from
+from chrootbuild.learn.rounds import Lesson, learn, learn_from
 
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
@@ -38,7 +38,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
         return 0
     with progress(f"learn {args.name}") as bar:
         if args.minimize:
-            from chrootbuild.learn_minimize import minimize
+            from chrootbuild.learn.minimize import minimize
 
             lesson = minimize(context.project, args.name, bar)
         else:

@@ -10,11 +10,11 @@ import stat
 import subprocess
 
 from chrootbuild.commands import Context
-from chrootbuild.elf import Resolver
 from chrootbuild.errors import Failure
-from chrootbuild.host import Host
-from chrootbuild.packages import Owned, named, owner_of
-from chrootbuild.target import read_target
+from chrootbuild.rtld.resolver import Resolver
+from chrootbuild.sysroot.packages import Owned, named, owner_of
+from chrootbuild.sysroot.reader import Host
+from chrootbuild.target.reader import read_target
 from chrootbuild.text import printable
 
 # Directories of files that no package lists: made by hand, or by another installer.

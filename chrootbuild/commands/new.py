@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from chrootbuild.commands import Context
-from chrootbuild.newtarget import write_new
+from chrootbuild.new.make import write_new
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

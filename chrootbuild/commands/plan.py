@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from chrootbuild.artifact import Kind
+from chrootbuild.build.report import all_chains
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.compare.assessment import Prepared, prepare
 from chrootbuild.console import table, warn
-from chrootbuild.prepare import Prepared, prepare
-from chrootbuild.report import all_chains
-from chrootbuild.running import running_on
-from chrootbuild.spec import Target
+from chrootbuild.system.processes import running_on
+from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
 _SHOWN = 10  # skipped paths shown; --json has all

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from chrootbuild.commands import Context
 from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain, UsageError
-from chrootbuild.packagemanager import at_work
-from chrootbuild.quick import look_at, nothing_stale
+from chrootbuild.state.null_build import look_at, nothing_stale
+from chrootbuild.sysroot.package_locks import at_work
 
 if TYPE_CHECKING:
-    from chrootbuild.project import Project
-    from chrootbuild.refresh import Options
+    from chrootbuild.state.project import Project
+    from chrootbuild.sync.refresh import Options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +55,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
     """Refresh the named targets, or all that are not manual; a failure stops no other target."""
     if nothing_to_do(context.project, args.names):
         return 0
-    from chrootbuild.refresh import refresh
-    from chrootbuild.target import read_targets, select
+    from chrootbuild.sync.refresh import refresh
+    from chrootbuild.target.reader import read_targets, select
 
     options = options_of(args)
     targets = read_targets(context.project)
@@ -94,8 +94,8 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
 
 def options_of(args: argparse.Namespace) -> Options:
     """Return the options of refresh from the command line; raises UsageError."""
-    from chrootbuild.proof import prove
-    from chrootbuild.refresh import Options
+    from chrootbuild.check.prove import prove
+    from chrootbuild.sync.refresh import Options
 
     if args.rollback and args.no_check:
         raise UsageError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from chrootbuild import schedule
 from chrootbuild.commands import Context
+from chrootbuild.commands.install_options import add_actions, done, printed
 from chrootbuild.errors import Failure
-from chrootbuild.hostcommand import add_actions, done, printed
-from chrootbuild.installer import install, uninstall
-from chrootbuild.snippet import Snippet
+from chrootbuild.hostside import schedule
+from chrootbuild.hostside.installer import install, uninstall
+from chrootbuild.hostside.snippet import Snippet
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

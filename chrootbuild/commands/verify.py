@@ -7,13 +7,13 @@ import json
 
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
+from chrootbuild.compare.verify import verify
 from chrootbuild.console import progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import as_json, as_text
-from chrootbuild.record import read_record
-from chrootbuild.root import read_root
-from chrootbuild.spec import Target
-from chrootbuild.verify import verify
+from chrootbuild.root.tree import read_root
+from chrootbuild.state.record import read_record
+from chrootbuild.target.model import Target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Watch until SIGTERM or SIGINT; SIGHUP rereads everything."""
-    from chrootbuild.watch import watch
+    from chrootbuild.sync.watch import watch
 
     return watch(context.project, args.names, options_of(args), args.quiet)

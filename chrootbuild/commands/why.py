@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from chrootbuild.artifact import Plan
+from chrootbuild.build.report import why_text
 from chrootbuild.commands import Context
+from chrootbuild.compare.assessment import make_plan
+from chrootbuild.compare.explain import leads_to
 from chrootbuild.errors import Failure
-from chrootbuild.prepare import make_plan
-from chrootbuild.reasons import leads_to
-from chrootbuild.report import why_text
-from chrootbuild.target import read_target
+from chrootbuild.target.reader import read_target
 from chrootbuild.text import did_you_mean
 
 

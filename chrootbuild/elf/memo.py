@@ -16,7 +16,7 @@ from itertools import chain
 
 from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.errors import Failure
-from chrootbuild.files import read_file, write_atomically
+from chrootbuild.system.files import read_file, write_atomically
 
 __all__ = ["Memo"]
 

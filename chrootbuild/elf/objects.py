@@ -8,7 +8,7 @@ import stat
 
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.memo import Memo
-from chrootbuild.host import Host, Unreadable
+from chrootbuild.sysroot.reader import Host, Unreadable
 
 __all__ = ["Object", "Objects"]
 

@@ -16,8 +16,7 @@ from typing import Any
 from elftools.elf.enums import ENUM_D_TAG, ENUM_P_TYPE_BASE
 
 from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Facts
-from chrootbuild.elf.layout import Flavour, flavour
-from chrootbuild.elf.notes import FDO_DLOPEN, dlopens, split_notes
+from chrootbuild.elf.records import FDO_DLOPEN, Flavour, dlopens, flavour, split_notes
 
 __all__ = ["read"]
 

@@ -1,1 +1,1 @@
-"""Traces of system calls: text -> calls -> accesses -> proposals. Nothing here starts or writes anything."""
+"""Texts of strace, kdump and truss -> events."""

@@ -21,6 +21,7 @@ __all__ = [
     "Name",
     "Pending",
     "Signature",
+    "freebsd",
     "lines",
     "number",
     "words",
@@ -200,3 +201,24 @@ class Pending:
     def rest(self) -> list[tuple[int, str]]:
         """Return the unfinished calls, oldest first."""
         return list(self._open.items())
+
+
+_FREEBSD = dict(
+    enumerate(
+        words(
+            "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EDEADLK ENOMEM EACCES EFAULT ENOTBLK"
+            " EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE"
+            " EROFS EMLINK EPIPE EDOM ERANGE EAGAIN EINPROGRESS EALREADY ENOTSOCK EDESTADDRREQ EMSGSIZE"
+            " EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT"
+            " EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN"
+            " ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED ELOOP ENAMETOOLONG EHOSTDOWN EHOSTUNREACH"
+            " ENOTEMPTY EPROCLIM EUSERS EDQUOT ESTALE"
+        ),
+        start=1,
+    )
+) | {78: "ENOSYS", 87: "ENOATTR", 93: "ENOTCAPABLE", 94: "ECAPMODE"}
+
+
+def freebsd(number: int) -> str:
+    """Return the name of an error number, or "E" and the number."""
+    return _FREEBSD.get(number, f"E{number}")

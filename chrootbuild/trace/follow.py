@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from chrootbuild.trace.access import Access, Deed, Event, Identity
 from chrootbuild.trace.calls import AT_FDCWD, FORKS, Call, Name, number, words
-from chrootbuild.trace.deeds import deed_of
+from chrootbuild.trace.events import Access, Deed, Event, Identity, deed_of
 from chrootbuild.trace.processes import Place, Process, Processes
 
 __all__ = ["follow"]

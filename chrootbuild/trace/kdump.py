@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from chrootbuild.trace.arguments import descriptor
-from chrootbuild.trace.calls import AT_FDCWD, FORKS, SIGNATURES, Call, Name, lines, number
-from chrootbuild.trace.errnos import freebsd
+from chrootbuild.trace.calls import AT_FDCWD, FORKS, SIGNATURES, Call, Name, freebsd, lines, number
 
 __all__ = ["LINE", "parse"]
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from chrootbuild.trace import arguments
-from chrootbuild.trace.calls import FORKS, SIGNATURES, Call, Name, lines
-from chrootbuild.trace.errnos import freebsd
+from chrootbuild.trace.calls import FORKS, SIGNATURES, Call, Name, freebsd, lines
 
 __all__ = ["LINE", "parse"]
 

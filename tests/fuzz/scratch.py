@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chrootbuild.artifact import Origin
-from chrootbuild.host import Host
-from chrootbuild.project import Project
-from chrootbuild.root import Root, read_root
-from chrootbuild.spec import Target
-from tests.unit.trace_sysroot import ELF, sysroot
+from chrootbuild.root.tree import Root, read_root
+from chrootbuild.state.project import Project
+from chrootbuild.sysroot.reader import Host
+from chrootbuild.target.model import Target
+from tests.support.trace_sysroot import ELF, sysroot
 
 __all__ = [
     "ORIGIN",

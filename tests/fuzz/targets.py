@@ -16,36 +16,52 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from chrootbuild import acl, installer, pending, plancache, publish, rollback, stamp
-from chrootbuild.accounts import Database, Names, Sources, cap_mkdb, db185_reader, render
-from chrootbuild.accounts.capabilities import pairs
+from chrootbuild.accounts.cap_mkdb import cap_mkdb, pairs
 from chrootbuild.accounts.damage import damaged_records, damaged_users
-from chrootbuild.auditrules import secrets
-from chrootbuild.build import Job
-from chrootbuild.elf import Memo, Resolver, gnu, hints, libmap, reader, render_cache, script
-from chrootbuild.elf import cache as ldcache
+from chrootbuild.accounts.db185 import reader as db185_reader
+from chrootbuild.accounts.names import Names
+from chrootbuild.accounts.pwd_mkdb import Database
+from chrootbuild.accounts.render import render
+from chrootbuild.accounts.select import Sources
+from chrootbuild.audit.rules import secrets
+from chrootbuild.build.job import Job
+from chrootbuild.check.ready import parse_ready
+from chrootbuild.elf import reader
+from chrootbuild.elf import shebang as script
 from chrootbuild.elf.facts import Facts
+from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.objects import Objects
 from chrootbuild.errors import Failure, TargetError
-from chrootbuild.host import Host
-from chrootbuild.hostside_freebsd import ruleset
-from chrootbuild.mounts import mounts_below, read_mounts
-from chrootbuild.newtarget import find
-from chrootbuild.newtarget_text import render as render_target
-from chrootbuild.packages import files_of, named, owner_of
-from chrootbuild.ready import parse_ready
-from chrootbuild.record import from_json, in_pieces, read_record
-from chrootbuild.remains import cut_trace
-from chrootbuild.snippet import Owner
-from chrootbuild.spec import DeviceItem, Target
-from chrootbuild.target import read_targets
-from chrootbuild.targetfile import parse
-from chrootbuild.targetrules import Role, check_file
-from chrootbuild.trace import kdump, learned, strace, truss
-from chrootbuild.trace.detect import detect
+from chrootbuild.hostside import installer
+from chrootbuild.hostside.freebsd import ruleset
+from chrootbuild.hostside.snippet import Owner
+from chrootbuild.learn import render as learned
+from chrootbuild.new.make import find
+from chrootbuild.new.render import render as render_target
+from chrootbuild.plan import cache
+from chrootbuild.propose.model import Known, Proposal
+from chrootbuild.propose.propose import missing, propose, touched
+from chrootbuild.publish import publish
+from chrootbuild.rtld import glibc_built_in
+from chrootbuild.rtld import ld_cache as ldcache
+from chrootbuild.rtld.freebsd_files import HintsError, default_hints, parse_hints, read_libmap, render_hints
+from chrootbuild.rtld.resolver import Resolver
+from chrootbuild.rtld.root_cache import render_cache
+from chrootbuild.sandbox.box import cut_trace
+from chrootbuild.state import stamp
+from chrootbuild.state.record import from_json, in_pieces, read_record
+from chrootbuild.sync import pending, rollback
+from chrootbuild.sysroot.packages import files_of, named, owner_of
+from chrootbuild.sysroot.reader import Host
+from chrootbuild.system import acl
+from chrootbuild.system.mounts import mounts_below, read_mounts
+from chrootbuild.target.model import DeviceItem, Target
+from chrootbuild.target.parse import parse
+from chrootbuild.target.reader import read_targets
+from chrootbuild.target.rules import Role, check_file
+from chrootbuild.trace import kdump, strace, truss
 from chrootbuild.trace.follow import follow
-from chrootbuild.trace.known import Known, Proposal
-from chrootbuild.trace.propose import missing, propose, touched
+from chrootbuild.trace.open import detect
 from tests.fuzz.scratch import (
     ORIGIN,
     a_target,
@@ -56,10 +72,10 @@ from tests.fuzz.scratch import (
     traced_sysroot,
     with_state,
 )
-from tests.unit.account_databases import parse as parse_database
-from tests.unit.account_databases import users
-from tests.unit.accounts_samples import GROUP, MASTER, spec
-from tests.unit.trace_sysroot import ELF
+from tests.support.account_databases import parse as parse_database
+from tests.support.account_databases import users
+from tests.support.accounts_samples import GROUP, MASTER, spec
+from tests.support.trace_sysroot import ELF
 
 __all__ = ["TARGETS"]
 
@@ -107,7 +123,7 @@ def ld_cache(data: bytes) -> None:
     except ldcache.CacheError:
         return
     assert set(ldcache.parse(ldcache.render(entries))) == set(entries)
-    found = gnu.Cache(
+    found = glibc_built_in.Cache(
         Objects(sysroot_with("cache", data, ("/etc/ld.so.cache",)), Memo()), Facts(bits=64, machine=62)
     )
     for entry in entries[:50]:
@@ -116,20 +132,20 @@ def ld_cache(data: bytes) -> None:
 
 def ld_hints(data: bytes) -> None:
     try:
-        directories = hints.parse(data)
-    except hints.HintsError:
+        directories = parse_hints(data)
+    except HintsError:
         return
-    assert hints.parse(hints.render(directories)) == tuple(dict.fromkeys(directories))
+    assert parse_hints(render_hints(directories)) == tuple(dict.fromkeys(directories))
 
 
 def libmap_conf(data: bytes) -> None:
     lists = ("/etc/ld-elf.so.conf", "/usr/local/libdata/ldconfig/a")
     host = sysroot_with("libmap", data, ("/etc/libmap.conf", "/etc/libmap.d/a.conf", *lists))
-    found = libmap.read(host, "/etc/libmap.conf")
+    found = read_libmap(host, "/etc/libmap.conf")
     for path in ("/usr/bin/p", "/usr/lib/"):
         for name in ("a", "b"):
             found.find(path, name)
-    hints.default_hints(host)
+    default_hints(host)
 
 
 def shebang(data: bytes) -> None:
@@ -287,10 +303,10 @@ def journal(data: bytes) -> None:
 def plan(data: bytes) -> None:
     """HEADER and OUT stand for what a plan has to begin with."""
     project = the_project()
-    data = data.replace(b'"HEADER"', json.dumps(plancache._header("t")).encode())
+    data = data.replace(b'"HEADER"', json.dumps(cache._header("t")).encode())
     with_state("t.plan", data.replace(b'"OUT"', json.dumps(project.out).encode()))
-    plancache.cached_plan(project, "t")
-    plancache.cached_plan(project, "t", {"/bin/sh"})
+    cache.cached_plan(project, "t")
+    cache.cached_plan(project, "t", {"/bin/sh"})
 
 
 def stamps(data: bytes) -> None:

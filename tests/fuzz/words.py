@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from chrootbuild.artifact import Kind
-from chrootbuild.schema import TargetFile
+from chrootbuild.target.schema import TargetFile
 from chrootbuild.trace.calls import SIGNATURES, words
 
 __all__ = ["WORDS"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild import plancache
 from chrootbuild.artifact import Origin
-from chrootbuild.hostside_freebsd import ruleset
-from chrootbuild.newtarget import find
-from chrootbuild.project import Project
-from chrootbuild.spec import DeviceItem, Target
+from chrootbuild.hostside.freebsd import ruleset
+from chrootbuild.new.make import find
+from chrootbuild.plan import cache
+from chrootbuild.state.project import Project
+from chrootbuild.target.model import DeviceItem, Target
 from tests.fuzz.targets import TARGETS
-from tests.unit.trace_sysroot import ELF, sysroot
+from tests.support.trace_sysroot import ELF, sysroot
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 
@@ -65,6 +65,6 @@ def test_a_ruleset_of_five_thousand_digits_takes_no_number(tmp_path: Path) -> No
 def test_a_kept_plan_of_another_form_is_none(tmp_path: Path, name: str) -> None:
     project = Project(str(tmp_path), str(tmp_path), f"{tmp_path}/build")
     data = (CORPUS / "plan" / name).read_text()
-    data = data.replace('"HEADER"', json.dumps(plancache._header("t"))).replace('"OUT"', f'"{project.out}"')
+    data = data.replace('"HEADER"', json.dumps(cache._header("t"))).replace('"OUT"', f'"{project.out}"')
     (tmp_path / "t.plan").write_text(data)
-    assert plancache.cached_plan(project, "t") is None
+    assert cache.cached_plan(project, "t") is None

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chrootbuild import syscalls
 from chrootbuild.artifact import Artifact, Kind, Plan
-from chrootbuild.change import Change, Comparison
-from chrootbuild.draft import Draft
+from chrootbuild.compare.change import Change, Comparison
+from chrootbuild.compare.explain import leads_to
 from chrootbuild.errors import Failure
-from chrootbuild.host import Host, Unreadable
-from chrootbuild.order import end_of
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, walk
-from chrootbuild.reasons import leads_to
-from chrootbuild.trust import _Judge
+from chrootbuild.plan.builder import Draft
+from chrootbuild.publish.order import end_of
+from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.system import syscalls
+from chrootbuild.system.trust import _Judge
 
 NAMES = ("a", "b", "c")
 PLACES = [f"/{one}" for one in NAMES] + [f"/{one}/{two}" for one in NAMES for two in NAMES]

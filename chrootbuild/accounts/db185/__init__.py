@@ -1,0 +1,1 @@
+"""Berkeley DB 1.85 hash files: format, reader, writer."""

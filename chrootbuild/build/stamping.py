@@ -1,0 +1,81 @@
+"""Stamping: the paths of a stamp written after a build, and its use by the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from chrootbuild.compare.assessment import Prepared
+from chrootbuild.plan.cache import plan_file
+from chrootbuild.state.project import Project
+from chrootbuild.state.record import Record, record_file
+from chrootbuild.state.stamp import Look, is_stamp, write_stamp
+from chrootbuild.system.signature import UNPROVEN, Signature, signature
+
+__all__ = ["changed_since", "stamp", "touches"]
+
+
+def changed_since(project: Project, name: str, look: Look | None) -> frozenset[str] | None:
+    """Return the paths changed since a target was built; None where plan or record is not of that build."""
+    if look is None or not is_stamp(project.state, name, look.stamp):
+        return None
+    made = plan_file(project, name), record_file(project, name)
+    if not all(look.covers(path) and path not in look.changed for path in made):
+        return None
+    return look.changed
+
+
+def touches(changed: frozenset[str] | None, root: str) -> bool:
+    """Return whether a path of the root changed: then the whole root has to be compared."""
+    return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
+
+
+def stamp(project: Project, prepared: Prepared, record: Record) -> None:
+    """Write the target's stamp, unless a signature is racy."""
+    target = prepared.target
+    files: dict[str, Signature] = dict(prepared.seen)
+    directories: dict[str, Signature] = dict(prepared.owners)
+    for path, entry in record.artifacts.items():
+        if entry.root == UNPROVEN or (entry.path and entry.source == UNPROVEN):
+            return  # the next build has to compare content
+        if entry.kind == "directory":
+            ino, _, _, mode = entry.root
+            directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
+            continue
+        files[target.root + path] = entry.root
+        if entry.path:
+            files[entry.path] = entry.source
+    if set(record.artifacts) != _made(prepared):
+        return
+    # Trust depends on who may write to these directories (law 8).
+    for path in (project.targets, project.state, os.path.dirname(target.root)):
+        directories.update(_above(path))
+    try:
+        # Record, plan and target files of one build: while unchanged, a build has to read no other.
+        files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
+        with contextlib.suppress(FileNotFoundError):
+            files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
+        for path in target.read:
+            files[path] = signature(os.lstat(path))
+        for path in target.absent:
+            directory = os.path.dirname(path)
+            if os.path.lexists(path):
+                return
+            files.setdefault(directory, signature(os.lstat(directory))) if os.path.isdir(directory) else None
+    except OSError:
+        return
+    write_stamp(project, target.name, target.root, files, directories)
+
+
+def _above(path: str) -> dict[str, Signature]:
+    """Return a directory and all above it, with their owners and modes."""
+    found = {}
+    while path != "/":
+        info = os.lstat(path)
+        found[path] = (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+        path = os.path.dirname(path)
+    return found
+
+
+def _made(prepared: Prepared) -> set[str]:
+    return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}

@@ -1,0 +1,1 @@
+"""Plan, record and root -> what is stale, and why; drift."""

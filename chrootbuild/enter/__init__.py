@@ -1,0 +1,1 @@
+"""A shell or command inside a root, with temporary tools and a terminal."""

@@ -1,0 +1,1 @@
+"""Learning rounds: trial under trace, propose, write NAME.learned.toml, build again."""

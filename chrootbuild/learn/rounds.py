@@ -1,0 +1,247 @@
+"""learn: a target's ``[check]`` traced on a copy of its sysroot, then inside its root, until it passes.
+
+What was seen goes into targets/NAME.learned.toml (learn_file.py). Nothing that lives is touched
+but the target's root, which is built as ever: every run is in a box (confine.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from chrootbuild.check.trial import trial
+from chrootbuild.console import SILENT, Progress
+from chrootbuild.errors import Failure, TargetError
+from chrootbuild.findings import Finding, failed
+from chrootbuild.learn.learned_file import LearnedFile
+from chrootbuild.learn.session import Scene, build, proved, scene_of, tracer
+from chrootbuild.learn.target_overlay import lay
+from chrootbuild.propose.model import Proposal, Proposals, Refusal
+from chrootbuild.propose.propose import missing, propose
+from chrootbuild.sandbox.create import Confinement
+from chrootbuild.state.lock import alone
+from chrootbuild.state.project import Project
+from chrootbuild.target.reader import read_target
+
+__all__ = ["Lesson", "learn", "learn_from"]
+
+_ROUNDS = 12  # of builds and checks; each but the last has added something
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What was learned, and whether the root serves with it."""
+
+    file: str  # as people are shown it
+    added: tuple[Proposal, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    findings: tuple[Finding, ...] = ()  # of the last check; an error among them: it does not serve
+    dropped: tuple[tuple[str, str], ...] = ()  # by --minimize: (key, value)
+    rounds: int = 0  # checks of the root
+
+
+@dataclass(slots=True)
+class _Course:
+    """A lesson while it is being learned."""
+
+    file: LearnedFile
+    bar: Progress
+    added: dict[tuple[str, str], Proposal] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    unfit: set[tuple[str, str]] = field(default_factory=set)  # no plan can be made with them
+    tried: set[tuple[str, str]] = field(default_factory=set)  # added because nothing else was missing
+    spare: tuple[Proposal, ...] = ()  # tried when nothing else is missing
+    rounds: int = 0
+    on_the_host: str = ""  # why the check fails there, if it does
+
+    def take(self, proposals: Proposals) -> None:
+        """Note what is left out, and what is tried later."""
+        self.spare += proposals.optional
+        for refusal in proposals.refused:
+            self.refused.setdefault(refusal.path, refusal)
+
+    def add(self, entries: Sequence[Proposal]) -> bool:
+        """Write down what is new; tell whether anything was."""
+        new, unfit = self.file.add([one for one in entries if (one.key, one.value) not in self.unfit])
+        self.added.update(((one.key, one.value), one) for one in new)
+        for entry, why in unfit:
+            self.unfit.add((entry.key, entry.value))
+            self.refused[entry.value] = Refusal(entry.value, why, entry.program, entry.call)
+        return bool(new)
+
+    def attempt(self, entries: Sequence[Proposal]) -> bool:
+        """Do as ``add`` does, with what may be of no use."""
+        before = set(self.added)
+        new = self.add(entries)
+        self.tried.update(self.added.keys() - before)
+        return new
+
+    def take_back(self) -> bool:
+        """Take out what was of no use; tell whether anything was."""
+        if not self.tried:
+            return False
+        self.file.drop(self.tried)
+        for pair in self.tried:
+            del self.added[pair]
+        self.tried.clear()
+        return True
+
+    def lesson(self, findings: Iterable[Finding]) -> Lesson:
+        """Return what was learned so far."""
+        found = tuple(findings)
+        if failed(found) and self.on_the_host:
+            found = (*found, Finding("note", "on-the-host", "", self.on_the_host))
+        taken = {path for _, path in self.added}
+        return Lesson(
+            self.file.shown,
+            tuple(self.added.values()),
+            tuple(one for path, one in sorted(self.refused.items()) if path not in taken),
+            found,
+            rounds=self.rounds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one traced check of the root showed."""
+
+    findings: tuple[Finding, ...]
+    missing: tuple[Proposals, ...]
+    last: tuple[Proposals, ...]  # for the last resort
+
+
+def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
+    """Find what a target's service needs beside what the target names, and add it to its learned file.
+
+    Raises Failure where nothing can be learned: no [check], no strace(1), no namespaces, a
+    target that cannot be planned.
+    """
+    target = read_target(project, name)
+    strace = tracer(target)
+    with alone(project, name, "learn"):
+        course = _Course(LearnedFile(project, name), bar)
+        if course.file.exists():
+            findings = proved(project, _built(course), bar)
+            if not failed(findings):
+                return course.lesson(findings)
+        _on_the_host(course, strace)
+        return course.lesson(_in_the_root(course, strace))
+
+
+def learn_from(project: Project, name: str, path: str) -> Lesson:
+    """Add what a trace taken anywhere shows to a target's learned file; nothing is run or built.
+
+    ``path`` is a text of strace(1), kdump(1) or truss(1). Raises Failure.
+    """
+    course = _Course(LearnedFile(project, name), SILENT)
+    scene = scene_of(project, name)
+    proposals = propose(scene.events(path), scene.host, scene.known)
+    course.take(proposals)
+    course.add(proposals.entries)
+    return course.lesson(())
+
+
+# -- one run -------------------------------------------------------------------------------
+
+
+def _on_the_host(course: _Course, strace: str) -> None:
+    """Trace the check on a throw-away overlay of the sysroot, and add what it used.
+
+    It may not be possible: without root not every sysroot can be copied so.
+    """
+    project, name = course.file.project, course.file.name
+    scene = scene_of(project, name)
+    course.bar.stage("running on a copy of the host, traced")
+    try:
+        run = trial(
+            Confinement(scene.target.sysroot, system=True),
+            scene.target.check,
+            scene.users,
+            strace=strace,
+            privileges=bool(scene.target.setuid),
+            arrange=lambda box: lay(box, scene.target, scene.plan, scene.host, scene.users),
+            bar=course.bar,
+        )
+    except TargetError:
+        raise
+    except Failure as failure:
+        course.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
+        return
+    errors = [finding.message for finding in run.findings if finding.severity == "error"]
+    if errors:
+        fact = "it fails on a copy of the host as well, so that files may not be the reason"
+        course.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
+    try:
+        events = itertools.chain.from_iterable(
+            scene.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
+        )
+        proposals = propose(events, scene.host, scene.known)
+    finally:
+        for _, file in run.traces:
+            file.close()
+    course.take(proposals)
+    course.add(proposals.entries)
+
+
+def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
+    """Build and check; while that fails, trace inside, add and build again. Returns the last check's findings."""
+    project = course.file.project
+    scene = _built(course)
+    findings = proved(project, scene, course.bar)
+    while failed(findings) and not _hopeless(findings):
+        added = False
+        while course.rounds < _ROUNDS:
+            course.bar.stage(f"round {course.rounds}, tracing in the root")
+            seen = _inside(scene, strace, course.bar)
+            if not failed(seen.findings) or not _more(course, seen):
+                break
+            added, scene = True, _built(course)
+        if not added:
+            break
+        findings = proved(project, scene, course.bar)
+    if failed(findings) and course.take_back():
+        course.bar.stage("taking back what did not help")
+        build(project, course.file.name)
+    return findings
+
+
+def _built(course: _Course) -> Scene:
+    course.rounds += 1
+    course.bar.stage(f"round {course.rounds}, building")
+    scene = build(course.file.project, course.file.name)
+    course.bar.stage(f"round {course.rounds}, checking")
+    return scene
+
+
+def _hopeless(findings: Iterable[Finding]) -> bool:
+    """Tell whether the check failed before anything of the root ran."""
+    return any(finding.severity == "error" and finding.rule in ("prepare", "drift") for finding in findings)
+
+
+def _inside(scene: Scene, strace: str, bar: Progress) -> _Seen:
+    """Trace the check in the root."""
+    target = scene.target
+    privileges = bool(target.setuid)
+    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
+    missed: list[Proposals] = []
+    last: list[Proposals] = []
+    for name, file in run.traces:
+        with file:
+            if name in run.failed:
+                path = f"/proc/self/fd/{file.fileno()}"
+                missed.append(missing(scene.events(path), scene.host, scene.known))
+                last.append(missing(scene.events(path), scene.host, scene.known, last_resort=True))
+    return _Seen(run.findings, tuple(missed), tuple(last))
+
+
+def _more(course: _Course, seen: _Seen) -> bool:
+    """Add what a failed check shows to be missing: that, else what was only lying there, else the last resort."""
+    for found in seen.missing:
+        course.take(found)
+    if course.add([entry for found in seen.missing for entry in found.entries]):
+        return True
+    spare, course.spare = course.spare, ()
+    if spare and course.attempt(spare):
+        return True
+    return course.attempt([entry for found in seen.last for entry in found.entries])

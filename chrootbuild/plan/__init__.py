@@ -1,0 +1,1 @@
+"""Target and sysroot -> Plan: every artifact of a root with the reason for it; never looks at a root."""

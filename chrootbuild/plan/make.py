@@ -1,0 +1,134 @@
+"""Target and sysroot -> Plan: every artifact of a root, with reasons, without reading the root."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chrootbuild.accounts.names import Names
+from chrootbuild.accounts.select import Sources
+from chrootbuild.artifact import Artifact, Kind, Plan, Reason
+from chrootbuild.elf.detect import Release, detect_system, freebsd_release
+from chrootbuild.elf.memo import Memo
+from chrootbuild.errors import TargetError
+from chrootbuild.plan.account_files import add_accounts, read_sources
+from chrootbuild.plan.builder import NAMED, Draft
+from chrootbuild.plan.declared import add_declared, add_devices, add_places, add_timezone, overrule
+from chrootbuild.plan.exclude import LeftOut
+from chrootbuild.plan.files import Files
+from chrootbuild.plan.generated import cache_files, hints_file, pair_databases
+from chrootbuild.plan.programs import Gatherer, find_program
+from chrootbuild.plan.seeds import seeds
+from chrootbuild.rtld.resolver import Resolver
+from chrootbuild.rtld.root_cache import cache_conflicts
+from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.target.model import Target
+
+__all__ = ["account_sources", "plan", "release_of", "system_of"]
+
+# Show a sysroot's system where the target's programs are scripts, or it has none.
+_BASE = ("/bin/sh", "/sbin/init", "/bin/ls", "/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
+
+
+def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
+    """Compute every artifact of ``target`` from its sysroot.
+
+    Raises TargetError where the target cannot be satisfied. ``host.seen`` then
+    holds the paths it depended on.
+    """
+    draft = Draft(host, target.origin.file)
+    try:
+        system = system_of(target, host, memo)
+        release = release_of(target, host, memo) if system == "freebsd" else Release(0, little=True)
+        if target.accounts is not None and not target.accounts.format:
+            target = replace(target, accounts=replace(target.accounts, format=system))
+        sources = read_sources(target, host, system)
+        names = Names(sources, target.accounts)
+        gatherer = Gatherer(target, draft, Resolver(host, memo, system), names)
+        left = LeftOut(target.exclude, draft)
+        files = Files(gatherer, left)
+        overrule(target, draft)
+        add_declared(target, draft, names)
+        add_accounts(target, draft, sources, names, little=release.little)
+        add_devices(target, draft, names, system, devfs=system == "freebsd" and release.devfs)
+        add_places(target, draft, system)
+        gatherer.binaries()
+        gatherer.libraries(left)
+        files.bring(target.files)
+        if target.timezone is not None:
+            add_timezone(target.timezone, draft, files)
+        if system == "freebsd":
+            pair_databases(target, draft, files)
+        planted = seeds(target, draft, left)
+        gatherer.unused()
+        _loader(draft, gatherer, memo, little=release.little)
+    except Unreadable as error:
+        raise TargetError(f"{error.message} ({target.origin.file})", hint=error.hint) from None
+    draft.imply_parents(*planted)
+    return Plan(
+        target.name,
+        target.root,
+        {path: draft.artifacts[path] for path in sorted(draft.artifacts)},
+        {path: tuple(reasons) for path, reasons in draft.reasons.items()},
+        draft.skips(),
+        tuple(draft.warnings),
+        planted,
+    )
+
+
+def system_of(target: Target, host: Host, memo: Memo | None = None) -> str:
+    """Return "linux" or "freebsd": the target's key, else the system of its programs.
+
+    Raises TargetError where there is no sysroot.
+    """
+    if not host.isdir("/"):
+        raise TargetError(
+            f"cannot read the sysroot {host.sysroot}: no such directory ({target.origin.file}: sysroot)",
+            hint="unpack or mount it there, or correct the path",
+        )
+    if target.os:
+        return target.os
+    return detect_system(host, _programs(target, host), memo)
+
+
+def account_sources(target: Target, host: Host) -> Sources:
+    """Read the sysroot's account files as the plan does; those with password hashes only on demand."""
+    return read_sources(target, host, system_of(target, host))
+
+
+def release_of(target: Target, host: Host, memo: Memo | None = None) -> Release:
+    """Return the sysroot's FreeBSD release, from its own programs, else the target's."""
+    return freebsd_release(host, (*_BASE, *_programs(target, host)), memo)
+
+
+def _programs(target: Target, host: Host) -> list[str]:
+    """Return the files to detect the system from: the target's programs and libraries, then the base's."""
+    found = []
+    for item in (*target.binaries, *target.libraries):
+        path = item.value if "/" in item.value else find_program(host, item.value)
+        if path is not None and host.isfile(path):
+            found.append(path)
+    return [*found, *_BASE]
+
+
+# -- the run-time linker's own files -------------------------------------------------------
+
+
+def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
+    """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries are not found without.
+
+    The sysroot's own, named in ``files``, take precedence.
+    """
+    sources = tuple(sorted({draft.host.real(draft.host.canonical(path)) for _, path in gatherer.cache}))
+    made = [
+        *cache_files(draft.host, memo, gatherer.cache),
+        *hints_file(gatherer.hints, compat32=False, little=little),
+        *hints_file(gatherer.hints32, compat32=True, little=little),
+    ]
+    for warning in cache_conflicts(draft.host, gatherer.closures, memo) if gatherer.cache else ():
+        draft.warn(warning)
+    for file in made:
+        reason = Reason("libraries outside the default directories")
+        where = draft.place(file.path, reason)
+        if draft.rank(where) < NAMED:
+            artifact = Artifact(where, Kind.TEXT, file.mode, sources=sources, content=file.content)
+            draft.add(artifact, reason, rank=NAMED)

@@ -1,0 +1,60 @@
+"""``seed``: state copied whole, once, unchanged."""
+
+from __future__ import annotations
+
+import stat
+
+from chrootbuild.artifact import Artifact, Kind, Reason
+from chrootbuild.paths import join
+from chrootbuild.plan.builder import Draft, blame
+from chrootbuild.plan.exclude import LeftOut
+from chrootbuild.plan.files import SPECIAL, too_long
+from chrootbuild.plan.programs import not_there
+from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.target.model import Target
+
+__all__ = ["seeds"]
+
+
+def seeds(target: Target, draft: Draft, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
+    """Return for each ``seed`` the artifacts in it, parents first; secrets are state and included."""
+    found = {}
+    for item in target.seed:
+        path = item.value.rstrip("/")
+        try:
+            top = draft.host.canonical(path)
+        except Unreadable as error:
+            raise not_there(path, item.origin, error) from None
+        reason = Reason(f"seed: {item.value}")
+        with blame(item.origin):
+            where = draft.place(path, reason)
+            found[where] = tuple(_seed(draft, left, top, where))
+        draft.note(where, reason)
+    return found
+
+
+def _seed(draft: Draft, left: LeftOut, top: str, where: str) -> list[Artifact]:
+    host = draft.host
+    artifacts, stack = [], [top]
+    while stack:
+        path = stack.pop()
+        place = where + path[len(top) :]
+        if too_long(host, path):
+            draft.skip(place, "its path is longer than a path can be")
+            continue
+        info = host.lstat(path)
+        if info is None or left.excluded(path) or left.excluded(place):
+            continue
+        mode, real = stat.S_IMODE(info.st_mode), host.real(path)
+        owner = (info.st_uid, info.st_gid)
+        if stat.S_ISDIR(info.st_mode):
+            artifacts.append(Artifact(place, Kind.DIRECTORY, mode, *owner))
+            stack.extend(join(path, name) for name in reversed(host.listdir(path)))
+        elif stat.S_ISLNK(info.st_mode):
+            link = host.readlink(path)
+            artifacts.append(Artifact(place, Kind.LINK, 0, *owner, source=real, link=link))
+        elif stat.S_ISREG(info.st_mode):
+            artifacts.append(Artifact(place, Kind.FILE, mode, *owner, source=real))
+        else:
+            draft.skip(place, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
+    return artifacts

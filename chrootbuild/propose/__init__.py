@@ -1,0 +1,1 @@
+"""Events that the plan does not explain -> entries proposed for a target."""

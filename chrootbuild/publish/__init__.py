@@ -1,0 +1,1 @@
+"""Staged -> in place: the order, the swaps, the renames, the write-ahead journal."""

@@ -1,0 +1,1 @@
+"""The one writer's hands: directory descriptors, copies, staging, seeds."""

@@ -1,0 +1,1 @@
+"""Run-time linkers: facts -> the closure of libraries, searched as glibc, musl and FreeBSD do."""

@@ -1,0 +1,1 @@
+"""Namespaces, overlays and cut privileges in which a root's programs run."""

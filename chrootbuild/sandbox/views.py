@@ -1,0 +1,280 @@
+"""The two views of the file system in a sandbox, each a mount namespace of its own.
+
+The *host view* is for prepare, ready and probe: this machine, read-only. /run, /tmp and
+/var/tmp are writable, as throw-away overlays; an overlay also cuts off the sockets in it, so
+that no daemon of the host is reached by mistake. The overlay of the root is at ``View.root``, and at
+the root's own path. The *inside view* is for the confined programs: that overlay alone, by
+pivot_root(2), with the mounts they need.
+
+All upper layers are on one tmpfs without a name on the host: nothing has to be cleaned up.
+Sources: mount_namespaces(7), pivot_root(2), Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from chrootbuild.artifact import Device
+from chrootbuild.errors import Failure
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
+from chrootbuild.system import syscalls
+
+__all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "overlay_of", "start_keeper"]
+
+_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
+_QUIET = _FLAGS | syscalls.MS_NOEXEC
+_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own, none is shared
+_THROW_AWAY = ("/run", "/var/tmp")  # noqa: S108 - and /tmp, which holds the scratch space as well
+# Mounts of the sandbox's own: type, flags, options.
+_OWN = {
+    "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k"),
+    "/dev/mqueue": ("mqueue", _QUIET, ""),
+    "/dev/pts": ("devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
+    _SHM: ("tmpfs", _FLAGS, "mode=1777"),
+    "/proc": ("proc", _QUIET | syscalls.MS_RDONLY, ""),
+    "/sys": ("sysfs", _QUIET | syscalls.MS_RDONLY, ""),
+}
+# The kernel interfaces of a whole system.
+SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
+_HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
+_DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Paths of the host view."""
+
+    scratch: str
+    root: str  # / of the confined programs
+    work: str  # the working directory of prepare and probes
+    uppers: tuple[tuple[str, str], ...]  # a directory of the root ("" for /), and its upper directory
+    privileged: bool  # else in a user namespace
+    notes: tuple[str, ...] = ()
+
+
+def host_view(lower: str, *, system: bool, privileged: bool) -> View:
+    """Make the host view around the directory ``lower``; raises Failure.
+
+    To be called in a new mount and pid namespace. ``system``: ``lower`` is a whole system, with
+    its mounts and kernel interfaces. Not ``privileged``: in a user namespace.
+    """
+    hint = "" if privileged else "run as root: this system restricts user namespaces"
+    with doing("make the mounts private and read-only", hint):
+        syscalls.mount_setattr("/", syscalls.AT_RECURSIVE, syscalls.MOUNT_ATTR_RDONLY, syscalls.MS_PRIVATE)
+    with doing(f"open {lower}", "build the root first"):
+        tree = open_tree(lower, privileged=privileged)
+    with doing("mount a throw-away overlay", hint):
+        scratch = _scratch(privileged)
+        for path in _THROW_AWAY:
+            _throw_away(path, scratch, privileged)
+        if os.path.isdir(_SHM):  # POSIX shared memory of the sandbox alone
+            syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, "mode=1777")
+    with doing("mount /proc", hint):
+        syscalls.mount("proc", "/proc", "proc", _QUIET)
+    root, work = f"{scratch}/root", f"{scratch}/work"
+    for path in (root, work, f"{scratch}/log"):
+        os.mkdir(path)
+    uppers, refused = mount_tree(tree, root, scratch, privileged=privileged, copy=not system)
+    notes = (f"the overlay was refused ({refused}): this ran on a copy",) if refused else ()
+    if lower != "/" and os.path.isdir(lower):
+        with doing(f"mount over {lower}"):
+            syscalls.mount(root, lower, "", syscalls.MS_BIND | syscalls.MS_REC)
+    return View(scratch, root, work, tuple(uppers), privileged, notes)
+
+
+def inside_view(
+    root: str,
+    mounts: tuple[str, ...],
+    devices: Mapping[str, Device],
+    host_directory: Callable[[str], int],
+) -> None:
+    """Leave the host view for good: ``root``, a mount point, becomes /; raises Failure.
+
+    To be called by pid 1 of a new pid namespace, which /proc then shows, in a mount
+    namespace of its own. ``devices`` are shown as the host's nodes. ``host_directory`` returns a
+    mount (as clone_mount does) for a path among ``mounts`` that is no kernel interface. A /dev
+    among them gets the harmless standard devices.
+    """
+    if "/dev" in mounts:
+        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
+    hint = "build the root: the directory is part of it"
+    # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are visible.
+    for path in sorted(mounts):
+        if path in _OWN:
+            with doing(f"mount {path} in the root", hint):
+                _mount_own(root, path)
+    shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
+    shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
+    with doing(f"enter {root} by pivot_root"):
+        os.chdir(root)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount2(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+    for path, mount in shown.items():
+        with doing(f"show the host's {path} in the root", hint):
+            if path in devices:
+                _make_place(path)
+            syscalls.attach_mount(mount, path)
+    if "/dev" in mounts:
+        for name, text in _DEV_LINKS.items():
+            os.symlink(text, f"/dev/{name}")
+
+
+# -- the overlays --------------------------------------------------------------------------
+
+
+def _scratch(privileged: bool) -> str:
+    """Mount an overlay of /tmp over itself; return a directory there that is a tmpfs of its own."""
+    host = open_directory(_TMP)
+    syscalls.mount("tmpfs", _TMP, "tmpfs", 0, "mode=0755,size=50%")
+    space = open_directory(_TMP)
+    try:
+        mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
+    except OSError:
+        os.chmod(_TMP, 0o1777)  # noqa: S103  # the empty tmpfs does as well
+    scratch = f"{_TMP}/chrootbuild-box-{os.urandom(4).hex()}"
+    os.mkdir(scratch)
+    syscalls.mount(f"/proc/self/fd/{space}", scratch, "", syscalls.MS_BIND)
+    return scratch
+
+
+def _throw_away(path: str, scratch: str, privileged: bool) -> None:
+    """Mount an overlay of a directory of the host over itself; where that fails it stays read-only."""
+    with contextlib.suppress(OSError, Failure):
+        store = f"{scratch}/.{path.replace('/', '.')}"
+        os.mkdir(store)
+        tree = open_tree(path, privileged=privileged)
+        mount_tree(tree, path, store, privileged=privileged, copy=False)
+
+
+# -- the mounts inside ---------------------------------------------------------------------
+
+
+def _mount_own(root: str, path: str) -> None:
+    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it."""
+    kind, flags, options = _OWN[path]
+    target = below(root, path)
+    if path == "/dev/pts":
+        try:
+            syscalls.mount(kind, target, kind, flags, f"{options},gid=5")
+            return
+        except OSError:
+            pass  # group 5 is not mapped in this user namespace
+    syscalls.mount(kind, target, kind, flags, options)
+    if path == "/dev":
+        for name in ("pts", "shm"):
+            os.mkdir(f"{below(root, path)}/{name}")
+
+
+def overlay_of(view: View, path: str) -> int:
+    """Return a detached overlay of a directory of the host; raises Failure."""
+    place = f"{view.scratch}/.host.{path.replace('/', '.')}"
+    with doing(f"show the host's {path} in the root", "leave it out of mounts"):
+        os.mkdir(place)
+        mount_overlay(open_directory(path), place, f"{place}.layer", privileged=view.privileged)
+        return syscalls.clone_mount(place)
+
+
+def _host_node(path: str, device: Device) -> int:
+    """Return a detached bind mount of the host's node with these numbers; raises Failure."""
+    found = path if path.startswith("/dev/") and _is(path, device) else ""
+    if not found:
+        names = (f"{where}/{name}" for where, _, files in os.walk("/dev") for name in files)
+        found = next((name for name in names if _is(name, device)), "")
+    if not found:
+        raise Failure(f"cannot show {path} in the root: the host has no node {device}")
+    with doing(f"show the host's {found} in the root"):
+        return syscalls.clone_mount(found)
+
+
+def _is(path: str, device: Device) -> bool:
+    try:
+        return _numbers(path) == device
+    except (OSError, Failure):
+        return False
+
+
+def is_node(root: str, path: str, device: Device) -> bool:
+    """Return whether a path of a root is a node with these numbers, links resolved in the root."""
+    try:
+        return _numbers(below(root, path), follow=True) == device
+    except (OSError, Failure):
+        return False
+
+
+def _numbers(path: str, *, follow: bool = False) -> Device:
+    info = os.stat(path, follow_symlinks=follow)
+    if not stat.S_ISCHR(info.st_mode):
+        raise Failure(f"cannot show {path} in the root: it is no character device")
+    return Device(True, os.major(info.st_rdev), os.minor(info.st_rdev))
+
+
+def _make_place(path: str) -> None:
+    """Make the file to mount a node over, where the root has none."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+
+def start_keeper(confinement: Confinement, view: View) -> int:
+    """Make the inside view and its pid namespace; return the pid of the process that holds both.
+
+    Raises Failure.
+    """
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+            keeper = os.fork()
+            if keeper == 0:
+                _keep(confinement, view, tell)
+            os.write(tell, f"{keeper}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(told, "rb") as file:
+        text = file.read().decode(errors="surrogateescape")
+    lines = sorted(text.splitlines(), key=str.isdigit)
+    if len(lines) != 2:
+        raise Failure("cannot make the pid namespace of the root")
+    answer, keeper_pid = lines
+    if answer != "{}":
+        message, hint = json.loads(answer)
+        raise Failure(message, hint=hint)
+    return int(keeper_pid)
+
+
+def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
+    try:
+        mounts, devices = _wanted(confinement, view)
+        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
+        answer = "{}"
+    except Failure as failure:
+        answer = json.dumps([failure.message, failure.hint])
+    except OSError as error:
+        answer = json.dumps([f"cannot make the view of the root: {error}", ""])
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
+    os.write(tell, f"{answer}\n".encode())
+    os.closerange(0, 1 << 20)
+    while answer == "{}":
+        signal.pause()
+    os._exit(1)
+
+
+def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
+    """Return the mounts of the inside view, and the devices that the root's own nodes cannot provide."""
+    mounts = (*(SYSTEM_MOUNTS if confinement.system else ()), *confinement.mounts)
+    devices = dict(confinement.devices)
+    if view.privileged:  # mounts of a user namespace are nodev
+        devices = {path: one for path, one in devices.items() if not is_node(view.root, path, one)}
+    return tuple(dict.fromkeys(mounts)), devices

@@ -1,0 +1,1 @@
+"""What is kept between runs: places, stamp, project, record, lock; the null build."""

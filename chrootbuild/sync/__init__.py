@@ -1,0 +1,1 @@
+"""Roots kept true: refresh, rollback, watch."""

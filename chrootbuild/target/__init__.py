@@ -1,0 +1,1 @@
+"""A target file's TOML, validated and merged, as a Target."""
