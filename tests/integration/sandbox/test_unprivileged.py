@@ -21,7 +21,7 @@ NOBODY = 65534
 _START = """
 import os, sys
 from chrootbuild.artifact import Device, Origin
-from chrootbuild.check import check
+from chrootbuild.check.trial import check
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
 from chrootbuild.errors import Failure
