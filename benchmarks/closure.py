@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 
 # Without garbage collection, as the commands run.
 _OURS = """
@@ -41,7 +41,7 @@ print(edges)
 
 def programs() -> list[str]:
     """Return every ELF program of the usual directories."""
-    resolver = Resolver(Host("/"))
+    resolver = Resolver(Sysroot("/"))
     return [
         path
         for directory in ("/usr/bin", "/usr/sbin")

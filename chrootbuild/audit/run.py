@@ -21,7 +21,7 @@ from chrootbuild.plan.programs import find_program
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, read_record
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable_lines
 
@@ -45,7 +45,7 @@ def audit(project: Project, target: Target, bar: Progress = SILENT) -> tuple[Fin
     with root:
         record = read_record(project, target.name, target.root)
         facts, notes = gather(project, target, root, record, bar)
-        kept = _Kept(_ignored(target, Host(root.path)))
+        kept = _Kept(_ignored(target, Sysroot(root.path)))
         kept.take(notes)
         summary = Summary()
         bar.begin(0 if record is None else len(record.artifacts))
@@ -76,7 +76,7 @@ def gather(
     project: Project, target: Target, root: Root, record: Record | None, bar: Progress = SILENT
 ) -> tuple[Facts, tuple[Finding, ...]]:
     """Return the facts of a root known before the walk, and notes on those that could not be read."""
-    sysroot, inside = Host(target.sysroot), Host(root.path)
+    sysroot, inside = Sysroot(target.sysroot), Sysroot(root.path)
     found, notes = processes(root.path), []
     accounts = read_accounts(target, root, sysroot)
     people: list[Person] = []
@@ -111,7 +111,7 @@ def gather(
     return facts, tuple(notes)
 
 
-def _system(target: Target, sysroot: Host, inside: Host) -> str:
+def _system(target: Target, sysroot: Sysroot, inside: Sysroot) -> str:
     """Return the system the root is for: as the plan says, else as the root's files show."""
     try:
         return system_of(target, sysroot)
@@ -119,14 +119,14 @@ def _system(target: Target, sysroot: Host, inside: Host) -> str:
         return target.os or detect_system(inside, sorted(_canonical(inside, _programs(target, inside))))
 
 
-def _programs(target: Target, inside: Host) -> Iterator[str]:
+def _programs(target: Target, inside: Sysroot) -> Iterator[str]:
     for item in target.binaries:
         path = item.value if "/" in item.value else find_program(inside, item.value)
         if path is not None:
             yield path
 
 
-def _canonical(inside: Host, paths: Iterable[str]) -> frozenset[str]:
+def _canonical(inside: Sysroot, paths: Iterable[str]) -> frozenset[str]:
     """Return the canonical forms of paths in the root; dangling ones are left out."""
     found = set()
     for path in paths:
@@ -137,7 +137,7 @@ def _canonical(inside: Host, paths: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _free(target: Target, inside: Host, record: Record | None) -> frozenset[str]:
+def _free(target: Target, inside: Sysroot, record: Record | None) -> frozenset[str]:
     """Return the daemon-owned directories: as installed, else as the target declares them."""
     seeds = (item.value for item in target.seed)
     if record is not None:
@@ -156,7 +156,7 @@ def _free(target: Target, inside: Host, record: Record | None) -> frozenset[str]
 # -- findings --------------------------------------------------------------------------------
 
 
-def _ignored(target: Target, inside: Host) -> dict[str, tuple[str, str]]:
+def _ignored(target: Target, inside: Sysroot) -> dict[str, tuple[str, str]]:
     """Return ``[audit] ignore`` as path (a tree with a slash at its end) -> (key, reason)."""
     found = {}
     for key, reason in target.audit_ignore.items():

@@ -13,7 +13,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.plan.make import account_sources
 from chrootbuild.plan.users import users_of
 from chrootbuild.root.tree import Root
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 __all__ = ["Accounts", "people_of", "read_accounts"]
@@ -50,21 +50,21 @@ class Accounts:
         return Person(uid, frozenset((*gids, *more)), name)
 
 
-def read_accounts(target: Target, root: Root, host: Host) -> Accounts:
+def read_accounts(target: Target, root: Root, sysroot: Sysroot) -> Accounts:
     """Read the account files of the root, and of the sysroot if there is one."""
     users = (
         *parse_users(_read(root, "/etc/passwd")).users,
         *parse_users(_read(root, "/etc/master.passwd"), MASTER_FIELDS).users,
     )
     try:
-        names = Names(account_sources(target, host), target.accounts)
+        names = Names(account_sources(target, sysroot), target.accounts)
     except Failure:
         names = None
     return Accounts(users, parse_groups(_read(root, "/etc/group")).groups, names)
 
 
 def people_of(
-    target: Target, host: Host, accounts: Accounts, processes: Iterable[Process]
+    target: Target, sysroot: Sysroot, accounts: Accounts, processes: Iterable[Process]
 ) -> Iterator[Person]:
     """Yield the users of the service, of ``[accounts]`` and of the processes; never root.
 
@@ -72,7 +72,7 @@ def people_of(
     """
     service = target.check.service
     if service is not None:
-        user = users_of(target, host)(service.user)
+        user = users_of(target, sysroot)(service.user)
         if user.uid:
             yield accounts.person(user.uid, (user.gid,))
     spec = target.accounts

@@ -24,7 +24,7 @@ from chrootbuild.build.doit_tasks import (
 )
 from chrootbuild.build.job import Job, begin, begin_cached
 from chrootbuild.build.task_names import path_of, quoted, task_name
-from chrootbuild.compare.assessment import Prepared, prepare
+from chrootbuild.compare.assessment import Assessment, assess
 from chrootbuild.compare.change import Change
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.publish.closure import publish_closure
@@ -225,7 +225,7 @@ def _show(run: Run, target: Target) -> Iterator[Task]:
     """Yield every task of one target, for list, info, clean and the like."""
     invocation = run.invocation
     try:
-        prepared = prepare(run.project, target)
+        prepared = assess(run.project, target)
     except Failure as failure:
         yield _failing(run, target.name, failure)
         return
@@ -250,7 +250,7 @@ def _show(run: Run, target: Target) -> Iterator[Task]:
     )
 
 
-def _shown(run: Run, prepared: Prepared, path: str, change: Change, *, clean: bool) -> Task:
+def _shown(run: Run, prepared: Assessment, path: str, change: Change, *, clean: bool) -> Task:
     artifact, target = change.artifact, prepared.target
     assert artifact is not None
     return Task(

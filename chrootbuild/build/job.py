@@ -13,7 +13,7 @@ from typing import Self
 
 from chrootbuild.artifact import Artifact
 from chrootbuild.build.stamping import changed_since, stamp, touches
-from chrootbuild.compare.assessment import Prepared, make_plan, prepare_cached, prepare_made
+from chrootbuild.compare.assessment import Assessment, assess_cached, assess_made, make_plan
 from chrootbuild.compare.change import KEEP, Change, Comparison, by_directory
 from chrootbuild.errors import Failure
 from chrootbuild.plan.cache import cached_plan
@@ -43,7 +43,7 @@ class Job:
     """
 
     project: Project
-    prepared: Prepared
+    prepared: Assessment
     lock: contextlib.ExitStack
     stage: Stage | None = None
     partial: bool = False
@@ -109,10 +109,10 @@ def begin(
         if not held:
             stack.enter_context(locked(project, target.name, wait))
         # The plan first: a target that cannot be satisfied leaves nothing behind, not even a folder.
-        made, host = make_plan(project, target, keep=keep)
+        made, sysroot = make_plan(project, target, keep=keep)
         with open_root(target.root) as root:
             recover(project, target.name, root)
-            prepared = prepare_made(project, target, made, host, root)
+            prepared = assess_made(project, target, made, sysroot, root)
             return _begun(Job(project, prepared, stack.pop_all()), root, keep=keep)
 
 
@@ -131,7 +131,7 @@ def begin_cached(project: Project, name: str, look: Look | None = None) -> Job |
         with open_root(cached.target.root) as root:
             if recover(project, name, root) or touches(changed, root.path):
                 changed = None
-            prepared = prepare_cached(project, cached, root, changed)
+            prepared = assess_cached(project, cached, root, changed)
             return _begun(Job(project, prepared, stack.pop_all()), root)
 
 
@@ -140,7 +140,7 @@ def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
         if job.stale or job.unplanted or not keep:
             return opened(job, root)
         clear_stage(root)
-        _settle(job.project, job.prepared, root)
+        _settle_record(job.project, job.prepared, root)
     except BaseException:
         job.lock.close()
         raise
@@ -157,7 +157,7 @@ def opened(job: Job, root: Root) -> Job:
     return replace(job, stage=stage)
 
 
-def _settle(project: Project, prepared: Prepared, root: Root) -> None:
+def _settle_record(project: Project, prepared: Assessment, root: Root) -> None:
     """Nothing is stale: write down what was seen, so that the next time is fast."""
     target, record = prepared.target, prepared.record
     known = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from chrootbuild.compare.assessment import Prepared
+from chrootbuild.compare.assessment import Assessment
 from chrootbuild.plan.cache import plan_file
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
-from chrootbuild.system.signature import UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, Signature, signature
 
 __all__ = ["changed_since", "stamp", "touches"]
 
@@ -30,13 +30,13 @@ def touches(changed: frozenset[str] | None, root: str) -> bool:
     return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 
-def stamp(project: Project, prepared: Prepared, record: Record) -> None:
+def stamp(project: Project, prepared: Assessment, record: Record) -> None:
     """Write the target's stamp, unless a signature is racy."""
     target = prepared.target
     files: dict[str, Signature] = dict(prepared.seen)
     directories: dict[str, Signature] = dict(prepared.owners)
     for path, entry in record.artifacts.items():
-        if entry.root == UNPROVEN or (entry.path and entry.source == UNPROVEN):
+        if entry.root == RACY or (entry.path and entry.source == RACY):
             return  # the next build has to compare content
         if entry.kind == "directory":
             ino, _, _, mode = entry.root
@@ -77,5 +77,5 @@ def _above(path: str) -> dict[str, Signature]:
     return found
 
 
-def _made(prepared: Prepared) -> set[str]:
+def _made(prepared: Assessment) -> set[str]:
     return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}

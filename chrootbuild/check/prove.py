@@ -18,7 +18,7 @@ from chrootbuild.propose.propose import missing
 from chrootbuild.root.tree import read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import read_record
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from chrootbuild.trace.follow import follow
 from chrootbuild.trace.open import detect, parse
@@ -31,7 +31,7 @@ _SHOWN = 20  # paths that drifted
 def prove(
     project: Project,
     target: Target,
-    planned: tuple[Plan, Host] | None = None,
+    planned: tuple[Plan, Sysroot] | None = None,
     *,
     logs: str = "",
     explain: bool = True,
@@ -61,14 +61,14 @@ def prove(
             "note", "drift", "", f"nothing was run; repair it first: chrootbuild build {target.name}"
         )
         return (*drifted, hint)
-    plan, host = planned or make_plan(project, target)
+    plan, sysroot = planned or make_plan(project, target)
     findings = check(
         target,
         target.root,
-        users=users_of(target, host),
+        users=users_of(target, sysroot),
         devices=plan.devices,
         logs=logs,
-        explain=(lambda trace: _explain(trace, plan, host)) if explain else None,
+        explain=(lambda trace: _explain(trace, plan, sysroot)) if explain else None,
         bar=bar,
     )
     if failed(findings) and any(item.rule == "missing" and item.path for item in findings):
@@ -77,7 +77,7 @@ def prove(
     return findings
 
 
-def _explain(trace: str, plan: Plan, host: Host) -> Iterable[str]:
+def _explain(trace: str, plan: Plan, sysroot: Sysroot) -> Iterable[str]:
     """Yield a line for each path that a failing run asked for in vain and the sysroot has."""
     with open(trace, "rb") as file:
         if not file.read(1):
@@ -86,6 +86,6 @@ def _explain(trace: str, plan: Plan, host: Host) -> Iterable[str]:
         head = file.read(1 << 16)
         file.seek(0)
         calls = parse(file, detect(head, "the trace"))
-        proposals = missing(follow(calls), host, Known(plan.artifacts))
+        proposals = missing(follow(calls), sysroot, Known(plan.artifacts))
     for entry in proposals.entries:
         yield f"{entry.value}  {entry.reason}; in the target file: {entry.key}"

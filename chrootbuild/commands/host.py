@@ -13,7 +13,7 @@ from chrootbuild.hostside import make
 from chrootbuild.hostside.installer import install, uninstall
 from chrootbuild.hostside.snippet import Snippet
 from chrootbuild.plan.users import look
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.reader import read_target
 
 
@@ -45,7 +45,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
     if not args.install:
         context.say(printed(snippets, owner))
         return 0
-    _refuse_foreign(look(target, Host(target.sysroot)).system, args.name)
+    _refuse_foreign(look(target, Sysroot(target.sysroot)).system, args.name)
     for line in done(install(project, snippets, owner), snippets, removed=False):
         context.say(line)
     return 0

@@ -8,7 +8,7 @@ from chrootbuild.commands import Context
 from chrootbuild.console import progress, table
 from chrootbuild.errors import UsageError
 from chrootbuild.findings import as_text, failed
-from chrootbuild.learn.rounds import Lesson, learn, learn_from
+from chrootbuild.learn.rounds import LearnResult, learn, learn_from
 
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
@@ -53,7 +53,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(name: str, lesson: Lesson) -> list[str]:
+def _lines(name: str, lesson: LearnResult) -> list[str]:
     """Return the result, one fact per line."""
     rows: list[tuple[str, str, str]] = []
     counts: dict[str, int] = {}
@@ -77,7 +77,7 @@ def _lines(name: str, lesson: Lesson) -> list[str]:
     ]
 
 
-def _advice(name: str, lesson: Lesson) -> str:
+def _advice(name: str, lesson: LearnResult) -> str:
     if any(_NAMED in one.why for one in lesson.refused):
         return f"hint: what was refused and the service needs all the same is yours to name in targets/{name}.toml"
     if any(finding.rule == "prepare" for finding in lesson.findings):

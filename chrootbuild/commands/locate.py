@@ -13,7 +13,7 @@ from chrootbuild.commands import Context
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.packages import Owned, named, owner_of
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.reader import read_target
 from chrootbuild.text import printable
 
@@ -35,48 +35,50 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, args: argparse.Namespace) -> int:
     """Print each path with its package; exit 1 for none."""
-    sysroot = read_target(context.project, args.target).sysroot if args.target else "/"
-    host = Host(sysroot)
-    found = _whole(host, args.name) if "/" in args.name else _by_name(host, args.name)
+    top = read_target(context.project, args.target).sysroot if args.target else "/"
+    sysroot = Sysroot(top)
+    found = _whole(sysroot, args.name) if "/" in args.name else _by_name(sysroot, args.name)
     if not found:
         raise Failure(
-            f"cannot find {args.name} in {host.sysroot}",
+            f"cannot find {args.name} in {sysroot.sysroot}",
             hint="a package that is not installed may have it: apt-file search, dnf provides, pacman -F, pkg provides",
         )
     for owned in found[:_MANY]:
         context.say(f"{printable(owned.path)}  {owned.package or 'of no package'}")
     if len(found) > _MANY:
         context.say(f"{len(found) - _MANY} more; give more of the name")
-    context.say(f"hint: in the target file: {_line(host, found[0].path)}")
+    context.say(f"hint: in the target file: {_line(sysroot, found[0].path)}")
     return 0
 
 
-def _line(host: Host, path: str) -> str:
+def _line(sysroot: Sysroot, path: str) -> str:
     """Return the target file line that brings a path into a root."""
-    if host.isdir(path):
+    if sysroot.isdir(path):
         return f"files = {json.dumps([path + '/'])}"
-    kind = Resolver(host).classify(path) if host.isfile(path) else ""
+    kind = Resolver(sysroot).classify(path) if sysroot.isfile(path) else ""
     key = {"library": "libraries", "": "files"}.get(kind, "binaries")
     return f"{key} = {json.dumps([path])}"
 
 
-def _whole(host: Host, path: str) -> list[Owned]:
+def _whole(sysroot: Sysroot, path: str) -> list[Owned]:
     path = os.path.normpath("/" + path.lstrip("/"))
-    if host.lstat(path) is None:
+    if sysroot.lstat(path) is None:
         return []
     return [
         Owned(
-            path, owner_of(host, path) or owner_of(host, host.canonical(path) if host.exists(path) else path)
+            path,
+            owner_of(sysroot, path)
+            or owner_of(sysroot, sysroot.canonical(path) if sysroot.exists(path) else path),
         )
     ]
 
 
-def _by_name(host: Host, name: str) -> list[Owned]:
-    found = [owned for owned in named(host, name) if host.lstat(owned.path) is not None]
+def _by_name(sysroot: Sysroot, name: str) -> list[Owned]:
+    found = [owned for owned in named(sysroot, name) if sysroot.lstat(owned.path) is not None]
     if found:
         return found
-    paths = _plocate(name) if host.sysroot == "/" else None
-    return [Owned(path, "") for path in (_walk(host, name) if paths is None else paths)]
+    paths = _plocate(name) if sysroot.sysroot == "/" else None
+    return [Owned(path, "") for path in (_walk(sysroot, name) if paths is None else paths)]
 
 
 def _plocate(name: str) -> list[str] | None:
@@ -88,13 +90,13 @@ def _plocate(name: str) -> list[str] | None:
     return [os.fsdecode(line) for line in done.stdout.splitlines()] if done.stdout else None
 
 
-def _walk(host: Host, name: str) -> list[str]:
+def _walk(sysroot: Sysroot, name: str) -> list[str]:
     exact: list[str] = []
     partly: list[str] = []
     for place in _PLACES:
-        if not host.isdir(place) or host.canonical(place) != place:
+        if not sysroot.isdir(place) or sysroot.canonical(place) != place:
             continue
-        for path, info in host.walk(place):
+        for path, info in sysroot.walk(place):
             leaf = path.rpartition("/")[2]
             if stat.S_ISDIR(info.st_mode) or name not in leaf:
                 continue

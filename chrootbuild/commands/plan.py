@@ -11,7 +11,7 @@ from chrootbuild.artifact import Kind
 from chrootbuild.build.report import all_chains
 from chrootbuild.commands import Context
 from chrootbuild.commands.each import add_arguments, each_target
-from chrootbuild.compare.assessment import Prepared, prepare
+from chrootbuild.compare.assessment import Assessment, assess
 from chrootbuild.console import table, warn
 from chrootbuild.system.processes import running_on
 from chrootbuild.target.model import Target
@@ -31,7 +31,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _plan(context: Context, target: Target, as_data: bool) -> int:
-    prepared = prepare(context.project, target)
+    prepared = assess(context.project, target)
     if not as_data:
         context.say(as_text(prepared))
         return 0
@@ -41,7 +41,7 @@ def _plan(context: Context, target: Target, as_data: bool) -> int:
     return 0
 
 
-def as_json(prepared: Prepared) -> dict[str, Any]:
+def as_json(prepared: Assessment) -> dict[str, Any]:
     """Return one target's plan in the documented JSON form."""
     plan, comparison = prepared.plan, prepared.comparison
     why = all_chains(plan)
@@ -76,7 +76,7 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _seeds(prepared: Prepared, why: dict[str, list[list[str]]]) -> Iterable[dict[str, Any]]:
+def _seeds(prepared: Assessment, why: dict[str, list[list[str]]]) -> Iterable[dict[str, Any]]:
     planted = () if prepared.record is None else prepared.record.seeds
     for path, artifacts in prepared.plan.seeds.items():
         top = artifacts[0]
@@ -93,7 +93,7 @@ def _seeds(prepared: Prepared, why: dict[str, list[list[str]]]) -> Iterable[dict
         }
 
 
-def as_text(prepared: Prepared) -> str:
+def as_text(prepared: Assessment) -> str:
     """Return one target's plan as text."""
     plan, comparison = prepared.plan, prepared.comparison
     stale = comparison.stale

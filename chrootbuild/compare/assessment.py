@@ -12,15 +12,15 @@ from chrootbuild.plan.cache import Cached, save_plan
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, read_record
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.signature import Signature
 from chrootbuild.target.model import Target
 
-__all__ = ["Prepared", "make_plan", "prepare", "prepare_cached"]
+__all__ = ["Assessment", "assess", "assess_cached", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Assessment:
     """A target, its plan, its record and their comparison with the root.
 
     ``seen`` and ``owners`` are the plan's inputs, as Host notes them; ``host`` is the reader
@@ -33,10 +33,10 @@ class Prepared:
     comparison: Comparison
     seen: Mapping[str, Signature]
     owners: Mapping[str, Signature]
-    host: Host | None = field(default=None, compare=False, repr=False)
+    sysroot: Sysroot | None = field(default=None, compare=False, repr=False)
 
 
-def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[Plan, Host]:
+def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[Plan, Sysroot]:
     """Return the plan of a target, and the reader of its sysroot.
 
     With ``keep`` the facts read are saved in the project's state.
@@ -44,35 +44,37 @@ def make_plan(project: Project, target: Target, *, keep: bool = False) -> tuple[
     from chrootbuild.elf.memo import Memo
     from chrootbuild.plan.make import plan
 
-    host = Host(target.sysroot)
+    sysroot = Sysroot(target.sysroot)
     memo = Memo.load(f"{project.state}/{target.name}.memo")
-    made = plan(target, host, memo)
+    made = plan(target, sysroot, memo)
     if keep:
-        save_plan(project, target, made, host, memo)
+        save_plan(project, target, made, sysroot, memo)
         memo.save()
-    host.forget()
-    return made, host
+    sysroot.forget()
+    return made, sysroot
 
 
-def prepare(project: Project, target: Target, root: Root | None = None, *, keep: bool = False) -> Prepared:
+def assess(project: Project, target: Target, root: Root | None = None, *, keep: bool = False) -> Assessment:
     """Plan a target and compare it with its record and its root; changes neither.
 
     The root is opened, unless given. With ``keep`` the plan is cached for
     the next build. Raises TargetError and Failure.
     """
-    made, host = make_plan(project, target, keep=keep)
-    return prepare_made(project, target, made, host, root)
+    made, sysroot = make_plan(project, target, keep=keep)
+    return assess_made(project, target, made, sysroot, root)
 
 
-def prepare_made(project: Project, target: Target, made: Plan, host: Host, root: Root | None) -> Prepared:
-    """Do what ``prepare`` does, with a new plan."""
-    return replace(_compared(project, target, made, host.seen, host.owners, root), host=host)
+def assess_made(
+    project: Project, target: Target, made: Plan, sysroot: Sysroot, root: Root | None
+) -> Assessment:
+    """Do what ``assess`` does, with a new plan."""
+    return replace(_compared(project, target, made, sysroot.seen, sysroot.owners, root), sysroot=sysroot)
 
 
-def prepare_cached(
+def assess_cached(
     project: Project, cached: Cached, root: Root, changed: Collection[str] | None = None
-) -> Prepared:
-    """Do what ``prepare`` does, with a cached plan; ``changed`` as in ``compare``."""
+) -> Assessment:
+    """Do what ``assess`` does, with a cached plan; ``changed`` as in ``compare``."""
     return _compared(project, cached.target, cached.plan, cached.seen, cached.owners, root, changed)
 
 
@@ -84,12 +86,12 @@ def _compared(
     owners: Mapping[str, Signature],
     root: Root | None,
     changed: Collection[str] | None = None,
-) -> Prepared:
+) -> Assessment:
     record = read_record(project, target.name, target.root)
     if root is not None:
-        return Prepared(target, made, record, compare(made, record, root, seen, changed), seen, owners)
+        return Assessment(target, made, record, compare(made, record, root, seen, changed), seen, owners)
     found = read_root(target.root)
     if found is None:
-        return Prepared(target, made, record, compare(made, record, None, seen), seen, owners)
+        return Assessment(target, made, record, compare(made, record, None, seen), seen, owners)
     with found:
-        return Prepared(target, made, record, compare(made, record, found, seen), seen, owners)
+        return Assessment(target, made, record, compare(made, record, found, seen), seen, owners)

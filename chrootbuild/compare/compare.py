@@ -12,10 +12,10 @@ from chrootbuild.compare.drift import differs, inspect, kind_differs
 from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
-from chrootbuild.root.tree import Root, proof_of, root_signature
+from chrootbuild.root.tree import Root, root_signature, settled_signature
 from chrootbuild.state.record import RECIPE, Installed, Record
 from chrootbuild.system.files import sha256
-from chrootbuild.system.signature import UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, Signature, signature
 from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
 
@@ -115,7 +115,7 @@ def _agree(artifact: Artifact, entry: Installed) -> bool:
     if entry[:4] != (artifact.kind, artifact.mode, artifact.uid, artifact.gid):
         return False
     if artifact.kind is Kind.FILE:
-        return entry.path == artifact.source and entry.source != UNPROVEN
+        return entry.path == artifact.source and entry.source != RACY
     if artifact.kind is Kind.LINK:
         return entry.detail == artifact.link
     return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
@@ -146,7 +146,7 @@ def _look(
     reason = inspect(root, artifact.path, wanted, info)
     if reason:
         return entry, reason, REPLACE
-    return wanted._replace(root=proof_of(info)), "", KEEP
+    return wanted._replace(root=settled_signature(info)), "", KEEP
 
 
 # -- the wanted entry ----------------------------------------------------------------------
@@ -206,7 +206,7 @@ def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installe
 
 def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:
     """Return a file's wanted entry; reads the source only where its signature does not prove it unchanged."""
-    if entry is not None and entry.path == artifact.source and entry.source != UNPROVEN:
+    if entry is not None and entry.path == artifact.source and entry.source != RACY:
         try:
             info = os.lstat(artifact.source)
         except OSError as error:

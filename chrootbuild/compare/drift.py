@@ -9,7 +9,7 @@ from chrootbuild.artifact import Device, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed
-from chrootbuild.system.signature import UNPROVEN, signature
+from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
 __all__ = ["differs", "inspect", "kind_differs"]
@@ -52,7 +52,7 @@ def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
         return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
     if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
         return ""
-    if wanted.root != UNPROVEN and wanted.root[2] != info.st_size:
+    if wanted.root != RACY and wanted.root[2] != info.st_size:
         return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:

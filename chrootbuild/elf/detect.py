@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chrootbuild.elf.facts import OSABI_FREEBSD, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.objects import Objects
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = ["Release", "detect_system", "freebsd_release", "is_freebsd", "is_musl"]
 
@@ -47,32 +47,32 @@ def is_musl(facts: Facts) -> bool:
     return any(name == "libc.so" or name.startswith("libc.musl-") for name in facts.needed)
 
 
-def detect_system(host: Host, paths: Sequence[str], memo: Memo | None = None) -> str:
+def detect_system(sysroot: Sysroot, paths: Sequence[str], memo: Memo | None = None) -> str:
     """Return "freebsd" if one of the ELF files at ``paths`` is FreeBSD's, else "linux".
 
     Absent and non-ELF files are skipped; EI_OSABI alone does not prove Linux.
     """
-    first = next(_elf_files(host, paths, memo), None)
+    first = next(_elf_files(sysroot, paths, memo), None)
     return "freebsd" if first is not None and is_freebsd(first) else "linux"
 
 
-def freebsd_release(host: Host, paths: Sequence[str], memo: Memo | None = None) -> Release:
+def freebsd_release(sysroot: Sysroot, paths: Sequence[str], memo: Memo | None = None) -> Release:
     """Return the FreeBSD release of a sysroot, from the first of ``paths`` with FreeBSD's note.
 
     Absent and non-ELF files are skipped. The C start files (crt1) carry the note
     (number: sys/param.h); programs for arm64 and of other compilers may lack it.
     """
     little = True
-    for facts in _elf_files(host, paths, memo):
+    for facts in _elf_files(sysroot, paths, memo):
         little = facts.little
         if facts.freebsd:
             return Release(facts.freebsd, little)
     return Release(0, little)
 
 
-def _elf_files(host: Host, paths: Sequence[str], memo: Memo | None) -> Iterator[Facts]:
+def _elf_files(sysroot: Sysroot, paths: Sequence[str], memo: Memo | None) -> Iterator[Facts]:
     """Yield the facts of the files that are there and ELF."""
-    objects = Objects(host, Memo() if memo is None else memo)
+    objects = Objects(sysroot, Memo() if memo is None else memo)
     for path in paths:
         with contextlib.suppress(Unreadable):
             found = objects.get(path)

@@ -8,7 +8,7 @@ import stat
 
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.memo import Memo
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = ["Object", "Objects"]
 
@@ -34,8 +34,8 @@ class Object:
 class Objects:
     """Cache of the objects and directories of one sysroot."""
 
-    def __init__(self, host: Host, memo: Memo) -> None:
-        self.host = host
+    def __init__(self, sysroot: Sysroot, memo: Memo) -> None:
+        self.sysroot = sysroot
         self._memo = memo
         self._found: dict[str, Object | None] = {}
         self._mains: dict[str, Object] = {}
@@ -51,7 +51,7 @@ class Objects:
             return self._found[path]
         except KeyError:
             pass
-        place = self.host.find(path)
+        place = self.sysroot.find(path)
         found = None
         if place is not None:
             real, info = place
@@ -65,7 +65,7 @@ class Objects:
         """Return the object at ``path`` as a main program; raises Unreadable, also for ENOENT."""
         main = self._mains.get(path)
         if main is None:
-            place = self.host.find(path)
+            place = self.sysroot.find(path)
             if place is None:
                 raise Unreadable(path, errno.ENOENT)
             real, info = place
@@ -78,12 +78,12 @@ class Objects:
         facts = self._facts.get(canonical)
         if facts is not None:
             return facts
-        real = self.host.real(canonical)
+        real = self.sysroot.real(canonical)
         facts = self._memo.get(real, info)
         if facts is None:
             from chrootbuild.elf import reader
 
-            with self.host.open(canonical) as file:
+            with self.sysroot.open(canonical) as file:
                 fd = file.fileno()
                 opened = os.fstat(fd)
                 try:
@@ -98,5 +98,5 @@ class Objects:
         """Return whether ``path`` leads to a directory."""
         known = self._directories.get(path)
         if known is None:
-            known = self._directories[path] = self.host.isdir(path)
+            known = self._directories[path] = self.sysroot.isdir(path)
         return known

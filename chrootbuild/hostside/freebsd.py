@@ -14,7 +14,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.hostside.quoting import fstab_field, jail_string, plain, sh, sh_words
 from chrootbuild.hostside.snippet import Form, Snippet
 from chrootbuild.plan.users import Known, program
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 __all__ = ["devfs", "jail", "ruleset"]
@@ -25,7 +25,7 @@ _STOCK = "/etc/defaults/devfs.rules"
 _FIRST, _COUNT = 1000, 64000
 
 
-def devfs(target: Target, here: Host) -> tuple[Snippet, ...]:
+def devfs(target: Target, here: Sysroot) -> tuple[Snippet, ...]:
     """Return devfs rules that unhide only the target's devices, the mount, and its ruleset in rc.conf.
 
     The ruleset is not named in fstab: fstab is mounted before the rules are
@@ -48,7 +48,7 @@ def devfs(target: Target, here: Host) -> tuple[Snippet, ...]:
     )
 
 
-def jail(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snippet, ...]:
+def jail(target: Target, known: Known, sysroot: Sysroot, here: Sysroot) -> tuple[Snippet, ...]:
     """Return a jail (jail.conf(5)) in the root, with the target's devices, that starts its service."""
     service = target.check.service
     rules = _devices(target) and ruleset(target, "jail", here)
@@ -91,7 +91,7 @@ def jail(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snipp
     return tuple(found)
 
 
-def ruleset(target: Target, use: str, here: Host) -> tuple[str, Snippet]:
+def ruleset(target: Target, use: str, here: Sysroot) -> tuple[str, Snippet]:
     """Return the name of a target's ruleset and its lines in devfs.rules(5); raises Failure without devices.
 
     ``use`` is "chroot" or "jail". The number is a hash of the target's name,
@@ -136,7 +136,7 @@ def _parents(device: str) -> list[str]:
     return ["/".join(parts[: index + 1]) for index in range(len(parts))]
 
 
-def _taken(here: Host) -> dict[int, str]:
+def _taken(here: Sysroot) -> dict[int, str]:
     """Return the host's rulesets, by number."""
     found: dict[int, str] = {}
     for path in (_STOCK, _RULES):

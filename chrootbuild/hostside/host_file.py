@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.trust import refuse_untrusted
 
 __all__ = ["Found", "Place", "opened"]
@@ -137,20 +137,20 @@ def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Pla
     somebody else could write that directory, even a sticky one, or one of
     its parents.
     """
-    host = Host(prefix or "/")
+    sysroot = Sysroot(prefix or "/")
     where = path
     try:
-        if follow and host.lstat(path) is not None:
-            where = host.canonical(path)
+        if follow and sysroot.lstat(path) is not None:
+            where = sysroot.canonical(path)
         parent, name = os.path.split(where)
-        refuse_untrusted([host.real(parent)], what="the place of")
-        canonical = host.canonical(parent)
+        refuse_untrusted([sysroot.real(parent)], what="the place of")
+        canonical = sysroot.canonical(parent)
     except Unreadable as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             yield None
             return
         raise
-    fd = _descend(host, canonical)
+    fd = _descend(sysroot, canonical)
     try:
         info = os.fstat(fd)
         # A sticky directory is safe to pass through; in it somebody may create our name first.
@@ -164,10 +164,10 @@ def opened(path: str, prefix: str = "", *, follow: bool = False) -> Iterator[Pla
         os.close(fd)
 
 
-def _descend(host: Host, canonical: str) -> int:
+def _descend(sysroot: Sysroot, canonical: str) -> int:
     """Open a directory by components, refusing links."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    here = os.open(host.sysroot, flags)
+    here = os.open(sysroot.sysroot, flags)
     try:
         for part in canonical.strip("/").split("/"):
             if part:

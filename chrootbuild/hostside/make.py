@@ -16,7 +16,7 @@ from chrootbuild.hostside.quoting import fstab_field, plain, sh, sh_words
 from chrootbuild.hostside.snippet import Form, Owner, Snippet
 from chrootbuild.plan.users import Known, look, program
 from chrootbuild.state.project import Project
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 __all__ = ["KINDS", "PATH", "fstab", "links", "owner", "snippets", "wrapper"]
@@ -39,7 +39,7 @@ def snippets(kind: str, target: Target, project: Project, prefix: str = "") -> t
     this kind, TargetError where a user or program is unknown.
     """
     plain(target.root, "the host's files")
-    sysroot, here = Host(target.sysroot), Host(prefix or "/")
+    sysroot, here = Sysroot(target.sysroot), Sysroot(prefix or "/")
     known = look(target, sysroot)
     if _OF.get(kind, known.system) != known.system:
         names = {"linux": "Linux", "freebsd": "FreeBSD"}
@@ -90,7 +90,7 @@ exec env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@"
 """
 
 
-def wrapper(target: Target, known: Known, sysroot: Host, project: Project) -> tuple[Snippet, ...]:
+def wrapper(target: Target, known: Known, sysroot: Sysroot, project: Project) -> tuple[Snippet, ...]:
     """Return the start scripts of ``host.wrapper``: POSIX sh, user and group by number.
 
     Groups are given explicitly: without them GNU chroot looks names up on the

@@ -9,7 +9,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.hostside.quoting import c_string, glob_string, plain, sh, unit_name, unit_path
 from chrootbuild.hostside.snippet import Form, Snippet
 from chrootbuild.plan.users import Known
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 __all__ = ["daemon_of", "syslog"]
@@ -23,7 +23,7 @@ _OPTIONS = (
 )
 
 
-def syslog(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Snippet, ...]:
+def syslog(target: Target, known: Known, sysroot: Sysroot, here: Sysroot) -> tuple[Snippet, ...]:
     """Return the configuration of a root's log socket, for the daemon of ``here``, and logrotate.conf(5).
 
     Raises Failure where the target asks for no socket and has no log
@@ -48,7 +48,7 @@ def syslog(target: Target, known: Known, sysroot: Host, here: Host) -> tuple[Sni
     return (*found, *rotated)
 
 
-def daemon_of(here: Host) -> str:
+def daemon_of(here: Sysroot) -> str:
     """Return the syslog daemon of a host: rsyslog, syslog-ng, journald or syslogd; raises Failure.
 
     Under systemd /dev/log is journald's, which forwards to any other
@@ -74,7 +74,7 @@ def daemon_of(here: Host) -> str:
     )
 
 
-def _rsyslog(target: Target, here: Host) -> tuple[Snippet, ...]:
+def _rsyslog(target: Target, here: Sysroot) -> tuple[Snippet, ...]:
     del here
     socket = c_string(f"{target.root}/dev/log")
     return (
@@ -87,7 +87,7 @@ def _rsyslog(target: Target, here: Host) -> tuple[Snippet, ...]:
     )
 
 
-def _syslog_ng(target: Target, here: Host) -> tuple[Snippet, ...]:
+def _syslog_ng(target: Target, here: Sysroot) -> tuple[Snippet, ...]:
     # Names in the main configuration differ from host to host: hence a log of its own.
     # Without create-dirs a missing root would keep syslog-ng from starting.
     del here
@@ -102,7 +102,7 @@ def _syslog_ng(target: Target, here: Host) -> tuple[Snippet, ...]:
     return (Snippet(path, text, note="systemctl restart syslog-ng", undo="systemctl restart syslog-ng"),)
 
 
-def _journald(target: Target, here: Host) -> tuple[Snippet, ...]:
+def _journald(target: Target, here: Sysroot) -> tuple[Snippet, ...]:
     """Return a mount unit: journald opens no second socket, so its own is bind-mounted into the root."""
     del here
     place = unit_path(f"{target.root}/dev/log")
@@ -127,7 +127,7 @@ def _journald(target: Target, here: Host) -> tuple[Snippet, ...]:
     )
 
 
-def _syslogd(target: Target, here: Host) -> tuple[Snippet, ...]:
+def _syslogd(target: Target, here: Sysroot) -> tuple[Snippet, ...]:
     path, variable = next((path, name) for path, name in _OPTIONS if here.isfile(path))
     value = f"${{{variable}}} -a {target.root}/dev/log"
     return (
@@ -171,7 +171,7 @@ def _words(value: str, target: Target) -> str:
 # -- logs that the daemon writes itself -------------------------------------------------------
 
 
-def _logrotate(target: Target, sysroot: Host, own_log: str) -> tuple[Snippet, ...]:
+def _logrotate(target: Target, sysroot: Sysroot, own_log: str) -> tuple[Snippet, ...]:
     """Return rules for *.log in the root's directories in /var/log, and for a log of our own.
 
     logrotate runs as the directory's owner (su), who could plant links there.

@@ -9,7 +9,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.hostside.quoting import plain, unit_exec, unit_path, unit_word
 from chrootbuild.hostside.snippet import Snippet
 from chrootbuild.plan.users import Known, program
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.user import KEPT
 from chrootbuild.target.model import Service, Target
 
@@ -19,7 +19,7 @@ __all__ = ["unit"]
 _STANDARD = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
 
 
-def unit(target: Target, known: Known, sysroot: Host) -> tuple[Snippet, ...]:
+def unit(target: Target, known: Known, sysroot: Sysroot) -> tuple[Snippet, ...]:
     """Return chroot-NAME.service, which starts the command of ``check.service``; raises Failure without one."""
     service = target.check.service
     if service is None:

@@ -13,13 +13,13 @@ from chrootbuild.errors import Failure
 from chrootbuild.findings import failed
 from chrootbuild.learn.learned_file import LearnedFile
 from chrootbuild.learn.render import Entry, entries
-from chrootbuild.learn.rounds import Lesson
-from chrootbuild.learn.session import Scene, build, proved, tracer
+from chrootbuild.learn.rounds import LearnResult
+from chrootbuild.learn.session import LearnContext, build, proved, tracer
 from chrootbuild.propose.propose import touched
 from chrootbuild.propose.rules import is_policy
 from chrootbuild.state.lock import alone
 from chrootbuild.state.project import Project
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.reader import read_target
 from chrootbuild.trace.events import Access
 from chrootbuild.trace.open import events_of
@@ -30,7 +30,7 @@ _PATHS = ("binaries", "libraries", "files", "links")
 _TREES = ("directories", "seed")  # used by what is used below them
 
 
-def minimize(project: Project, name: str, bar: Progress) -> Lesson:
+def minimize(project: Project, name: str, bar: Progress) -> LearnResult:
     """Drop from a target's learned file what its check does not use, and prove that it still passes.
 
     Where it does not, the half that does no harm is dropped, down to single entries. Raises
@@ -42,7 +42,7 @@ def minimize(project: Project, name: str, bar: Progress) -> Lesson:
     with alone(project, name, "learn"):
         before = file.read()
         if not before:
-            return Lesson(file.shown, findings=proved(project, build(project, name), bar))
+            return LearnResult(file.shown, findings=proved(project, build(project, name), bar))
         scene = build(project, name)
         bar.stage("tracing in the root")
         unused = _unused(scene, strace, entries(before, file.shown), bar)
@@ -57,15 +57,15 @@ def minimize(project: Project, name: str, bar: Progress) -> Lesson:
             build(project, name)
             dropped = []
         pairs = tuple((entry.key, entry.name) for entry in dropped)
-        return Lesson(file.shown, findings=findings, dropped=pairs)
+        return LearnResult(file.shown, findings=findings, dropped=pairs)
 
 
-def _unused(scene: Scene, strace: str, learned: tuple[Entry, ...], bar: Progress) -> list[Entry]:
+def _unused(scene: LearnContext, strace: str, learned: tuple[Entry, ...], bar: Progress) -> list[Entry]:
     """Return the entries that a run of the check does not use; raises Failure where the run fails."""
     target = scene.target
     privileges = bool(target.setuid)
     run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
-    inside = Host(target.root)
+    inside = Sysroot(target.root)
     used: set[str] = set()
     kernel = False
     for _, trace in run.traces:

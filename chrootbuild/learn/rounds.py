@@ -15,8 +15,8 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.learn.learned_file import LearnedFile
-from chrootbuild.learn.session import Scene, build, proved, scene_of, tracer
-from chrootbuild.learn.target_overlay import lay
+from chrootbuild.learn.session import LearnContext, build, context_of, proved, tracer
+from chrootbuild.learn.target_overlay import overlay_target
 from chrootbuild.propose.model import Proposal, Proposals, Refusal
 from chrootbuild.propose.propose import missing, propose
 from chrootbuild.sandbox.create import Confinement
@@ -24,13 +24,13 @@ from chrootbuild.state.lock import alone
 from chrootbuild.state.project import Project
 from chrootbuild.target.reader import read_target
 
-__all__ = ["Lesson", "learn", "learn_from"]
+__all__ = ["LearnResult", "learn", "learn_from"]
 
 _ROUNDS = 12  # of builds and checks; each but the last has added something
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class LearnResult:
     """What was learned, and whether the root serves with it."""
 
     file: str  # as people are shown it
@@ -42,7 +42,7 @@ class Lesson:
 
 
 @dataclass(slots=True)
-class _Course:
+class _LearnSession:
     """A lesson while it is being learned."""
 
     file: LearnedFile
@@ -87,13 +87,13 @@ class _Course:
         self.tried.clear()
         return True
 
-    def lesson(self, findings: Iterable[Finding]) -> Lesson:
+    def lesson(self, findings: Iterable[Finding]) -> LearnResult:
         """Return what was learned so far."""
         found = tuple(findings)
         if failed(found) and self.on_the_host:
             found = (*found, Finding("note", "on-the-host", "", self.on_the_host))
         taken = {path for _, path in self.added}
-        return Lesson(
+        return LearnResult(
             self.file.shown,
             tuple(self.added.values()),
             tuple(one for path, one in sorted(self.refused.items()) if path not in taken),
@@ -111,7 +111,7 @@ class _Seen:
     last: tuple[Proposals, ...]  # for the last resort
 
 
-def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
+def learn(project: Project, name: str, bar: Progress = SILENT) -> LearnResult:
     """Find what a target's service needs beside what the target names, and add it to its learned file.
 
     Raises Failure where nothing can be learned: no [check], no strace(1), no namespaces, a
@@ -120,7 +120,7 @@ def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
     target = read_target(project, name)
     strace = tracer(target)
     with alone(project, name, "learn"):
-        course = _Course(LearnedFile(project, name), bar)
+        course = _LearnSession(LearnedFile(project, name), bar)
         if course.file.exists():
             findings = proved(project, _built(course), bar)
             if not failed(findings):
@@ -129,14 +129,14 @@ def learn(project: Project, name: str, bar: Progress = SILENT) -> Lesson:
         return course.lesson(_in_the_root(course, strace))
 
 
-def learn_from(project: Project, name: str, path: str) -> Lesson:
+def learn_from(project: Project, name: str, path: str) -> LearnResult:
     """Add what a trace taken anywhere shows to a target's learned file; nothing is run or built.
 
     ``path`` is a text of strace(1), kdump(1) or truss(1). Raises Failure.
     """
-    course = _Course(LearnedFile(project, name), SILENT)
-    scene = scene_of(project, name)
-    proposals = propose(scene.events(path), scene.host, scene.known)
+    course = _LearnSession(LearnedFile(project, name), SILENT)
+    scene = context_of(project, name)
+    proposals = propose(scene.events(path), scene.sysroot, scene.known)
     course.take(proposals)
     course.add(proposals.entries)
     return course.lesson(())
@@ -145,13 +145,13 @@ def learn_from(project: Project, name: str, path: str) -> Lesson:
 # -- one run -------------------------------------------------------------------------------
 
 
-def _on_the_host(course: _Course, strace: str) -> None:
+def _on_the_host(course: _LearnSession, strace: str) -> None:
     """Trace the check on a throw-away overlay of the sysroot, and add what it used.
 
     It may not be possible: without root not every sysroot can be copied so.
     """
     project, name = course.file.project, course.file.name
-    scene = scene_of(project, name)
+    scene = context_of(project, name)
     course.bar.stage("running on a copy of the host, traced")
     try:
         run = trial(
@@ -160,7 +160,7 @@ def _on_the_host(course: _Course, strace: str) -> None:
             scene.users,
             strace=strace,
             privileges=bool(scene.target.setuid),
-            arrange=lambda box: lay(box, scene.target, scene.plan, scene.host, scene.users),
+            arrange=lambda box: overlay_target(box, scene.target, scene.plan, scene.sysroot, scene.users),
             bar=course.bar,
         )
     except TargetError:
@@ -176,7 +176,7 @@ def _on_the_host(course: _Course, strace: str) -> None:
         events = itertools.chain.from_iterable(
             scene.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
         )
-        proposals = propose(events, scene.host, scene.known)
+        proposals = propose(events, scene.sysroot, scene.known)
     finally:
         for _, file in run.traces:
             file.close()
@@ -184,7 +184,7 @@ def _on_the_host(course: _Course, strace: str) -> None:
     course.add(proposals.entries)
 
 
-def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
+def _in_the_root(course: _LearnSession, strace: str) -> tuple[Finding, ...]:
     """Build and check; while that fails, trace inside, add and build again. Returns the last check's findings."""
     project = course.file.project
     scene = _built(course)
@@ -206,7 +206,7 @@ def _in_the_root(course: _Course, strace: str) -> tuple[Finding, ...]:
     return findings
 
 
-def _built(course: _Course) -> Scene:
+def _built(course: _LearnSession) -> LearnContext:
     course.rounds += 1
     course.bar.stage(f"round {course.rounds}, building")
     scene = build(course.file.project, course.file.name)
@@ -219,7 +219,7 @@ def _hopeless(findings: Iterable[Finding]) -> bool:
     return any(finding.severity == "error" and finding.rule in ("prepare", "drift") for finding in findings)
 
 
-def _inside(scene: Scene, strace: str, bar: Progress) -> _Seen:
+def _inside(scene: LearnContext, strace: str, bar: Progress) -> _Seen:
     """Trace the check in the root."""
     target = scene.target
     privileges = bool(target.setuid)
@@ -230,12 +230,12 @@ def _inside(scene: Scene, strace: str, bar: Progress) -> _Seen:
         with file:
             if name in run.failed:
                 path = f"/proc/self/fd/{file.fileno()}"
-                missed.append(missing(scene.events(path), scene.host, scene.known))
-                last.append(missing(scene.events(path), scene.host, scene.known, last_resort=True))
+                missed.append(missing(scene.events(path), scene.sysroot, scene.known))
+                last.append(missing(scene.events(path), scene.sysroot, scene.known, last_resort=True))
     return _Seen(run.findings, tuple(missed), tuple(last))
 
 
-def _more(course: _Course, seen: _Seen) -> bool:
+def _more(course: _LearnSession, seen: _Seen) -> bool:
     """Add what a failed check shows to be missing: that, else what was only lying there, else the last resort."""
     for found in seen.missing:
         course.take(found)

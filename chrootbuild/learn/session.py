@@ -21,28 +21,28 @@ from chrootbuild.propose.model import Known, known
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sandbox.create import Confinement
 from chrootbuild.state.project import Project
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from chrootbuild.target.reader import read_target
 from chrootbuild.trace.events import Event
 from chrootbuild.trace.open import events_of
 
-__all__ = ["Scene", "build", "proved", "scene_of", "tracer"]
+__all__ = ["LearnContext", "build", "context_of", "proved", "tracer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class LearnContext:
     """A target as it is now: what it is planned to have, and the sysroot."""
 
     target: Target
     plan: Plan
-    host: Host
+    sysroot: Sysroot
     users: Users
     known: Known
 
     def events(self, trace: str) -> Iterator[Event]:
         """Yield what a trace text shows, also beyond the target's own links; raises Failure where it is none."""
-        return through(events_of(trace), own_links(self.plan, self.host))
+        return through(events_of(trace), own_links(self.plan, self.sysroot))
 
     @property
     def confinement(self) -> Confinement:
@@ -70,32 +70,34 @@ def tracer(target: Target) -> str:
     return strace
 
 
-def scene_of(project: Project, name: str) -> Scene:
+def context_of(project: Project, name: str) -> LearnContext:
     """Plan a target as its files are now; raises TargetError."""
     target = read_target(project, name)
-    plan, host = make_plan(project, target)
-    return _scene(project, target, plan, host)
+    plan, sysroot = make_plan(project, target)
+    return _context(project, target, plan, sysroot)
 
 
-def build(project: Project, name: str) -> Scene:
+def build(project: Project, name: str) -> LearnContext:
     """Build a target as its files are now, and say nothing; raises TargetError, TryAgain and Failure."""
     target = read_target(project, name)
     with begin(project, target) as job:
         run(job)
-    plan, host = job.prepared.plan, job.prepared.host
-    if host is None:
-        return scene_of(project, name)
-    return _scene(project, target, plan, host)
+    plan, sysroot = job.prepared.plan, job.prepared.sysroot
+    if sysroot is None:
+        return context_of(project, name)
+    return _context(project, target, plan, sysroot)
 
 
-def proved(project: Project, scene: Scene, bar: Progress = SILENT) -> tuple[Finding, ...]:
+def proved(project: Project, scene: LearnContext, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Return what the check of a target that was just built showed; raises Failure as prove does."""
-    return prove(project, scene.target, (scene.plan, scene.host), explain=False, bar=bar)
+    return prove(project, scene.target, (scene.plan, scene.sysroot), explain=False, bar=bar)
 
 
-def _scene(project: Project, target: Target, plan: Plan, host: Host) -> Scene:
-    users = users_of(target, host)
+def _context(project: Project, target: Target, plan: Plan, sysroot: Sysroot) -> LearnContext:
+    users = users_of(target, sysroot)
     service = target.check.service
     memo = Memo.load(f"{project.state}/{target.name}.memo")
-    resolver = Resolver(host, memo, system_of(target, host))
-    return Scene(target, plan, host, users, known(plan, resolver, users(service.user).uid if service else 0))
+    resolver = Resolver(sysroot, memo, system_of(target, sysroot))
+    return LearnContext(
+        target, plan, sysroot, users, known(plan, resolver, users(service.user).uid if service else 0)
+    )

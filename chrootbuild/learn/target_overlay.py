@@ -19,12 +19,12 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, join, split
 from chrootbuild.plan.users import Users
 from chrootbuild.sandbox.create import Box
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.target.model import Item, Target
 from chrootbuild.trace.events import Access, Event
 
-__all__ = ["lay", "own", "own_links", "through"]
+__all__ = ["overlay_target", "own_links", "target_files", "through"]
 
 # The system's own in the box: mounted there.
 _MOUNTED = ("/dev", "/proc", "/sys")
@@ -32,26 +32,26 @@ _LINKER = frozenset({"/etc/ld.so.cache", "/etc/ld.so.conf"})  # ld.so(8): the sy
 _NO_HOMES = ("/nonexistent", "/proc", "/dev")
 
 
-def lay(box: Box, target: Target, plan: Plan, host: Host, users: Users) -> None:
+def overlay_target(box: Box, target: Target, plan: Plan, sysroot: Sysroot, users: Users) -> None:
     """Put what is the target's own into a box made of its sysroot; raises Failure."""
-    for artifact in _at_start(host, users):
+    for artifact in _at_start(sysroot, users):
         with contextlib.suppress(OSError):  # what is not the service's own may fail
             _put(box, artifact)
-    for artifact in own(target, plan, host):
+    for artifact in target_files(target, plan, sysroot):
         try:
             _put(box, artifact)
         except OSError as error:
             raise Failure(f"cannot lay {artifact.path} over the sysroot: {error.strerror}") from None
 
 
-def own(target: Target, plan: Plan, host: Host) -> Iterator[Artifact]:
+def target_files(target: Target, plan: Plan, sysroot: Sysroot) -> Iterator[Artifact]:
     """Yield the artifacts that the sysroot lacks or has otherwise, parents first."""
     accounts = target.accounts
     merged = {
         "/etc/passwd": accounts.extra if accounts else (),
         "/etc/group": accounts.extra_groups if accounts else (),
     }
-    written = {plan_path for path in target.text if (plan_path := _place(host, path)) is not None}
+    written = {plan_path for path in target.text if (plan_path := _place(sysroot, path)) is not None}
     found: dict[str, Artifact] = {}
     for path, artifact in plan.artifacts.items():
         if path.startswith(tuple(f"{place}/" for place in _MOUNTED)) or path in _MOUNTED:
@@ -60,45 +60,45 @@ def own(target: Target, plan: Plan, host: Host) -> Iterator[Artifact]:
             continue
         if artifact.kind is Kind.TEXT and path in _LINKER and path not in written:
             continue
-        if artifact.kind not in (Kind.NODE, Kind.DATABASE) and _differs(artifact, host):
+        if artifact.kind not in (Kind.NODE, Kind.DATABASE) and _differs(artifact, sysroot):
             found[path] = artifact
     for path, lines in merged.items():
         if lines and path not in written:
-            found[path] = Artifact(path, Kind.TEXT, 0o644, content=_merged(host, path, lines))
+            found[path] = Artifact(path, Kind.TEXT, 0o644, content=_merged(sysroot, path, lines))
     for home in _homes(merged["/etc/passwd"]):
-        if home.path not in plan.artifacts and not host.exists(home.path):
+        if home.path not in plan.artifacts and not sysroot.exists(home.path):
             found.setdefault(home.path, home)
     yield from (found[path] for path in sorted(found))
 
 
-def _at_start(host: Host, users: Users) -> Iterator[Artifact]:
+def _at_start(sysroot: Sysroot, users: Users) -> Iterator[Artifact]:
     """Yield the directories that the running system would have made, parents first."""
-    for path, made in runtime_directories(host).items():
-        if not host.exists(path) and not path.startswith(tuple(f"{place}/" for place in _MOUNTED)):
+    for path, made in runtime_directories(sysroot).items():
+        if not sysroot.exists(path) and not path.startswith(tuple(f"{place}/" for place in _MOUNTED)):
             with contextlib.suppress(Failure):  # a user that is made at the start, too
                 user = users(f"{made.owner}:{made.group}")
                 yield Artifact(path, Kind.DIRECTORY, int(made.mode, 8), user.uid, user.gid)
 
 
-def _place(host: Host, path: str) -> str | None:
+def _place(sysroot: Sysroot, path: str) -> str | None:
     """Return where in the sysroot a path is, itself not followed; None where nothing is above it."""
     parent, name = split(path)
     try:
-        return f"{host.canonical(parent).rstrip('/')}/{name}"
+        return f"{sysroot.canonical(parent).rstrip('/')}/{name}"
     except Unreadable:
         return path
 
 
-def _differs(artifact: Artifact, host: Host) -> bool:
+def _differs(artifact: Artifact, sysroot: Sysroot) -> bool:
     """Tell whether the sysroot has something else at an artifact's path, as far as a program can tell."""
-    info = host.lstat(artifact.path)
+    info = sysroot.lstat(artifact.path)
     if artifact.kind is Kind.TEXT:
         return True
     if info is None:
         # A file has its source in the sysroot: another link led to it there.
         return artifact.kind is not Kind.SEED
     if artifact.kind is Kind.LINK:
-        return not stat.S_ISLNK(info.st_mode) or host.readlink(artifact.path) != artifact.link
+        return not stat.S_ISLNK(info.st_mode) or sysroot.readlink(artifact.path) != artifact.link
     if artifact.kind is Kind.DIRECTORY:
         state = (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
         return not artifact.implied and state != (artifact.mode, artifact.uid, artifact.gid)
@@ -107,11 +107,11 @@ def _differs(artifact: Artifact, host: Host) -> bool:
     return False
 
 
-def _merged(host: Host, path: str, lines: tuple[Item, ...]) -> bytes:
+def _merged(sysroot: Sysroot, path: str, lines: tuple[Item, ...]) -> bytes:
     """Return the sysroot's account file with the target's own lines in place of those of the same name."""
     own_lines = [item.value.encode("utf-8", "surrogateescape") for item in lines]
     names = {line.partition(b":")[0] for line in own_lines}
-    old = host.read(path).splitlines() if host.isfile(path) else []
+    old = sysroot.read(path).splitlines() if sysroot.isfile(path) else []
     kept = [line for line in old if line.partition(b":")[0] not in names]
     return b"".join(line + b"\n" for line in (*own_lines, *kept))
 
@@ -183,13 +183,13 @@ def _own(where: int, name: str, artifact: Artifact) -> None:
     os.chmod(name, artifact.mode, dir_fd=where)
 
 
-def own_links(plan: Plan, host: Host) -> dict[str, str]:
+def own_links(plan: Plan, sysroot: Sysroot) -> dict[str, str]:
     """Return the links that the sysroot has not, or otherwise: their paths and texts."""
     links: dict[str, str] = {}
     for path, artifact in plan.artifacts.items():
         if artifact.kind is Kind.LINK:
-            info = host.lstat(path)
-            if info is None or not stat.S_ISLNK(info.st_mode) or host.readlink(path) != artifact.link:
+            info = sysroot.lstat(path)
+            if info is None or not stat.S_ISLNK(info.st_mode) or sysroot.readlink(path) != artifact.link:
                 links[path] = artifact.link
     return links
 

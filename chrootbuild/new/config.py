@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from chrootbuild.sysroot.packages import files_of, named
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = ["Config", "configuration", "named_port", "names_in", "well_known_port"]
 
@@ -47,30 +47,30 @@ class Config:
     closed: tuple[str, ...]
 
 
-def configuration(host: Host, packages: Iterable[str], argv: Iterable[str]) -> Config:
+def configuration(sysroot: Sysroot, packages: Iterable[str], argv: Iterable[str]) -> Config:
     """Return the configuration of packages, and the files that a command line names.
 
     A directory that is theirs alone is taken whole, so that later files in it count too.
     """
     packages = [package for package in dict.fromkeys(packages) if package]
     listed = sorted(
-        {path for package in packages for path in files_of(host, package) if path.startswith("/etc/")}
+        {path for package in packages for path in files_of(sysroot, package) if path.startswith("/etc/")}
     )
     tops = sorted({path.split("/")[2] for path in listed} - _NOT_OURS)
     entries: list[str] = []
     for top in tops:
         path = f"/etc/{top}"
-        own = [file for file in listed if file.startswith(f"{path}/") and host.isfile(file)]
-        if host.isfile(path):
+        own = [file for file in listed if file.startswith(f"{path}/") and sysroot.isfile(file)]
+        if sysroot.isfile(path):
             entries.append(path)
-        elif top not in _SHARED and host.isdir(path) and _belongs(host, path, packages):
+        elif top not in _SHARED and sysroot.isdir(path) and _belongs(sysroot, path, packages):
             entries.append(f"{path}/")
         else:
             entries += own
-    given = [word for word in argv if word.startswith("/") and host.isfile(word)]
+    given = [word for word in argv if word.startswith("/") and sysroot.isfile(word)]
     given = [path for path in given if not path.startswith(("/usr/", "/bin/", "/sbin/", "/lib"))]
-    files = list(dict.fromkeys((*given, *_files(host, entries))))
-    closed = [path for path in files if not _public(host, path)]
+    files = list(dict.fromkeys((*given, *_files(sysroot, entries))))
+    closed = [path for path in files if not _public(sysroot, path)]
     extra = [path for path in given if path in closed or not path.startswith(tuple(entries))]
     return Config(
         tuple(dict.fromkeys((*sorted(entries), *extra))),
@@ -79,23 +79,23 @@ def configuration(host: Host, packages: Iterable[str], argv: Iterable[str]) -> C
     )
 
 
-def named_port(host: Host, config: Config) -> tuple[str, int]:
+def named_port(sysroot: Sysroot, config: Config) -> tuple[str, int]:
     """Return the first address and port in a configuration; ("", 0) for none.
 
     The address "" means any.
     """
     for path in config.read:
-        for match in _PORT.finditer(host.content(path, _LIMIT)):
+        for match in _PORT.finditer(sysroot.content(path, _LIMIT)):
             address, port = (match[1] or b"").decode("ascii"), int(match[2])
             if 0 < port < 65536:
                 return ("" if address in ("*", "0.0.0.0", "[::]") else address), port  # noqa: S104 -- nothing is bound
     return "", 0
 
 
-def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
+def well_known_port(sysroot: Sysroot, names: Iterable[str]) -> tuple[str, int]:
     """Return protocol and port of the first name that services(5) has for one protocol; ("", 0) for none."""
     known: dict[str, dict[str, int]] = {}
-    for line in host.content("/etc/services", _LIMIT).decode("ascii", "replace").splitlines():
+    for line in sysroot.content("/etc/services", _LIMIT).decode("ascii", "replace").splitlines():
         words = line.partition("#")[0].split()
         if len(words) > 1:
             port, _, protocol = words[1].partition("/")
@@ -106,23 +106,23 @@ def well_known_port(host: Host, names: Iterable[str]) -> tuple[str, int]:
     return next((single[name] for name in names if name in single), ("", 0))
 
 
-def names_in(host: Host, config: Config) -> Iterator[str]:
+def names_in(sysroot: Sysroot, config: Config) -> Iterator[str]:
     """Yield the words in a user name's place in a configuration."""
     for path in config.read:
-        for match in _USER.finditer(host.content(path, _LIMIT)):
+        for match in _USER.finditer(sysroot.content(path, _LIMIT)):
             yield match[1].decode("utf-8", "surrogateescape")
 
 
-def _belongs(host: Host, path: str, packages: Iterable[str]) -> bool:
+def _belongs(sysroot: Sysroot, path: str, packages: Iterable[str]) -> bool:
     """Return whether a directory is of these packages alone, or part of its packages' names."""
     name = os.path.basename(path)
     if any(name in package for package in packages):
         return True
-    owners = {one.package.partition(":")[0] for one in named(host, name) if one.path == path}
+    owners = {one.package.partition(":")[0] for one in named(sysroot, name) if one.path == path}
     return all(owner in packages or name in owner for owner in owners)
 
 
-def _files(host: Host, entries: Iterable[str]) -> Iterator[str]:
+def _files(sysroot: Sysroot, entries: Iterable[str]) -> Iterator[str]:
     """Yield the files of entries, sorted by depth, ``.conf`` and ``.cfg`` first."""
     found: list[str] = []
     for entry in entries:
@@ -130,7 +130,9 @@ def _files(host: Host, entries: Iterable[str]) -> Iterator[str]:
             found.append(entry)
             continue
         try:
-            found += [path for path, info in host.walk(entry.rstrip("/")) if not stat.S_ISDIR(info.st_mode)]
+            found += [
+                path for path, info in sysroot.walk(entry.rstrip("/")) if not stat.S_ISDIR(info.st_mode)
+            ]
         except Unreadable:
             continue
     yield from sorted(
@@ -138,6 +140,6 @@ def _files(host: Host, entries: Iterable[str]) -> Iterator[str]:
     )
 
 
-def _public(host: Host, path: str) -> bool:
-    info = host.stat(path)
+def _public(sysroot: Sysroot, path: str) -> bool:
+    info = sysroot.stat(path)
     return info is None or bool(info.st_mode & 0o004)

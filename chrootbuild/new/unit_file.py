@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.sockets import bound
 
 __all__ = ["Unit", "listens", "unit_named", "unit_of"]
@@ -42,60 +42,60 @@ class Unit:
     listens: tuple[str, ...] = ()  # ListenStream= of the socket unit of the same name
 
 
-def unit_of(host: Host, program: str, names: tuple[str, ...]) -> Unit | None:
+def unit_of(sysroot: Sysroot, program: str, names: tuple[str, ...]) -> Unit | None:
     """Return the unit that starts the program at a path; of several the one in ``names``.
 
     Else a unit of one of the names, with any command: a script may start the program.
     """
-    wanted = _canonical(host, program)
-    found = [unit for unit in _units(host) if unit.start and _canonical(host, unit.start[0]) == wanted]
+    wanted = _canonical(sysroot, program)
+    found = [unit for unit in _units(sysroot) if unit.start and _canonical(sysroot, unit.start[0]) == wanted]
     order = {name: index for index, name in enumerate(names)}
     if found:
         return min(
             found, key=lambda unit: (order.get(_stem(unit.name), len(names)), len(unit.name), unit.name)
         )
-    return next((unit for name in names if (unit := unit_named(host, name)) is not None), None)
+    return next((unit for name in names if (unit := unit_named(sysroot, name)) is not None), None)
 
 
-def unit_named(host: Host, name: str) -> Unit | None:
+def unit_named(sysroot: Sysroot, name: str) -> Unit | None:
     """Return the service unit of a name, with or without .service; None without one that has a command."""
     full = name if name.endswith(".service") else f"{name}.service"
     if "/" in full:
         return None
-    path = next((f"{place}/{full}" for place in _PLACES if host.isfile(f"{place}/{full}")), "")
-    unit = _read(host, host.canonical(path)) if path else None
+    path = next((f"{place}/{full}" for place in _PLACES if sysroot.isfile(f"{place}/{full}")), "")
+    unit = _read(sysroot, sysroot.canonical(path)) if path else None
     return unit if unit is not None and unit.start else None
 
 
-def _units(host: Host) -> Iterator[Unit]:
+def _units(sysroot: Sysroot) -> Iterator[Unit]:
     """Yield all service units except templates, each name once."""
     seen: set[str] = set()
     for place in _PLACES:
-        for name in _names(host, place):
+        for name in _names(sysroot, place):
             path = f"{place}/{name}"
-            if name.endswith(".service") and "@" not in name and host.isfile(path):
-                unit = _read(host, host.canonical(path))
+            if name.endswith(".service") and "@" not in name and sysroot.isfile(path):
+                unit = _read(sysroot, sysroot.canonical(path))
                 if unit is not None and unit.name not in seen:
                     yield unit
                     seen.add(unit.name)
 
 
-def _names(host: Host, directory: str) -> list[str]:
+def _names(sysroot: Sysroot, directory: str) -> list[str]:
     try:
-        return sorted(host.listdir(directory)) if host.isdir(directory) else []
+        return sorted(sysroot.listdir(directory)) if sysroot.isdir(directory) else []
     except Unreadable:
         return []
 
 
-def _read(host: Host, path: str) -> Unit | None:
+def _read(sysroot: Sysroot, path: str) -> Unit | None:
     """Read a unit by its canonical path: a link is an alias."""
     name = os.path.basename(path)
-    lines = [*_settings(_text(host, path), "Service")]
+    lines = [*_settings(_text(sysroot, path), "Service")]
     for place in reversed(_PLACES):
         folder = f"{place}/{name}.d"
-        for part in _names(host, folder):
+        for part in _names(sysroot, folder):
             if part.endswith(".conf"):
-                lines += _settings(_text(host, f"{folder}/{part}"), "Service")
+                lines += _settings(_text(sysroot, f"{folder}/{part}"), "Service")
     values: dict[str, list[str]] = {}
     for key, value in lines:
         if value:
@@ -105,7 +105,7 @@ def _read(host: Host, path: str) -> Unit | None:
     last = {key: found[-1] for key, found in values.items()}
     if last.get("Type") == "oneshot":
         return None
-    env = _environment(host, values)
+    env = _environment(sysroot, values)
     return Unit(
         name,
         path,
@@ -118,7 +118,7 @@ def _read(host: Host, path: str) -> Unit | None:
         tuple(_directories(last)),
         tuple(
             value
-            for key, value in _socket(host, name)
+            for key, value in _socket(sysroot, name)
             if key in ("ListenStream", "ListenDatagram") and value
         ),
     )
@@ -136,13 +136,13 @@ def _settings(text: str, section: str) -> Iterator[tuple[str, str]]:
             yield key.strip(), value.strip()
 
 
-def _socket(host: Host, name: str) -> Iterator[tuple[str, str]]:
+def _socket(sysroot: Sysroot, name: str) -> Iterator[tuple[str, str]]:
     socket = f"{_stem(name)}.socket"
-    path = next((f"{place}/{socket}" for place in _PLACES if host.isfile(f"{place}/{socket}")), "")
-    return _settings(_text(host, path), "Socket") if path else iter(())
+    path = next((f"{place}/{socket}" for place in _PLACES if sysroot.isfile(f"{place}/{socket}")), "")
+    return _settings(_text(sysroot, path), "Socket") if path else iter(())
 
 
-def _environment(host: Host, values: Mapping[str, list[str]]) -> dict[str, str]:
+def _environment(sysroot: Sysroot, values: Mapping[str, list[str]]) -> dict[str, str]:
     """Return the variables for ExecStart=: of Environment=, then of EnvironmentFile=."""
     found: dict[str, str] = {}
     for value in values.get("Environment", []):
@@ -151,7 +151,7 @@ def _environment(host: Host, values: Mapping[str, list[str]]) -> dict[str, str]:
     last = dict.fromkeys(value.lstrip("-") for value in reversed(values.get("EnvironmentFile", [])))
     for path in reversed(last):
         if path.startswith("/"):
-            for line in _text(host, path).splitlines():
+            for line in _text(sysroot, path).splitlines():
                 if not line.lstrip().startswith(("#", ";")):
                     found.update(_assignments(line))
     return found
@@ -228,15 +228,15 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _canonical(host: Host, path: str) -> str:
+def _canonical(sysroot: Sysroot, path: str) -> str:
     try:
-        return host.canonical(path)
+        return sysroot.canonical(path)
     except Unreadable:
         return path
 
 
-def _text(host: Host, path: str) -> str:
-    return host.content(path, _LIMIT).decode("utf-8", "surrogateescape")
+def _text(sysroot: Sysroot, path: str) -> str:
+    return sysroot.content(path, _LIMIT).decode("utf-8", "surrogateescape")
 
 
 def listens(program: str) -> tuple[str, str, int]:

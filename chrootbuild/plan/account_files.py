@@ -14,9 +14,9 @@ from chrootbuild.accounts.pwd_mkdb import Database
 from chrootbuild.accounts.render import render
 from chrootbuild.accounts.select import Sources
 from chrootbuild.artifact import Artifact, Kind, Reason
-from chrootbuild.plan.builder import DECLARED, Draft
+from chrootbuild.plan.builder import DECLARED, PlanBuilder
 from chrootbuild.plan.declared import file_of
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import Accounts, Target
 
 __all__ = ["add_accounts", "read_sources"]
@@ -24,17 +24,17 @@ __all__ = ["add_accounts", "read_sources"]
 _BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)
 
 
-def read_sources(target: Target, host: Host, system: str) -> Sources:
+def read_sources(target: Target, sysroot: Sysroot, system: str) -> Sources:
     """Read the sysroot's account files for "linux" or "freebsd"; those with password hashes only on demand."""
     spec = target.accounts
     freebsd = spec is not None and (spec.format or system) == "freebsd"
     hashes = spec is not None and bool(spec.passwords)
 
     def read(path: str, wanted: bool = True) -> bytes | None:
-        if not wanted or not host.isfile(path):
+        if not wanted or not sysroot.isfile(path):
             return None
         try:
-            return host.read(path)
+            return sysroot.read(path)
         except Unreadable:
             return None  # without root: the hashes are not ours to read
 
@@ -52,14 +52,14 @@ class _Writer:
     """Adds account files to a draft, all with the one reason ``accounts``."""
 
     target: Target
-    draft: Draft
+    draft: PlanBuilder
     spec: Accounts
     reason: Reason = Reason("accounts")  # noqa: RUF009 -- frozen
 
     def made_from(self, *paths: str) -> tuple[str, ...]:
         """Return the real paths of the sources that exist, and of the target file."""
-        host = self.draft.host
-        here = [host.real(host.canonical(path)) for path in paths if host.isfile(path)]
+        sysroot = self.draft.sysroot
+        here = [sysroot.real(sysroot.canonical(path)) for path in paths if sysroot.isfile(path)]
         return (*here, *file_of(self.target, self.spec.origin))
 
     def text(
@@ -82,7 +82,7 @@ class _Writer:
 
 def add_accounts(
     target: Target,
-    draft: Draft,
+    draft: PlanBuilder,
     sources: Sources,
     names: Names,
     *,

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, join, split, walk
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "Draft", "blame"]
+__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "PlanBuilder", "blame"]
 
 _ENOUGH = 8  # reasons kept of a link that half of the root is reached through
 
@@ -33,11 +33,11 @@ class _Place:
     links: tuple[str, ...]  # canonical paths of the links met on the way, all artifacts by now
 
 
-class Draft:
+class PlanBuilder:
     """Collects artifacts and the reasons for them; read with ``artifacts`` and ``reasons``."""
 
-    def __init__(self, host: Host, target: str = "") -> None:
-        self.host = host
+    def __init__(self, sysroot: Sysroot, target: str = "") -> None:
+        self.sysroot = sysroot
         self._target = target  # as an Origin names the target file, which overrides its includes
         self.artifacts: dict[str, Artifact] = {}
         self.reasons: dict[str, dict[Reason, None]] = {}  # an ordered set
@@ -117,10 +117,10 @@ class Draft:
         """Return the text of the link at a canonical path, None where there is none."""
         if where in self._overlay:
             return self._overlay[where]
-        info = self.host.lstat(where)
+        info = self.sysroot.lstat(where)
         if info is None or not stat.S_ISLNK(info.st_mode):
             return None
-        return self.host.readlink(where)
+        return self.sysroot.readlink(where)
 
     def _walk(self, path: str, reason: Reason | None) -> _Place:
         links: dict[str, None] = {}
@@ -143,7 +143,7 @@ class Draft:
             # A declared link is added under its own key; here it only gets one more reason.
             self.reasons.setdefault(where, {}).setdefault(reason)
             return
-        source = self.host.real(where)
+        source = self.sysroot.real(where)
         self.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
 
     # -- artifacts -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chrootbuild.elf.memo import Memo
     from chrootbuild.state.project import Project
-    from chrootbuild.sysroot.reader import Host
+    from chrootbuild.sysroot.reader import Sysroot
 
 __all__ = [
     "Cached",
@@ -63,7 +63,7 @@ def plan_file(project: Project, target: str) -> str:
 # -- writing -------------------------------------------------------------------------------
 
 
-def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Memo) -> None:
+def save_plan(project: Project, target: Target, plan: Plan, sysroot: Sysroot, memo: Memo) -> None:
     """Write a plan to the cache, but one with databases or seeds to plant, which is made anew each time."""
     if plan.seeds or any(artifact.recipe is not None for artifact in plan.artifacts.values()):
         drop_plan(project, target.name)
@@ -78,12 +78,12 @@ def save_plan(project: Project, target: Target, plan: Plan, host: Host, memo: Me
         "out": project.out,
         "read": read,
         "absent": list(target.absent),
-        "seen": host.seen,
-        "owners": host.owners,
-        "listed": {path: digest_of("\0".join(names)) for path, names in host.listed.items()},
-        "missing": {path: sorted(names) for path, names in host.missing.items()},
-        "inputs": sorted(host.inputs),
-        "sources": sources_of(plan, memo, host.seen),
+        "seen": sysroot.seen,
+        "owners": sysroot.owners,
+        "listed": {path: digest_of("\0".join(names)) for path, names in sysroot.listed.items()},
+        "missing": {path: sorted(names) for path, names in sysroot.missing.items()},
+        "inputs": sorted(sysroot.inputs),
+        "sources": sources_of(plan, memo, sysroot.seen),
         "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
         "warnings": plan.warnings,
     }

@@ -9,7 +9,7 @@ from chrootbuild.accounts.names import Names, UnknownNameError
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import join
-from chrootbuild.plan.builder import DECLARED, DESCRIBED, NAMED, Draft, blame
+from chrootbuild.plan.builder import DECLARED, DESCRIBED, NAMED, PlanBuilder, blame
 from chrootbuild.plan.files import Files
 from chrootbuild.target.model import Item, Target
 
@@ -19,7 +19,7 @@ _ZONES = "/usr/share/zoneinfo"
 _LOCALTIME = "/etc/localtime"
 
 
-def overrule(target: Target, draft: Draft) -> None:
+def overrule(target: Target, draft: PlanBuilder) -> None:
     """Declare to the draft the target's own links and paths, which override the sysroot's links."""
     declared: dict[str, str | None] = dict.fromkeys([*target.directories, *target.text])
     declared.update({path: item.value for path, item in target.links.items()})
@@ -28,7 +28,7 @@ def overrule(target: Target, draft: Draft) -> None:
     draft.declare(declared)
 
 
-def add_declared(target: Target, draft: Draft, names: Names) -> None:
+def add_declared(target: Target, draft: PlanBuilder, names: Names) -> None:
     """Add [links], [directories] and [text]. Raises TargetError."""
     for path, link in target.links.items():
         reason = Reason(f"links: {path}")
@@ -45,7 +45,7 @@ def add_declared(target: Target, draft: Draft, names: Names) -> None:
         reason, origin = Reason(f"directories: {path}"), directory.origin
         with blame(origin):
             where = draft.place(path, reason, follow=False)
-        info = draft.host.stat(path)
+        info = draft.sysroot.stat(path)
         if info is not None and not stat.S_ISDIR(info.st_mode):
             info = None
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o755
@@ -82,13 +82,13 @@ def file_of(target: Target, origin: Origin) -> tuple[str, ...]:
     return tuple(fitting[:1]) or (target.file,)
 
 
-def add_places(target: Target, draft: Draft, system: str) -> None:
+def add_places(target: Target, draft: PlanBuilder, system: str) -> None:
     """Add the empty directories filled from outside: mount points, the log socket's."""
     for item in target.mounts:
         reason = Reason(f"mounts: {item.value}")
         with blame(item.origin):
             where = draft.place(item.value, reason)
-        info = draft.host.stat(item.value)
+        info = draft.sysroot.stat(item.value)
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o555
         directory = Artifact(where, Kind.DIRECTORY, mode, open=True)
         draft.add(directory, reason, rank=NAMED, origin=item.origin)
@@ -102,18 +102,18 @@ def add_places(target: Target, draft: Draft, system: str) -> None:
             draft.note(where, reason)
 
 
-def add_timezone(item: Item, draft: Draft, files: Files) -> None:
+def add_timezone(item: Item, draft: PlanBuilder, files: Files) -> None:
     """Add etc/localtime and the zone it names. Raises TargetError where the sysroot has no such zone."""
     reason = Reason(f"timezone: {item.value}")
     with blame(item.origin):
         if item.value == "host":
-            if draft.host.lstat(_LOCALTIME) is None:
+            if draft.sysroot.lstat(_LOCALTIME) is None:
                 draft.warn("the sysroot has no /etc/localtime: its time zone is UTC")
             else:
                 files.data(_LOCALTIME, reason, item.origin)
             return
         zone = f"{_ZONES}/{item.value}"
-        if not draft.host.isfile(zone):
+        if not draft.sysroot.isfile(zone):
             raise TargetError(
                 f"cannot find the time zone {item.value}: there is no {zone} ({item.origin})",
                 hint="ls /usr/share/zoneinfo shows the zones; the package is tzdata",
@@ -124,7 +124,9 @@ def add_timezone(item: Item, draft: Draft, files: Files) -> None:
         files.data(zone, reason, item.origin)
 
 
-def add_devices(target: Target, draft: Draft, names: Names, system: str, *, devfs: bool = False) -> None:
+def add_devices(
+    target: Target, draft: PlanBuilder, names: Names, system: str, *, devfs: bool = False
+) -> None:
     """Add the nodes and links of ``devices``; an entry of a node's own overrides a set with it.
 
     With FreeBSD's ``devfs`` only its mount point is added: a ruleset of the host's side
@@ -160,13 +162,13 @@ def add_devices(target: Target, draft: Draft, names: Names, system: str, *, devf
             draft.add(artifact, reason, rank=rank, origin=item.origin)
 
 
-def _devfs(target: Target, draft: Draft) -> None:
+def _devfs(target: Target, draft: PlanBuilder) -> None:
     for item in target.devices:
         reason = Reason(f"devices: {item.name}")
         with blame(item.origin):
             where = draft.place("/dev", reason)
         if draft.rank(where) < NAMED:
-            info = draft.host.stat("/dev")
+            info = draft.sysroot.stat("/dev")
             mode = stat.S_IMODE(info.st_mode) if info is not None and stat.S_ISDIR(info.st_mode) else 0o555
             draft.add(
                 Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin

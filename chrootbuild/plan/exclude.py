@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from chrootbuild.paths import split
-from chrootbuild.plan.builder import Draft
+from chrootbuild.plan.builder import PlanBuilder
 from chrootbuild.target.model import Item
 
 __all__ = ["LeftOut"]
@@ -23,7 +23,7 @@ _HOW = "name it exactly in files to have it"
 class LeftOut:
     """The excluded paths of a sysroot; secrets are noted in the draft."""
 
-    def __init__(self, exclude: Iterable[Item], draft: Draft) -> None:
+    def __init__(self, exclude: Iterable[Item], draft: PlanBuilder) -> None:
         self._draft = draft
         patterns = []
         for item in exclude:
@@ -38,7 +38,7 @@ class LeftOut:
 
     def secret(self, path: str) -> bool:
         """Return whether ``path`` is a secret by its name or mode, and note it."""
-        info = self._draft.host.lstat(path)
+        info = self._draft.sysroot.lstat(path)
         if info is None or stat.S_ISLNK(info.st_mode):
             return False
         if stat.S_ISREG(info.st_mode) and _SECRETS.fullmatch(split(path)[1]):

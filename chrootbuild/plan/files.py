@@ -12,10 +12,10 @@ from typing import NamedTuple
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import join, split
-from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame
+from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.programs import Gatherer, is_glob, not_there
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import FileItem
 
 __all__ = ["SPECIAL", "Files", "too_long"]
@@ -59,7 +59,7 @@ class Files:
     _linked: list[_Linked] = field(default_factory=list)
 
     @property
-    def draft(self) -> Draft:
+    def draft(self) -> PlanBuilder:
         """The draft that artifacts are added to."""
         return self.gatherer.draft
 
@@ -92,7 +92,7 @@ class Files:
 
     def _require(self, path: str, origin: Origin) -> None:
         try:
-            if self.draft.host.lstat(path) is None:
+            if self.draft.sysroot.lstat(path) is None:
                 raise Unreadable(path, errno.ENOENT)
         except Unreadable as error:
             raise not_there(path, origin, error) from None
@@ -101,45 +101,45 @@ class Files:
 
     def _glob(self, item: FileItem, reason: Reason) -> None:
         rank = _rank(item)
-        for path in self.draft.host.glob(item.path.rstrip("/")):
+        for path in self.draft.sysroot.glob(item.path.rstrip("/")):
             if self.left.excluded(path) or self.left.secret(path):
                 continue
             if not item.path.endswith("/"):
                 self._any(path, reason, item, rank)
-            elif self.draft.host.isdir(path):  # as in the shell: x*/ is directories only
+            elif self.draft.sysroot.isdir(path):  # as in the shell: x*/ is directories only
                 self._tree(path, reason, item)
 
     def _tree(self, path: str, reason: Reason, item: FileItem) -> None:
-        host = self.draft.host
-        if not host.isdir(path):
+        sysroot = self.draft.sysroot
+        if not sysroot.isdir(path):
             raise TargetError(
                 f"cannot take {path}/ as a tree: it is not a directory ({item.origin})",
                 hint="leave the slash at the end out",
             )
         rank = _rank(item)
         self._directory(path, reason, item, rank)
-        top = host.canonical(path)
+        top = sysroot.canonical(path)
         self._trees.add(top)
         for child in self._below(path, top):
             self._any(child, reason, item, rank)
 
     def _below(self, path: str, top: str) -> Iterator[str]:
         """Yield the paths below a directory that are not excluded, as the target spells them; follows no link."""
-        host, left = self.draft.host, self.left
+        sysroot, left = self.draft.sysroot, self.left
         stack = [top]
         while stack:
             here = stack.pop()
             deeper = []
-            for name in host.listdir(here):
+            for name in sysroot.listdir(here):
                 child = join(here, name)
                 named = path + child[len(top) :]
-                if too_long(host, child):
+                if too_long(sysroot, child):
                     self.draft.skip(named, "its path is longer than a path can be")
                     continue
                 if left.excluded(named) or left.excluded(child) or left.secret(child):
                     continue
                 yield named
-                info = host.lstat(child)
+                info = sysroot.lstat(child)
                 if info is not None and stat.S_ISDIR(info.st_mode):
                     deeper.append(child)
             stack.extend(reversed(deeper))
@@ -148,7 +148,7 @@ class Files:
 
     def _any(self, path: str, reason: Reason, item: FileItem, rank: int, *, exact: bool = False) -> None:
         """Add the link, directory (without its content) or file at ``path``."""
-        info = self.draft.host.lstat(path)
+        info = self.draft.sysroot.lstat(path)
         if info is None:
             return
         if stat.S_ISLNK(info.st_mode):
@@ -162,7 +162,7 @@ class Files:
 
     def _directory(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
         """Add a directory without its content; an entry's mode, owner and group apply to its whole tree."""
-        info = self.draft.host.stat(path)
+        info = self.draft.sysroot.stat(path)
         assert info is not None
         where = self.draft.place(path, reason)
         if where == "/":
@@ -181,15 +181,15 @@ class Files:
 
     def _link(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
         """Add a link with its text unchanged; its target is added later. A dangling one stays dangling."""
-        host, draft = self.draft.host, self.draft
+        sysroot, draft = self.draft.sysroot, self.draft
         where = draft.place(path, reason, follow=False)
         if draft.rank(where) == DECLARED:
             draft.note(where, reason)
             return
-        source = host.real(join(host.canonical(split(path)[0]), split(path)[1]))
-        text = host.readlink(path)
+        source = sysroot.real(join(sysroot.canonical(split(path)[0]), split(path)[1]))
+        text = sysroot.readlink(path)
         draft.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
-        if host.exists(path):
+        if sysroot.exists(path):
             self._linked.append(_Linked(path, where, reason, item, rank == NAMED))
 
     # -- link targets ----------------------------------------------------------------------
@@ -202,19 +202,19 @@ class Files:
 
     def _target(self, link: _Linked) -> None:
         """Add a link's target: an exact link's with its entry's mode and owner, else the sysroot's."""
-        host, draft, path = self.draft.host, self.draft, link.path
-        canonical = host.canonical(path)
+        sysroot, draft, path = self.draft.sysroot, self.draft, link.path
+        canonical = sysroot.canonical(path)
         if self.left.excluded(canonical) or (not link.exact and self.left.secret(canonical)):
             return
         item = link.item if link.exact else FileItem(path, link.item.origin)
         rank = DESCRIBED if link.exact else FOUND
         via = Reason("links to it", link.where)
-        if not host.isdir(path):
+        if not sysroot.isdir(path):
             # The target's own links may lead elsewhere than the sysroot's.
             place = draft.place(path, link.reason)
             if draft.rank(place) == DECLARED:
                 draft.note(place, via)
-            elif host.lstat(place) is None:
+            elif sysroot.lstat(place) is None:
                 self.gatherer.file(path, link.reason, item.origin, item, rank, exact=link.exact)
             else:
                 self._any(place, via, item, rank, exact=link.exact)
@@ -238,9 +238,9 @@ class Files:
         return False
 
 
-def too_long(host: Host, path: str) -> bool:
+def too_long(sysroot: Sysroot, path: str) -> bool:
     """Return whether a sysroot path exceeds PATH_MAX: path_resolution(7)."""
-    return len(path) > _LONG and len(os.fsencode(host.real(path))) >= _PATH_MAX
+    return len(path) > _LONG and len(os.fsencode(sysroot.real(path))) >= _PATH_MAX
 
 
 def _rank(item: FileItem) -> int:

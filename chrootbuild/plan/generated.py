@@ -16,12 +16,12 @@ from chrootbuild.accounts.cap_mkdb import cap_mkdb
 from chrootbuild.artifact import Artifact, Kind, Reason
 from chrootbuild.elf.memo import Memo
 from chrootbuild.paths import split
-from chrootbuild.plan.builder import DECLARED, Draft
+from chrootbuild.plan.builder import DECLARED, PlanBuilder
 from chrootbuild.plan.files import Files
 from chrootbuild.rtld.freebsd_files import hints_path as path_hints
 from chrootbuild.rtld.freebsd_files import render_hints
 from chrootbuild.rtld.root_cache import render_cache
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 __all__ = ["CapabilityDatabase", "LoaderFile", "cache_files", "hints_file", "pair_databases"]
@@ -45,7 +45,7 @@ class CapabilityDatabase:
         return hashlib.sha256(b"cap_mkdb %d\n" % _FORMAT + self.text).hexdigest()
 
 
-def pair_databases(target: Target, draft: Draft, files: Files) -> None:
+def pair_databases(target: Target, draft: PlanBuilder, files: Files) -> None:
     """Replace each copied .db by a database made from its text, and add the text."""
     copied = [
         artifact
@@ -56,7 +56,7 @@ def pair_databases(target: Target, draft: Draft, files: Files) -> None:
         path = artifact.path.removesuffix(".db")
         why = Reason("is made from it", artifact.path)
         if path not in draft.artifacts:
-            if not draft.host.isfile(path) or files.left.excluded(path):
+            if not draft.sysroot.isfile(path) or files.left.excluded(path):
                 continue
             files.data(path, why, target.origin)
         text = draft.artifacts.get(draft.where(path))
@@ -65,7 +65,7 @@ def pair_databases(target: Target, draft: Draft, files: Files) -> None:
         draft.note(text.path, why)
         content = text.content
         if text.kind is Kind.FILE:
-            content = draft.host.read(text.path if draft.host.isfile(text.path) else path)
+            content = draft.sysroot.read(text.path if draft.sysroot.isfile(text.path) else path)
         made = Artifact(
             artifact.path,
             Kind.DATABASE,
@@ -89,7 +89,9 @@ class LoaderFile:
     mode: int
 
 
-def cache_files(host: Host, memo: Memo | None, libraries: Iterable[tuple[str, str]]) -> list[LoaderFile]:
+def cache_files(
+    sysroot: Sysroot, memo: Memo | None, libraries: Iterable[tuple[str, str]]
+) -> list[LoaderFile]:
     """Return ld.so.cache for ``libraries`` (name, path), and the ld.so.conf from which ldconfig makes it."""
     pairs = sorted(set(libraries))
     if not pairs:
@@ -98,7 +100,7 @@ def cache_files(host: Host, memo: Memo | None, libraries: Iterable[tuple[str, st
     directories = sorted({split(path)[0].partition("/glibc-hwcaps/")[0] for _, path in pairs})
     text = "".join(f"{directory}\n" for directory in directories)
     return [
-        LoaderFile("/etc/ld.so.cache", render_cache(host, pairs, memo), 0o644),
+        LoaderFile("/etc/ld.so.cache", render_cache(sysroot, pairs, memo), 0o644),
         LoaderFile("/etc/ld.so.conf", text.encode("utf-8", "surrogateescape"), 0o644),
     ]
 

@@ -11,7 +11,7 @@ from chrootbuild.elf.detect import Release, detect_system, freebsd_release
 from chrootbuild.elf.memo import Memo
 from chrootbuild.errors import TargetError
 from chrootbuild.plan.account_files import add_accounts, read_sources
-from chrootbuild.plan.builder import NAMED, Draft
+from chrootbuild.plan.builder import NAMED, PlanBuilder
 from chrootbuild.plan.declared import add_declared, add_devices, add_places, add_timezone, overrule
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.files import Files
@@ -20,7 +20,7 @@ from chrootbuild.plan.programs import Gatherer, find_program
 from chrootbuild.plan.seeds import seeds
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.rtld.root_cache import cache_conflicts
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import Target
 
 __all__ = ["account_sources", "plan", "release_of", "system_of"]
@@ -29,21 +29,21 @@ __all__ = ["account_sources", "plan", "release_of", "system_of"]
 _BASE = ("/bin/sh", "/sbin/init", "/bin/ls", "/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
 
 
-def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
+def plan(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> Plan:
     """Compute every artifact of ``target`` from its sysroot.
 
-    Raises TargetError where the target cannot be satisfied. ``host.seen`` then
+    Raises TargetError where the target cannot be satisfied. ``sysroot.seen`` then
     holds the paths it depended on.
     """
-    draft = Draft(host, target.origin.file)
+    draft = PlanBuilder(sysroot, target.origin.file)
     try:
-        system = system_of(target, host, memo)
-        release = release_of(target, host, memo) if system == "freebsd" else Release(0, little=True)
+        system = system_of(target, sysroot, memo)
+        release = release_of(target, sysroot, memo) if system == "freebsd" else Release(0, little=True)
         if target.accounts is not None and not target.accounts.format:
             target = replace(target, accounts=replace(target.accounts, format=system))
-        sources = read_sources(target, host, system)
+        sources = read_sources(target, sysroot, system)
         names = Names(sources, target.accounts)
-        gatherer = Gatherer(target, draft, Resolver(host, memo, system), names)
+        gatherer = Gatherer(target, draft, Resolver(sysroot, memo, system), names)
         left = LeftOut(target.exclude, draft)
         files = Files(gatherer, left)
         overrule(target, draft)
@@ -75,37 +75,37 @@ def plan(target: Target, host: Host, memo: Memo | None = None) -> Plan:
     )
 
 
-def system_of(target: Target, host: Host, memo: Memo | None = None) -> str:
+def system_of(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> str:
     """Return "linux" or "freebsd": the target's key, else the system of its programs.
 
     Raises TargetError where there is no sysroot.
     """
-    if not host.isdir("/"):
+    if not sysroot.isdir("/"):
         raise TargetError(
-            f"cannot read the sysroot {host.sysroot}: no such directory ({target.origin.file}: sysroot)",
+            f"cannot read the sysroot {sysroot.sysroot}: no such directory ({target.origin.file}: sysroot)",
             hint="unpack or mount it there, or correct the path",
         )
     if target.os:
         return target.os
-    return detect_system(host, _programs(target, host), memo)
+    return detect_system(sysroot, _programs(target, sysroot), memo)
 
 
-def account_sources(target: Target, host: Host) -> Sources:
+def account_sources(target: Target, sysroot: Sysroot) -> Sources:
     """Read the sysroot's account files as the plan does; those with password hashes only on demand."""
-    return read_sources(target, host, system_of(target, host))
+    return read_sources(target, sysroot, system_of(target, sysroot))
 
 
-def release_of(target: Target, host: Host, memo: Memo | None = None) -> Release:
+def release_of(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> Release:
     """Return the sysroot's FreeBSD release, from its own programs, else the target's."""
-    return freebsd_release(host, (*_BASE, *_programs(target, host)), memo)
+    return freebsd_release(sysroot, (*_BASE, *_programs(target, sysroot)), memo)
 
 
-def _programs(target: Target, host: Host) -> list[str]:
+def _programs(target: Target, sysroot: Sysroot) -> list[str]:
     """Return the files to detect the system from: the target's programs and libraries, then the base's."""
     found = []
     for item in (*target.binaries, *target.libraries):
-        path = item.value if "/" in item.value else find_program(host, item.value)
-        if path is not None and host.isfile(path):
+        path = item.value if "/" in item.value else find_program(sysroot, item.value)
+        if path is not None and sysroot.isfile(path):
             found.append(path)
     return [*found, *_BASE]
 
@@ -113,18 +113,20 @@ def _programs(target: Target, host: Host) -> list[str]:
 # -- the run-time linker's own files -------------------------------------------------------
 
 
-def _loader(draft: Draft, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
+def _loader(draft: PlanBuilder, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
     """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries are not found without.
 
     The sysroot's own, named in ``files``, take precedence.
     """
-    sources = tuple(sorted({draft.host.real(draft.host.canonical(path)) for _, path in gatherer.cache}))
+    sources = tuple(
+        sorted({draft.sysroot.real(draft.sysroot.canonical(path)) for _, path in gatherer.cache})
+    )
     made = [
-        *cache_files(draft.host, memo, gatherer.cache),
+        *cache_files(draft.sysroot, memo, gatherer.cache),
         *hints_file(gatherer.hints, compat32=False, little=little),
         *hints_file(gatherer.hints32, compat32=True, little=little),
     ]
-    for warning in cache_conflicts(draft.host, gatherer.closures, memo) if gatherer.cache else ():
+    for warning in cache_conflicts(draft.sysroot, gatherer.closures, memo) if gatherer.cache else ():
         draft.warn(warning)
     for file in made:
         reason = Reason("libraries outside the default directories")

@@ -10,11 +10,11 @@ from chrootbuild.accounts.names import Names
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.paths import join, split
-from chrootbuild.plan.builder import DECLARED, FOUND, Draft, blame
+from chrootbuild.plan.builder import DECLARED, FOUND, PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.rtld.model import Closure, Missing
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import FileItem, Target
 
 __all__ = ["SEARCH_PATH", "Gatherer", "find_program", "is_glob", "not_there"]
@@ -22,11 +22,11 @@ __all__ = ["SEARCH_PATH", "Gatherer", "find_program", "is_glob", "not_there"]
 SEARCH_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def find_program(host: Host, name: str) -> str | None:
+def find_program(sysroot: Sysroot, name: str) -> str | None:
     """Return the sysroot path of a bare program name, by the target's search path; None if not found."""
     for directory in SEARCH_PATH:
         path = join(directory, name)
-        info = host.stat(path)
+        info = sysroot.stat(path)
         if info is not None and stat.S_ISREG(info.st_mode) and info.st_mode & 0o111:
             return path
     return None
@@ -37,7 +37,7 @@ class Gatherer:
     """Adds programs and libraries, and any file, with their closures to a draft."""
 
     target: Target
-    draft: Draft
+    draft: PlanBuilder
     resolver: Resolver
     names: Names
     closures: list[Closure] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Gatherer:
     def __post_init__(self) -> None:
         for item in self.target.setuid:
             try:
-                self._setuid[self.draft.host.canonical(item.value)] = item.value
+                self._setuid[self.draft.sysroot.canonical(item.value)] = item.value
             except Unreadable as error:
                 raise not_there(item.value, item.origin, error) from None
 
@@ -59,7 +59,7 @@ class Gatherer:
         for item in self.target.binaries:
             path = item.value
             if "/" not in path:
-                found = find_program(self.draft.host, path)
+                found = find_program(self.draft.sysroot, path)
                 if found is None:
                     raise TargetError(
                         f"cannot find the program {path} ({item.origin})",
@@ -73,7 +73,7 @@ class Gatherer:
 
     def libraries(self, left: LeftOut) -> None:
         """Add each library of ``libraries``: a path, or the matches of a glob that ``left`` allows."""
-        host = self.draft.host
+        sysroot = self.draft.sysroot
         for item in self.target.libraries:
             reason = Reason(f"libraries: {item.value}")
             with blame(item.origin):
@@ -81,15 +81,15 @@ class Gatherer:
                     self.file(item.value, reason, item.origin)
                     self._sound(item.value, item.origin)
                     continue
-                for path in host.glob(item.value):
-                    if not left.excluded(path) and host.isfile(path):
+                for path in sysroot.glob(item.value):
+                    if not left.excluded(path) and sysroot.isfile(path):
                         self.file(path, reason, item.origin, exact=False)
 
     def unused(self) -> None:
         """Warn of paths in ``setuid`` that no key adds."""
         sources = {artifact.source for artifact in self.draft.artifacts.values()}
         for canonical, written in self._setuid.items():
-            if self.draft.host.real(canonical) not in sources:
+            if self.draft.sysroot.real(canonical) not in sources:
                 self.draft.warn(f"setuid names {written}, which nothing brings into the root")
 
     def file(
@@ -144,7 +144,7 @@ class Gatherer:
             uid = self.names.uid(item.owner, item.origin) if item.owner else uid
             gid = self.names.gid(item.group, item.origin) if item.group else gid
         elf = "library" if kind == "library" else "program" if kind else ""
-        real = self.draft.host.real(source)
+        real = self.draft.sysroot.real(source)
         artifact = Artifact(
             where, Kind.FILE, mode, uid, gid, source=real, sources=(real,), capabilities=special, elf=elf
         )
@@ -157,15 +157,15 @@ class Gatherer:
         The target's own links may lead ``path`` to another place than the
         sysroot's: the sysroot's file at that place is preferred.
         """
-        host = self.draft.host
-        found = host.find(where)
+        sysroot = self.draft.sysroot
+        found = sysroot.find(where)
         if found is not None and stat.S_ISREG(found[1].st_mode):
             return found
         try:
-            source = host.canonical(path)
+            source = sysroot.canonical(path)
         except Unreadable as error:
             raise not_there(path, origin, error) from None
-        info = host.lstat(source)
+        info = sysroot.lstat(source)
         assert info is not None
         return source, info
 
@@ -174,7 +174,7 @@ class Gatherer:
     def _closure(self, path: str, source: str, kind: str, origin: Origin, exact: bool) -> None:
         # A library's $ORIGIN is the directory of the name it is opened by, a program's that of
         # the file itself.
-        name = path if kind == "library" and self.draft.host.canonical(path) == source else source
+        name = path if kind == "library" and self.draft.sysroot.canonical(path) == source else source
         if name in self._resolved:
             return
         self._resolved.add(name)

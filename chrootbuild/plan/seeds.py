@@ -6,7 +6,7 @@ import stat
 
 from chrootbuild.artifact import Artifact, Kind, Reason
 from chrootbuild.paths import join
-from chrootbuild.plan.builder import Draft, blame
+from chrootbuild.plan.builder import PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.files import SPECIAL, too_long
 from chrootbuild.plan.programs import not_there
@@ -16,13 +16,13 @@ from chrootbuild.target.model import Target
 __all__ = ["seeds"]
 
 
-def seeds(target: Target, draft: Draft, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
+def seeds(target: Target, draft: PlanBuilder, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
     """Return for each ``seed`` the artifacts in it, parents first; secrets are state and included."""
     found = {}
     for item in target.seed:
         path = item.value.rstrip("/")
         try:
-            top = draft.host.canonical(path)
+            top = draft.sysroot.canonical(path)
         except Unreadable as error:
             raise not_there(path, item.origin, error) from None
         reason = Reason(f"seed: {item.value}")
@@ -33,25 +33,25 @@ def seeds(target: Target, draft: Draft, left: LeftOut) -> dict[str, tuple[Artifa
     return found
 
 
-def _seed(draft: Draft, left: LeftOut, top: str, where: str) -> list[Artifact]:
-    host = draft.host
+def _seed(draft: PlanBuilder, left: LeftOut, top: str, where: str) -> list[Artifact]:
+    sysroot = draft.sysroot
     artifacts, stack = [], [top]
     while stack:
         path = stack.pop()
         place = where + path[len(top) :]
-        if too_long(host, path):
+        if too_long(sysroot, path):
             draft.skip(place, "its path is longer than a path can be")
             continue
-        info = host.lstat(path)
+        info = sysroot.lstat(path)
         if info is None or left.excluded(path) or left.excluded(place):
             continue
-        mode, real = stat.S_IMODE(info.st_mode), host.real(path)
+        mode, real = stat.S_IMODE(info.st_mode), sysroot.real(path)
         owner = (info.st_uid, info.st_gid)
         if stat.S_ISDIR(info.st_mode):
             artifacts.append(Artifact(place, Kind.DIRECTORY, mode, *owner))
-            stack.extend(join(path, name) for name in reversed(host.listdir(path)))
+            stack.extend(join(path, name) for name in reversed(sysroot.listdir(path)))
         elif stat.S_ISLNK(info.st_mode):
-            link = host.readlink(path)
+            link = sysroot.readlink(path)
             artifacts.append(Artifact(place, Kind.LINK, 0, *owner, source=real, link=link))
         elif stat.S_ISREG(info.st_mode):
             artifacts.append(Artifact(place, Kind.FILE, mode, *owner, source=real))

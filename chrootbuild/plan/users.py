@@ -10,7 +10,7 @@ from chrootbuild.accounts.names import Names
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.plan.make import account_sources, system_of
 from chrootbuild.plan.programs import find_program
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Target
 
@@ -19,13 +19,13 @@ __all__ = ["Known", "Users", "look", "program", "refuse_foreign", "users_of"]
 _NAMES = {"linux": "Linux", "freebsd": "FreeBSD"}
 
 
-def refuse_foreign(target: Target, verb: str, host: Host | None = None) -> None:
+def refuse_foreign(target: Target, verb: str, sysroot: Sysroot | None = None) -> None:
     """Raise Failure "cannot ``verb``" where a target's programs are another system's.
 
     The kernel would not stop it: Linux starts a FreeBSD program, whose system calls have other numbers.
     """
     here = "freebsd" if sys.platform.startswith("freebsd") else "linux"
-    system = system_of(target, Host(target.sysroot) if host is None else host)
+    system = system_of(target, Sysroot(target.sysroot) if sysroot is None else sysroot)
     if system != here:
         raise Failure(
             f"cannot {verb} {target.name}: its programs are {_NAMES[system]}'s",
@@ -42,28 +42,28 @@ class Known:
     name: str = "root"  # the user's name in the root's accounts, else the number
 
 
-def look(target: Target, host: Host) -> Known:
+def look(target: Target, sysroot: Sysroot) -> Known:
     """Read a target's system and its service's user; raises TargetError for an unknown name."""
     service = target.check.service
-    system = system_of(target, host)
+    system = system_of(target, sysroot)
     if service is None:
         return Known(system)
     try:
-        user = users_of(target, host)(service.user)
+        user = users_of(target, sysroot)(service.user)
     except TargetError as error:
         raise TargetError(f"{error.message} ({service.origin}.user)", hint=error.hint) from None
-    names = Names(account_sources(target, host), target.accounts)
+    names = Names(account_sources(target, sysroot), target.accounts)
     return Known(system, user, names.user_of(user.uid) or str(user.uid))
 
 
-def program(target: Target, host: Host, name: str) -> str:
+def program(target: Target, sysroot: Sysroot, name: str) -> str:
     """Return the path of a program in the root: as given, or found in the sysroot by its bare name."""
     if name.startswith("/"):
         return name
-    found = find_program(host, name)
+    found = find_program(sysroot, name)
     if found is None:
         raise TargetError(
-            f"cannot find {name} in the sysroot {host.sysroot} ({target.origin.file})",
+            f"cannot find {name} in the sysroot {sysroot.sysroot} ({target.origin.file})",
             hint="write its whole path",
         )
     return found
@@ -73,9 +73,9 @@ def program(target: Target, host: Host, name: str) -> str:
 Users = Callable[[str], User]
 
 
-def users_of(target: Target, host: Host) -> Users:
+def users_of(target: Target, sysroot: Sysroot) -> Users:
     """Return what turns "nobody" or "nobody:nogroup" into numbers: the sysroot's, the target's own lines first."""
-    names = Names(account_sources(target, host), target.accounts)
+    names = Names(account_sources(target, sysroot), target.accounts)
 
     def users(text: str) -> User:
         name, _, group = text.partition(":")

@@ -17,7 +17,7 @@ from chrootbuild.propose.builder import name_of, reason
 from chrootbuild.propose.model import Known, Proposal
 from chrootbuild.propose.rules import is_library_name
 from chrootbuild.propose.uses import By, Uses
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
 __all__ = ["accounts"]
@@ -49,13 +49,13 @@ class _Book:
     gids: dict[int, str]
 
 
-def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
+def accounts(found: Uses, sysroot: Sysroot, known: Known) -> Iterator[Proposal]:
     """Yield the users and groups to keep that the sysroot has and the root lacks."""
-    book = _book(host)
+    book = _book(sysroot)
     kept = {name.decode("utf-8", "surrogateescape") for name in (user.name for user in known.users())}
     users: dict[str, Proposal] = {}
     groups: dict[str, Proposal] = {}
-    for name, group, why, by in sorted(_evidence(found, host, known, book), key=_order):
+    for name, group, why, by in sorted(_evidence(found, sysroot, known, book), key=_order):
         table, key = (groups, "accounts.groups") if group else (users, "accounts.users")
         table.setdefault(name, Proposal(key, name, why, by.program, by.call))
     for name in kept:
@@ -67,7 +67,9 @@ def accounts(found: Uses, host: Host, known: Known) -> Iterator[Proposal]:
     yield from (proposal for name, proposal in groups.items() if book.groups[name].gid not in gids)
 
 
-def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tuple[str, bool, str, By]]:
+def _evidence(
+    found: Uses, sysroot: Sysroot, known: Known, book: _Book
+) -> Iterator[tuple[str, bool, str, By]]:
     """Yield (name, whether a group, reason, by), unordered, names repeated."""
     for identity in found.identities:
         by = By(identity.program, identity.call)
@@ -78,10 +80,12 @@ def _evidence(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tu
         for gid in identity.groups:
             if gid in book.gids:
                 yield book.gids[gid], True, reason(by, words), by
-    yield from _by_name(found, host, known, book)
+    yield from _by_name(found, sysroot, known, book)
 
 
-def _by_name(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tuple[str, bool, str, By]]:
+def _by_name(
+    found: Uses, sysroot: Sysroot, known: Known, book: _Book
+) -> Iterator[tuple[str, bool, str, By]]:
     readers = _readers(found)
     if not readers:
         return
@@ -92,13 +96,13 @@ def _by_name(found: Uses, host: Host, known: Known, book: _Book) -> Iterator[tup
     for words, by in found.words.items():
         for name, group in _in_argv(words, book):
             yield name, group, f"an argument of {name_of(by.program)}", by
-    for path, by, content in _configuration(found, host, known):
+    for path, by, content in _configuration(found, sysroot, known):
         for name, group in _in_text(content, book):
             yield name, group, f"named in {path}", by
     for program, by in readers.items():
-        for name in _in_programs(program, found, host, book):
+        for name in _in_programs(program, found, sysroot, book):
             yield name, False, f"a name within {name_of(program)}", by
-        yield from _owners(program, by, found, host, known, book)
+        yield from _owners(program, by, found, sysroot, known, book)
 
 
 def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, By]:
@@ -107,16 +111,16 @@ def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, B
     return name, group, not why.endswith(_SWITCHES), why, by
 
 
-def _book(host: Host) -> _Book:
+def _book(sysroot: Sysroot) -> _Book:
     def name(raw: bytes) -> str:
         return raw.decode("utf-8", "surrogateescape")
 
     book = _Book({}, {}, {}, {})
-    for user in parse_users(host.content("/etc/passwd")).users:
+    for user in parse_users(sysroot.content("/etc/passwd")).users:
         if user.uid is not None and not user.nis:
             book.users.setdefault(name(user.name), user)
             book.uids.setdefault(user.uid, name(user.name))
-    for group in parse_groups(host.content("/etc/group")).groups:
+    for group in parse_groups(sysroot.content("/etc/group")).groups:
         if group.gid is not None and not group.nis:
             book.groups.setdefault(name(group.name), group)
             book.gids.setdefault(group.gid, name(group.name))
@@ -148,7 +152,7 @@ def _in_argv(words: tuple[str, ...], book: _Book) -> Iterator[tuple[str, bool]]:
         before = word
 
 
-def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str, By, bytes]]:
+def _configuration(found: Uses, sysroot: Sysroot, known: Known) -> Iterator[tuple[str, By, bytes]]:
     """Yield the files read, except package data (/usr) and account files."""
     for path, use in sorted(found.uses.items()):
         by = use.deeds.get(Deed.READ)
@@ -159,15 +163,15 @@ def _configuration(found: Uses, host: Host, known: Known) -> Iterator[tuple[str,
             "/usr/local/etc/"
         ):
             continue
-        yield path, by, _text(where, host)
+        yield path, by, _text(where, sysroot)
     # Text of the target: the trace shows it opened, the sysroot lacks it.
     for path, artifact in known.artifacts.items():
-        if artifact.content and path not in _LOOKUPS and not host.exists(path):
+        if artifact.content and path not in _LOOKUPS and not sysroot.exists(path):
             yield path, By("", "open"), artifact.content[:_TEXT_LIMIT]
 
 
-def _text(path: str, host: Host) -> bytes:
-    content = host.content(path, _TEXT_LIMIT)
+def _text(path: str, sysroot: Sysroot) -> bytes:
+    content = sysroot.content(path, _TEXT_LIMIT)
     return b"" if b"\0" in content else content
 
 
@@ -190,7 +194,7 @@ def _in_text(content: bytes, book: _Book) -> Iterator[tuple[str, bool]]:
                     yield name, True
 
 
-def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator[str]:
+def _in_programs(program: str, found: Uses, sysroot: Sysroot, book: _Book) -> Iterator[str]:
     """Yield the accounts that are a whole string in a program or its own libraries.
 
     Only names that are not words: nobody, and names with - or _; also the
@@ -212,7 +216,7 @@ def _in_programs(program: str, found: Uses, host: Host, book: _Book) -> Iterator
         % b"|".join(re.escape(n.encode("utf-8", "surrogateescape")) for n in names)
     )
     for path in sorted({program, *_own_libraries(program, found)}):
-        content = host.content(path, _PROGRAM_LIMIT) if path.startswith("/") else b""
+        content = sysroot.content(path, _PROGRAM_LIMIT) if path.startswith("/") else b""
         for name in sorted(set(pattern.findall(content))):
             yield name.decode("utf-8", "surrogateescape")
 
@@ -230,7 +234,7 @@ _SHARED = re.compile(
 
 
 def _owners(
-    program: str, by: By, found: Uses, host: Host, known: Known, book: _Book
+    program: str, by: By, found: Uses, sysroot: Sysroot, known: Known, book: _Book
 ) -> Iterator[tuple[str, bool, str, By]]:
     """Yield the owners of the paths that a directory-listing program used: it shows their names."""
     listed = found.listed.get(program, ())
@@ -238,16 +242,16 @@ def _owners(
     for path in sorted(found.looks[program]):
         if (path.rpartition("/")[0] or "/") not in listed:
             continue
-        uid, gid = _ids(path, host, known.artifacts)
+        uid, gid = _ids(path, sysroot, known.artifacts)
         if uid in book.uids and uid:
             yield book.uids[uid], False, why, by
         if gid in book.gids and gid:
             yield book.gids[gid], True, why, by
 
 
-def _ids(path: str, host: Host, artifacts: Mapping[str, Artifact]) -> tuple[int, int]:
+def _ids(path: str, sysroot: Sysroot, artifacts: Mapping[str, Artifact]) -> tuple[int, int]:
     artifact = artifacts.get(path)
     if artifact is not None:
         return artifact.uid, artifact.gid
-    info = host.stat(path)
+    info = sysroot.stat(path)
     return (info.st_uid, info.st_gid) if info else (0, 0)

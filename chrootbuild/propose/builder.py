@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from chrootbuild.propose.model import Known, Proposal, Refusal
 from chrootbuild.propose.uses import By, Use, Uses
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
-__all__ = ["INPUT", "OPENED", "Draft", "best", "name_of", "reason"]
+__all__ = ["INPUT", "OPENED", "ProposalBuilder", "best", "name_of", "reason"]
 
 OPENED = frozenset({Deed.READ, Deed.UPDATE, Deed.MAP, Deed.EXEC})
 # Operations that need the path to exist, the strongest first.
@@ -35,11 +35,11 @@ _WORDS = {
 
 
 @dataclass(slots=True)
-class Draft:
+class ProposalBuilder:
     """Proposals under construction, filled by each step in turn."""
 
     found: Uses
-    host: Host
+    sysroot: Sysroot
     known: Known
     have: set[str]  # canonical paths the root has or will have
     seeds: set[str]  # tops of the state trees

@@ -5,11 +5,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 
-from chrootbuild.propose.builder import Draft, reason
+from chrootbuild.propose.builder import ProposalBuilder, reason
 from chrootbuild.propose.model import Proposal
 from chrootbuild.propose.rules import never, zone
 from chrootbuild.propose.uses import By, Use, Uses
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.trace.events import Deed
 
@@ -40,24 +40,24 @@ _ORDINARY = 1000  # uids of ordinary users, adduser.conf(5)
 Homes = Mapping[str, tuple[int, int]]
 
 
-def needed(draft: Draft, swept: Mapping[str, str]) -> Iterator[Proposal]:
+def needed(draft: ProposalBuilder, swept: Mapping[str, str]) -> Iterator[Proposal]:
     """Yield an entry of [directories] for each that differs between root and sysroot.
 
     A parent of another path that is root's and 0755 needs no entry; nor do
     directories below the top of a swept tree (``swept``).
     """
-    host = draft.host
+    sysroot = draft.sysroot
     homes = _homes(draft)
     entries: dict[str, Proposal] = {}
-    wanted = dict(_wanted(draft.found, host))
+    wanted = dict(_wanted(draft.found, sysroot))
     above = {parent for path in draft.have for parent in _parents(path)}
     for path, (words, by) in sorted(wanted.items()):
         if swept.get(path, path) != path:
             continue
         if _wants(draft, path, homes, above):
             entries[path] = _entry(path, words, by)
-        for parent in _parents(host.canonical(path)):
-            if parent in wanted or parent in entries or _state(host, parent) == _PLAIN:
+        for parent in _parents(sysroot.canonical(path)):
+            if parent in wanted or parent in entries or _state(sysroot, parent) == _PLAIN:
                 continue
             if _wants(draft, parent, homes, above):
                 entries[parent] = _entry(parent, f"uses {path}", by)
@@ -65,23 +65,23 @@ def needed(draft: Draft, swept: Mapping[str, str]) -> Iterator[Proposal]:
         entries.setdefault(path, entry)
     above = {parent for path in entries for parent in _parents(path)}
     for path, entry in entries.items():
-        if path not in above or entry.table or _state(host, path) != _PLAIN:
+        if path not in above or entry.table or _state(sysroot, path) != _PLAIN:
             yield entry
 
 
-def _wanted(found: Uses, host: Host) -> Iterator[tuple[str, tuple[str, By]]]:
+def _wanted(found: Uses, sysroot: Sysroot) -> Iterator[tuple[str, tuple[str, By]]]:
     for path, by in found.passed.items():
-        if host.isdir(path):
+        if sysroot.isdir(path):
             yield path, ("goes through it", by)
     for path, use in found.uses.items():
         deed = _deed(use, found)
-        if deed is None or not host.isdir(path) or path in found.made:
+        if deed is None or not sysroot.isdir(path) or path in found.made:
             continue
         if deed in _WEAK and zone(use.canonical) in ("/run", "/var/run"):
             continue  # other daemons' exist only while they run
         yield path, (_USED[deed], use.deeds[deed])
     for path, by in found.parents.items():
-        if host.isdir(path):
+        if sysroot.isdir(path):
             yield path, ("makes files in it", by)
 
 
@@ -100,17 +100,17 @@ def _parents(path: str) -> Iterator[str]:
         parent = parent.rpartition("/")[0]
 
 
-def _wants(draft: Draft, path: str, homes: Homes, above: set[str]) -> bool:
+def _wants(draft: ProposalBuilder, path: str, homes: Homes, above: set[str]) -> bool:
     """Return whether a directory may be proposed, and root and sysroot differ."""
-    host = draft.host
+    sysroot = draft.sysroot
     if path == "/" or never(path, directory=True) or path in homes:
         return False
     if any(path == top or path.startswith(f"{top}/") for top in draft.seeds):
         return False
     if path == "/dev" or (path.startswith("/dev/") and path != "/dev/shm"):
         return False
-    canonical, links = host.resolve(path)
-    state = _state(host, canonical)
+    canonical, links = sysroot.resolve(path)
+    state = _state(sysroot, canonical)
     if canonical.startswith("/etc/") and state is not None and state[0] & 0o005 != 0o005:
         return False  # closed to others: for secrets
     if any(link.path not in draft.known.artifacts for link in links):
@@ -121,8 +121,8 @@ def _wants(draft: Draft, path: str, homes: Homes, above: set[str]) -> bool:
     return canonical not in above or state != _PLAIN
 
 
-def _state(host: Host, path: str) -> tuple[int, int, int] | None:
-    info = host.stat(path)
+def _state(sysroot: Sysroot, path: str) -> tuple[int, int, int] | None:
+    info = sysroot.stat(path)
     if info is None or not stat.S_ISDIR(info.st_mode):
         return None
     return stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
@@ -137,19 +137,19 @@ def _entry(path: str, words: str, by: By, *table: tuple[str, str]) -> Proposal:
 # -- directories that differ from the sysroot's -------------------------------------------
 
 
-def _made_at_start(draft: Draft) -> Iterator[tuple[str, Proposal]]:
+def _made_at_start(draft: ProposalBuilder) -> Iterator[tuple[str, Proposal]]:
     """Yield those that the system makes at a service's start, if it was not started."""
     asked = {**draft.found.absent, **draft.found.parents}
     if not asked:
         return
-    for path, made in runtime_directories(draft.host).items():
+    for path, made in runtime_directories(draft.sysroot).items():
         users = _users(path, asked)
-        if users and path not in draft.known.artifacts and not draft.host.exists(path):
+        if users and path not in draft.known.artifacts and not draft.sysroot.exists(path):
             settings = (("mode", made.mode), ("owner", made.owner), ("group", made.group))
             yield path, _entry(path, "uses it", min(users), *settings)
 
 
-def _homes(draft: Draft) -> Homes:
+def _homes(draft: ProposalBuilder) -> Homes:
     """Return the homes of ordinary users among the root's accounts.
 
     A system account's home is not one: its use decides its owner.
@@ -161,7 +161,7 @@ def _homes(draft: Draft) -> Homes:
     }
 
 
-def _used_homes(draft: Draft, homes: Homes) -> Iterator[tuple[str, Proposal]]:
+def _used_homes(draft: ProposalBuilder, homes: Homes) -> Iterator[tuple[str, Proposal]]:
     """Yield the homes that were used, empty and owned by their user."""
     asked = {**draft.found.absent, **draft.found.parents}
     for path, use in draft.found.uses.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 
-from chrootbuild.propose.builder import INPUT, Draft, best
+from chrootbuild.propose.builder import INPUT, ProposalBuilder, best
 from chrootbuild.propose.content import mode_of
 from chrootbuild.propose.rules import proc_data
 from chrootbuild.propose.uses import By, Use
@@ -20,7 +20,7 @@ _SYSLOG = ("/dev/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal
 _AGAIN = 2  # reads of one file of /proc that still count as tuning at start-up
 
 
-def machine(draft: Draft) -> None:
+def machine(draft: ProposalBuilder) -> None:
     """Propose the devices, links and mounts that the run needs, and refuse the rest."""
     for name in _NODES:
         # The sysroot may be a tree without a populated /dev.
@@ -34,7 +34,7 @@ def machine(draft: Draft) -> None:
     for path, use in sorted(draft.found.uses.items()):
         if path in _STREAMS:
             _stream(draft, use)
-        elif use.canonical.startswith("/dev/") and not stat.S_ISDIR(mode_of(draft.host, use.canonical)):
+        elif use.canonical.startswith("/dev/") and not stat.S_ISDIR(mode_of(draft.sysroot, use.canonical)):
             _device(draft, use)
         elif path == "/etc/localtime" and path not in draft.have:
             draft.enter("timezone", "host", "reads /etc/localtime", min(use.deeds.values()))
@@ -46,9 +46,9 @@ def machine(draft: Draft) -> None:
         _proc(draft)
 
 
-def _device(draft: Draft, use: Use) -> None:
+def _device(draft: ProposalBuilder, use: Use) -> None:
     name = use.canonical.removeprefix("/dev/")
-    mode = mode_of(draft.host, use.canonical)
+    mode = mode_of(draft.sysroot, use.canonical)
     by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
     if draft.has(use) or name in _NODES or name.startswith("shm/") or stat.S_ISSOCK(mode):
         return
@@ -58,7 +58,7 @@ def _device(draft: Draft, use: Use) -> None:
         draft.refuse(use.path, "a device of the machine: name it under devices if the service drives it", by)
 
 
-def _stream(draft: Draft, use: Use) -> None:
+def _stream(draft: ProposalBuilder, use: Use) -> None:
     """Propose the link into /proc, and the mount it needs."""
     by = min(use.deeds.values())
     if use.path in draft.have:
@@ -68,7 +68,7 @@ def _stream(draft: Draft, use: Use) -> None:
         draft.enter("mounts", "/proc", f"opens {use.path}, which leads there", by)
 
 
-def _proc(draft: Draft) -> None:
+def _proc(draft: ProposalBuilder) -> None:
     """Propose /proc for a program that reads kernel statistics: two files, or one repeatedly.
 
     One such file, read once or twice, is tuning at start-up, as is all else in

@@ -115,7 +115,7 @@ def closures(resolver: Resolver) -> Callable[[str], AbstractSet[str]]:
             paths: set[str] = set()
             for loaded in (path, *_loads(resolver, path)):
                 try:
-                    canonical, links = resolver.host.resolve(loaded)
+                    canonical, links = resolver.sysroot.resolve(loaded)
                 except Failure:
                     continue
                 paths.update((canonical, *(link.path for link in links)))

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from chrootbuild.propose.builder import OPENED, Draft
+from chrootbuild.propose.builder import OPENED, ProposalBuilder
 from chrootbuild.propose.rules import never
 from chrootbuild.propose.uses import Use
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.trace.events import Deed
 
 __all__ = ["Optional", "optional"]
@@ -49,7 +49,7 @@ class Optional:
     modules: frozenset[str]
 
 
-def optional(draft: Draft, uses: list[Use]) -> Optional:
+def optional(draft: ProposalBuilder, uses: list[Use]) -> Optional:
     """Return the part of ``uses`` that may be left out at first."""
     through = _gone_through(draft, draft.found.looks)
     sizes = {directory: size for directory, size in through.items() if size >= _SWEPT}
@@ -63,7 +63,7 @@ def optional(draft: Draft, uses: list[Use]) -> Optional:
     loads: dict[str, frozenset[str]] = {}
     for use in uses:
         if Deed.READ in use.deeds and use.path.rpartition("/")[0] in through:
-            modules = _fragment(draft.host, use.canonical)
+            modules = _fragment(draft.sysroot, use.canonical)
             if modules:
                 loads[use.path] = modules
     named = set(_named(draft, loads)) if loads else set()
@@ -76,45 +76,45 @@ def optional(draft: Draft, uses: list[Use]) -> Optional:
     )
 
 
-def _gone_through(draft: Draft, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
+def _gone_through(draft: ProposalBuilder, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
     """Return the directories that one program listed and of which it used at least 90 % of the names."""
     found: dict[str, int] = {}
     for program, listed in draft.found.listed.items():
         looks = looked.get(program, frozenset())
         for directory in listed:
-            if not draft.host.isdir(directory) or never(directory, directory=True):
+            if not draft.sysroot.isdir(directory) or never(directory, directory=True):
                 continue
             try:
-                names = draft.host.listdir(directory)
+                names = draft.sysroot.listdir(directory)
             except Unreadable:
                 continue
-            seen = sum(_looked_at(draft.host, f"{directory}/{name}", looks) for name in names)
+            seen = sum(_looked_at(draft.sysroot, f"{directory}/{name}", looks) for name in names)
             if names and seen * 10 >= len(names) * 9:
                 found[directory] = len(names)
     return found
 
 
-def _looked_at(host: Host, path: str, looks: AbstractSet[str]) -> bool:
+def _looked_at(sysroot: Sysroot, path: str, looks: AbstractSet[str]) -> bool:
     """Return whether a program used a path, or the same file by another name."""
     if path in looks:
         return True
     try:
-        return host.canonical(path) in looks
+        return sysroot.canonical(path) in looks
     except Unreadable:
         return True  # a dangling link: nothing to use
 
 
-def _fragment(host: Host, path: str) -> frozenset[str]:
+def _fragment(sysroot: Sysroot, path: str) -> frozenset[str]:
     """Return the modules that a fragment loads; empty if it has any other line."""
     modules: set[str] = set()
-    for line in _lines(host.content(path, _LIMIT)):
+    for line in _lines(sysroot.content(path, _LIMIT)):
         if not _LOADS.fullmatch(line):
             return frozenset()
         modules.update(name.decode() for name in _MODULE.findall(line))
     return frozenset(modules)
 
 
-def _named(draft: Draft, loads: dict[str, frozenset[str]]) -> Iterator[str]:
+def _named(draft: ProposalBuilder, loads: dict[str, frozenset[str]]) -> Iterator[str]:
     """Yield the modules named in other files that were read."""
     for path, use in draft.found.uses.items():
         if (
@@ -123,7 +123,7 @@ def _named(draft: Draft, loads: dict[str, frozenset[str]]) -> Iterator[str]:
             or use.canonical.startswith(("/usr/", "/proc/", "/dev/"))
         ):
             continue
-        yield from _modules(draft.host.content(use.canonical, _TEXT_LIMIT))
+        yield from _modules(draft.sysroot.content(use.canonical, _TEXT_LIMIT))
     for artifact in draft.known.artifacts.values():
         yield from _modules(artifact.content)
 

@@ -13,14 +13,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from chrootbuild.propose import accounts, directories
-from chrootbuild.propose.builder import INPUT, OPENED, Draft
+from chrootbuild.propose.builder import INPUT, OPENED, ProposalBuilder
 from chrootbuild.propose.content import is_input, is_library, is_program, is_script, mode_of, secret, seed
 from chrootbuild.propose.kernel import machine
 from chrootbuild.propose.model import KEYS, Known, Proposal, Proposals
 from chrootbuild.propose.optional import Optional, optional
 from chrootbuild.propose.rules import is_nss, never
 from chrootbuild.propose.uses import By, Use, collect, plain
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.trace.events import Access, Deed, Event
 
 __all__ = ["missing", "propose", "touched"]
@@ -29,29 +29,29 @@ _NOT_FOUND = frozenset({"ENOENT", "ENOTDIR", "EACCES", "EPERM"})
 _MADE = frozenset({Deed.BIND, Deed.MAKE, Deed.REMOVE})
 
 
-def propose(events: Iterable[Event], host: Host, known: Known | None = None) -> Proposals:
+def propose(events: Iterable[Event], sysroot: Sysroot, known: Known | None = None) -> Proposals:
     """Return entries for the paths that a run on the host used and the target lacks.
 
     The sysroot is in its state before the run. Raises Failure for a trace of more
     than a million paths.
     """
     known = known or Known()
-    found = collect(events, host)
+    found = collect(events, sysroot)
     planned = {path for path, artifact in known.artifacts.items() if not artifact.implied}
-    draft = Draft(found, host, known, planned, set(known.seeds))
+    draft = ProposalBuilder(found, sysroot, known, planned, set(known.seeds))
     uses = [use for _, use in sorted(found.uses.items()) if not _settled(draft, use)]
-    programs = [use for use in uses if is_program(host, use)]
+    programs = [use for use in uses if is_program(sysroot, use)]
     for use in programs:
         if not draft.has(use):
             draft.take("binaries", use, *INPUT)
             draft.have.update(known.closure(use.path))
     uses = [use for use in uses if use not in programs and not draft.has(use)]
-    libraries = [use for use in uses if is_library(host, use)]
+    libraries = [use for use in uses if is_library(sysroot, use)]
     spare = optional(draft, uses)
     _libraries(draft, libraries, spare)
     _files(draft, [use for use in uses if use not in libraries], spare)
     machine(draft)
-    for proposal in (*directories.needed(draft, spare.swept), *accounts.accounts(found, host, known)):
+    for proposal in (*directories.needed(draft, spare.swept), *accounts.accounts(found, sysroot, known)):
         draft.entries.setdefault((proposal.key, proposal.value), proposal)
     _unnameable(draft)
     refused = tuple(refusal for _, refusal in sorted(draft.refused.items()))
@@ -59,7 +59,7 @@ def propose(events: Iterable[Event], host: Host, known: Known | None = None) -> 
 
 
 def missing(
-    events: Iterable[Event], host: Host, known: Known | None = None, *, last_resort: bool = False
+    events: Iterable[Event], sysroot: Sysroot, known: Known | None = None, *, last_resort: bool = False
 ) -> Proposals:
     """Return entries for the paths that a run inside the root did not find and the sysroot has.
 
@@ -78,7 +78,7 @@ def missing(
             yield replace(event, errno="")
 
     known = known or Known()
-    proposals = propose(wanted(), host, known)
+    proposals = propose(wanted(), sysroot, known)
     if not last_resort or not asked or "/proc" in known.artifacts:
         return proposals
     if any(entry.key == "mounts" for entry in proposals.entries):
@@ -90,7 +90,7 @@ def missing(
     return replace(proposals, entries=_sorted((*proposals.entries, mount)))
 
 
-def touched(events: Iterable[Event], host: Host | None = None) -> AbstractSet[str]:
+def touched(events: Iterable[Event], sysroot: Sysroot | None = None) -> AbstractSet[str]:
     """Return the paths that a run used.
 
     With the tree it ran in also their targets, and the links on the way. A path
@@ -100,13 +100,13 @@ def touched(events: Iterable[Event], host: Host | None = None) -> AbstractSet[st
     for event in events:
         if isinstance(event, Access) and event.errno in ("", "EEXIST"):
             paths.update(path for path in (event.path, event.real) if path.startswith("/"))
-    if host is None:
+    if sysroot is None:
         return paths
     for path in list(paths):
-        asked, passed = plain(host, path)
+        asked, passed = plain(sysroot, path)
         paths.update((asked, *passed))
         try:
-            canonical, links = host.resolve(path)
+            canonical, links = sysroot.resolve(path)
         except Unreadable:
             continue
         paths.update((canonical, *(link.path for link in links)))
@@ -118,9 +118,9 @@ def _sorted(entries: Iterable[Proposal]) -> tuple[Proposal, ...]:
     return tuple(sorted(entries, key=lambda entry: (order[entry.key], entry.value)))
 
 
-def _settled(draft: Draft, use: Use) -> bool:
+def _settled(draft: ProposalBuilder, use: Use) -> bool:
     """Return whether a path needs no proposal: in the root, decided elsewhere, or refused here."""
-    mode = mode_of(draft.host, use.canonical)
+    mode = mode_of(draft.sysroot, use.canonical)
     if stat.S_ISDIR(mode) or draft.has(use) or use.path in draft.found.made:
         return True
     if use.canonical.startswith(("/dev/", "/proc/")) or use.path == "/etc/localtime":
@@ -141,7 +141,7 @@ def _settled(draft: Draft, use: Use) -> bool:
     return not is_input(draft, use)
 
 
-def _libraries(draft: Draft, uses: list[Use], spare: Optional) -> None:
+def _libraries(draft: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
     """Propose the modules, without the libraries in the closure of another."""
     named = "/etc/nsswitch.conf" in draft.known.artifacts
     switched: set[str] = set()
@@ -167,7 +167,7 @@ def _libraries(draft: Draft, uses: list[Use], spare: Optional) -> None:
                 draft.have.update(closure)
 
 
-def _files(draft: Draft, uses: list[Use], spare: Optional) -> None:
+def _files(draft: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
     for use in uses:
         seed(draft, use)
     for use in uses:
@@ -182,18 +182,18 @@ def _files(draft: Draft, uses: list[Use], spare: Optional) -> None:
                 draft.spare("files", use)
                 continue
             draft.take("files", use, *INPUT)
-            if is_script(draft.host, use.canonical):
+            if is_script(draft.sysroot, use.canonical):
                 draft.have.update(draft.known.closure(use.path))
 
 
-def _is_secret(draft: Draft, use: Use) -> bool:
-    why = secret(draft.host, use)
+def _is_secret(draft: ProposalBuilder, use: Use) -> bool:
+    why = secret(draft.sysroot, use)
     if why:
         draft.refuse(use.path, why, min(use.deeds.values()))
     return bool(why)
 
 
-def _unnameable(draft: Draft) -> None:
+def _unnameable(draft: ProposalBuilder) -> None:
     """Refuse paths that no target file can hold, and relative ones without a known directory."""
     for path, by in draft.found.loose.items():
         draft.refuse(path, "relative to a directory that the trace does not tell", by)

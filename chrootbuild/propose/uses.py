@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chrootbuild.errors import Failure
-from chrootbuild.sysroot.reader import Host, Link, Unreadable
+from chrootbuild.sysroot.reader import Link, Sysroot, Unreadable
 from chrootbuild.trace.events import Access, Deed, Event, Identity
 
 __all__ = ["By", "Use", "Uses", "collect", "plain"]
@@ -87,7 +87,7 @@ class Uses:
         return history is not None and history.read_first and history.written
 
 
-def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
+def plain(sysroot: Sysroot, path: str) -> tuple[str, tuple[str, ...]]:
     """Return an absolute path without "..", and the directories before each "..".
 
     The component before ".." may be a link, so the sysroot decides.
@@ -100,7 +100,7 @@ def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
         if part == "..":
             passed.append(done or "/")
             try:
-                done = host.canonical(done or "/").rpartition("/")[0]
+                done = sysroot.canonical(done or "/").rpartition("/")[0]
             except Unreadable:
                 done = done.rpartition("/")[0]
         elif part not in ("", "."):
@@ -108,7 +108,7 @@ def plain(host: Host, path: str) -> tuple[str, tuple[str, ...]]:
     return done or "/", tuple(passed)
 
 
-def collect(events: Iterable[Event], host: Host) -> Uses:
+def collect(events: Iterable[Event], sysroot: Sysroot) -> Uses:
     """Summarise a run's events; raises Failure for a trace of more than a million paths."""
     found = Uses()
     seen: dict[str, Use | None] = {}
@@ -118,17 +118,17 @@ def collect(events: Iterable[Event], host: Host) -> Uses:
         elif event.deed is Deed.QUERY:
             found.queries = found.queries or not event.errno or event.errno in _THERE[Deed.QUERY]
         else:
-            _gather(found, event, host, seen)
+            _gather(found, event, sysroot, seen)
     return found
 
 
-def _gather(found: Uses, event: Access, host: Host, seen: dict[str, Use | None]) -> None:
+def _gather(found: Uses, event: Access, sysroot: Sysroot, seen: dict[str, Use | None]) -> None:
     by = By(event.program, event.call)
     if not event.path.startswith("/"):
         if not event.errno:
             _least(found.loose, event.path, by)
         return
-    path, passed = plain(host, event.path)
+    path, passed = plain(sysroot, event.path)
     if event.deed is Deed.CONNECT:
         _least(found.sockets, path, by)
     if event.errno and event.errno not in _THERE.get(event.deed, ()):
@@ -143,15 +143,15 @@ def _gather(found: Uses, event: Access, host: Host, seen: dict[str, Use | None])
     if path not in seen:
         if len(seen) >= _LIMIT:
             raise Failure(f"cannot use the trace: it names more than {_LIMIT} paths")
-        seen[path] = _use(host, path)
+        seen[path] = _use(sysroot, path)
     _note(found, event, path, seen[path], by)
 
 
-def _use(host: Host, path: str) -> Use | None:
+def _use(sysroot: Sysroot, path: str) -> Use | None:
     try:
-        canonical, links = host.resolve(path)
+        canonical, links = sysroot.resolve(path)
     except Unreadable:
-        info = host.lstat(path) if "\0" not in path else None
+        info = sysroot.lstat(path) if "\0" not in path else None
         return None if info is None else Use(path, path, ())  # a dangling link
     return Use(path, canonical, links)
 

@@ -18,7 +18,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.publish.apply import apply, staged_as
 from chrootbuild.publish.journal import forget_journal, read_journal, write_journal
 from chrootbuild.publish.sequence import arrange
-from chrootbuild.publish.settle import signed
+from chrootbuild.publish.settle import refresh_signatures
 from chrootbuild.publish.step import Operation
 from chrootbuild.publish.swap import can_exchange, clone
 from chrootbuild.root.obstacles import refuse_obstacles
@@ -214,7 +214,7 @@ def _complete(
     within = tuple(f"{op.path}/" for op in operations if op.kind == "exchange")
     touched = {op.path for op in operations}
     moved = [path for path in record.artifacts if path in touched or path.startswith(within)]
-    record = replace(record, artifacts=signed(root, record.artifacts, moved))
+    record = replace(record, artifacts=refresh_signatures(root, record.artifacts, moved))
     write_record(project, target, record)
     forget_journal(project, target)
     return Published(record, ended - began, tuple(stays))

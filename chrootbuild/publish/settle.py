@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping
 from chrootbuild.artifact import Kind
 from chrootbuild.compare.drift import inspect
 from chrootbuild.paths import split
-from chrootbuild.root.tree import Root, proof_of, root_signature
+from chrootbuild.root.tree import Root, root_signature, settled_signature
 from chrootbuild.state.record import Installed
-from chrootbuild.system.signature import TICK_NS, UNPROVEN
+from chrootbuild.system.signature import RACY, TICK_NS
 
-__all__ = ["signed"]
+__all__ = ["refresh_signatures"]
 
 
-def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]) -> dict[str, Installed]:
+def refresh_signatures(
+    root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]
+) -> dict[str, Installed]:
     """Return the entries with the present signatures of the ``moved`` paths.
 
     A rename or link changes the ctime, and invalidates the staged signature. Inode, size,
@@ -28,7 +30,7 @@ def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str])
     for path in sorted(moved, key=lambda path: (split(path)[0], path)):
         entry = artifacts[path]
         info = root.lstat(path)
-        proof = UNPROVEN
+        proof = RACY
         if info is not None and _is_staged(root, path, entry, info):
             if stat.S_ISREG(info.st_mode) and (info.st_uid != os.geteuid() or info.st_mode & 0o022):
                 doubtful.append(path)
@@ -40,7 +42,7 @@ def signed(root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str])
     for path in doubtful:
         info = root.lstat(path)
         if info is not None and not inspect(root, path, artifacts[path], info, closely=True):
-            found[path] = artifacts[path]._replace(root=proof_of(info))
+            found[path] = artifacts[path]._replace(root=settled_signature(info))
     return found
 
 
@@ -49,9 +51,9 @@ def _is_staged(root: Root, path: str, entry: Installed, info: os.stat_result) ->
         here = (stat.S_IFMT(info.st_mode), stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
         return here == (stat.S_IFDIR, entry.mode, entry.uid, entry.gid)
     now, was = root_signature(info), entry.root
-    if was != UNPROVEN and (now[0], now[2], now[3]) != (was[0], was[2], was[3]):
+    if was != RACY and (now[0], now[2], now[3]) != (was[0], was[2], was[3]):
         return False
-    if was == UNPROVEN and stat.S_ISREG(info.st_mode):
+    if was == RACY and stat.S_ISREG(info.st_mode):
         return not inspect(root, path, entry, info, closely=True)
     if (info.st_uid, info.st_gid) != (entry.uid, entry.gid):
         return False

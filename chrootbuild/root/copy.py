@@ -13,7 +13,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.system import syscalls
 from chrootbuild.system.files import sha256_of, write_all
 from chrootbuild.system.openat import STEP
-from chrootbuild.system.signature import TICK_NS, UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 
 __all__ = ["CAPABILITY", "capability_of", "copy", "copy_digest", "open_source", "same"]
 
@@ -123,4 +123,4 @@ def copy_digest(source: int, artifact: Artifact, before: os.stat_result) -> tupl
     digest = sha256_of(source)
     capability = capability_of(source).hex() if artifact.capabilities and os.geteuid() == 0 else ""
     settled = same(before, os.fstat(source)) and before.st_ctime_ns < time.time_ns() - TICK_NS
-    return digest, capability, signature(before) if settled else UNPROVEN
+    return digest, capability, signature(before) if settled else RACY

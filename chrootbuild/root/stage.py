@@ -20,7 +20,7 @@ from chrootbuild.root.tree import Root, root_signature
 from chrootbuild.state.record import Installed, entry_from_json, entry_to_json
 from chrootbuild.system.files import BROKEN, sha256, write_all
 from chrootbuild.system.openat import STEP, is_mount, open_beneath, remove_tree
-from chrootbuild.system.signature import TICK_NS, UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
 
@@ -249,7 +249,7 @@ def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
         if same(before, after):
             seen: Signature = signature(before)
             if before.st_ctime_ns > started - TICK_NS:
-                seen = UNPROVEN
+                seen = RACY
             return _installed(
                 artifact,
                 digest,

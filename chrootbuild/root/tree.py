@@ -20,10 +20,10 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import split
 from chrootbuild.system.files import sha256_of
 from chrootbuild.system.openat import STEP, is_mount, open_beneath
-from chrootbuild.system.signature import TICK_NS, UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 from chrootbuild.text import kind_of
 
-__all__ = ["Observed", "Root", "open_root", "proof_of", "read_root", "root_signature"]
+__all__ = ["Observed", "Root", "open_root", "read_root", "root_signature", "settled_signature"]
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # Nothing there, a link, a socket, another filesystem, or not ours to read.
@@ -51,7 +51,7 @@ def root_signature(info: os.stat_result) -> Signature:
     return signature(info)
 
 
-def proof_of(info: os.stat_result) -> Signature:
+def settled_signature(info: os.stat_result) -> Signature:
     """Return ``root_signature``, or zeros where it is racy.
 
     Two writes within one tick of the kernel's clock leave the same ctime: a path
@@ -60,7 +60,7 @@ def proof_of(info: os.stat_result) -> Signature:
     ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
     if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
         return root_signature(info)
-    return UNPROVEN
+    return RACY
 
 
 class Root:

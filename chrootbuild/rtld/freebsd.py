@@ -31,11 +31,11 @@ class FreeBSD(Rules):
 
     def __init__(self, objects: Objects, interpreter: str, facts: Facts) -> None:
         super().__init__(objects)
-        host = objects.host
+        sysroot = objects.sysroot
         self.bits, self.little, self.machine = facts.bits, facts.little, facts.machine
         # i386 programs on amd64: the kernel uses another interpreter, with its own paths.
-        self.compat32 = facts.bits == 32 and host.isfile(_COMPAT_INTERPRETER)
-        self.map = read_libmap(host, "/etc/libmap32.conf" if self.compat32 else "/etc/libmap.conf")
+        self.compat32 = facts.bits == 32 and sysroot.isfile(_COMPAT_INTERPRETER)
+        self.map = read_libmap(sysroot, "/etc/libmap32.conf" if self.compat32 else "/etc/libmap.conf")
         self.lasting = not self.map
         self.standard = self._standard(interpreter)
         self.hinted = self._hinted()
@@ -45,7 +45,7 @@ class FreeBSD(Rules):
         """Return the standard directories: those built into the interpreter, else the usual ones."""
         for path in self.interpreters(interpreter or "/libexec/ld-elf.so.1"):
             try:
-                match = _STANDARD.search(self.objects.host.read(path, _BINARY_LIMIT))
+                match = _STANDARD.search(self.objects.sysroot.read(path, _BINARY_LIMIT))
             except Unreadable:
                 continue
             if match:
@@ -56,20 +56,20 @@ class FreeBSD(Rules):
         return (*casper, "/lib", "/usr/lib")
 
     def _hinted(self) -> tuple[str, ...]:
-        host, path = self.objects.host, path_hints(compat32=self.compat32)
-        if host.isfile(path):
+        sysroot, path = self.objects.sysroot, path_hints(compat32=self.compat32)
+        if sysroot.isfile(path):
             try:
-                return parse_hints(host.read(path, _BINARY_LIMIT))
+                return parse_hints(sysroot.read(path, _BINARY_LIMIT))
             except (HintsError, Unreadable) as error:
                 self.warnings = (f"cannot use {path}: {error}",)
                 return ()
-        return default_hints(host, compat32=self.compat32)
+        return default_hints(sysroot, compat32=self.compat32)
 
     def _release(self, facts: Facts) -> tuple[str, ...]:
         """Return the values of $OSREL: the sysroot's release, and the one the object was built for."""
         found = []
         try:
-            match = _VERSION.search(self.objects.host.read("/bin/freebsd-version", _BINARY_LIMIT))
+            match = _VERSION.search(self.objects.sysroot.read("/bin/freebsd-version", _BINARY_LIMIT))
             if match:
                 found = [match[1].decode(errors="replace")]
                 found.append(re.sub(r"-p[0-9]+$", "", found[0]))

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = [
     "HintsError",
@@ -67,22 +67,22 @@ def render_hints(directories: Iterable[str], *, little: bool = True) -> bytes:
     return head.ljust(_HEADER, b"\0") + text + b"\0"
 
 
-def default_hints(host: Host, *, compat32: bool = False) -> tuple[str, ...]:
+def default_hints(sysroot: Sysroot, *, compat32: bool = False) -> tuple[str, ...]:
     """Return the existing directories that rc.d/ldconfig would list at boot.
 
     For a sysroot without a hints file: a base that never booted has none.
     """
     named = list(_STANDARD_32 if compat32 else _STANDARD)
     suffix = "32" if compat32 else ""
-    lists = host.glob(f"/usr/local/libdata/ldconfig{suffix}/*")
+    lists = sysroot.glob(f"/usr/local/libdata/ldconfig{suffix}/*")
     for file in [*lists, *([] if compat32 else ["/etc/ld-elf.so.conf"])]:
-        named.extend(_directories(host, file))
-    return tuple(name for name in dict.fromkeys(named) if name.startswith("/") and host.isdir(name))
+        named.extend(_directories(sysroot, file))
+    return tuple(name for name in dict.fromkeys(named) if name.startswith("/") and sysroot.isdir(name))
 
 
-def _directories(host: Host, file: str) -> list[str]:
+def _directories(sysroot: Sysroot, file: str) -> list[str]:
     """Return the directories that a file lists, one per line."""
-    text = host.content(file, _LIMIT).decode(errors="surrogateescape")
+    text = sysroot.content(file, _LIMIT).decode(errors="surrogateescape")
     return [words[0] for line in text.splitlines() if (words := line.split("#", 1)[0].split())]
 
 
@@ -139,21 +139,21 @@ class Libmap:
         return max(matching, key=lambda group: group.number, default=None)
 
 
-def read_libmap(host: Host, file: str) -> Libmap:
+def read_libmap(sysroot: Sysroot, file: str) -> Libmap:
     """Read libmap.conf and its includes; an absent or unreadable file counts as empty."""
     found = Libmap()
-    _file(host, file, found)
+    _file(sysroot, file, found)
     return found
 
 
-def _file(host: Host, file: str, found: Libmap) -> None:
-    if not file.startswith("/") or len(found.files) >= _FILES or not host.isfile(file):
+def _file(sysroot: Sysroot, file: str, found: Libmap) -> None:
+    if not file.startswith("/") or len(found.files) >= _FILES or not sysroot.isfile(file):
         return
     try:
-        canonical = host.canonical(file)
+        canonical = sysroot.canonical(file)
         if canonical in found.files:
             return
-        text = host.read(file, _LIBMAP_LIMIT).decode(errors="surrogateescape")
+        text = sysroot.read(file, _LIBMAP_LIMIT).decode(errors="surrogateescape")
     except Unreadable:
         return
     found.files.append(canonical)
@@ -168,16 +168,16 @@ def _file(host: Host, file: str, found: Libmap) -> None:
         if len(words) != 2:
             continue
         if words[0] == "include":
-            _file(host, words[1], found)
+            _file(sysroot, words[1], found)
         elif words[0] == "includedir":
-            _directory(host, words[1], found)
+            _directory(sysroot, words[1], found)
         else:
             found.add(constraint, words[0], words[1], file)
 
 
-def _directory(host: Host, directory: str, found: Libmap) -> None:
+def _directory(sysroot: Sysroot, directory: str, found: Libmap) -> None:
     """Read the *.conf files of a directory, sorted: rtld reads them in directory order."""
-    if directory.startswith("/") and host.isdir(directory):
-        for name in host.listdir(directory):
+    if directory.startswith("/") and sysroot.isdir(directory):
+        for name in sysroot.listdir(directory):
             if name.endswith(".conf"):
-                _file(host, f"{directory.rstrip('/')}/{name}", found)
+                _file(sysroot, f"{directory.rstrip('/')}/{name}", found)

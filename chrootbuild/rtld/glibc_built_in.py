@@ -44,7 +44,7 @@ def build(objects: Objects, interpreter: str, facts: Facts) -> Build:
     for path in (interpreter,) if interpreter else names.interpreters:
         try:
             if objects.get(path) is not None:
-                binary = objects.host.read(path, _CACHE_LIMIT)
+                binary = objects.sysroot.read(path, _CACHE_LIMIT)
                 break
         except Unreadable:
             continue
@@ -81,10 +81,10 @@ class Cache:
                 self._entries.setdefault(entry.soname, []).append(entry)
 
     def _read(self, objects: Objects) -> tuple[ld_cache.Entry, ...]:
-        if objects.host.find(CACHE) is None:
+        if objects.sysroot.find(CACHE) is None:
             return ()
         try:
-            return ld_cache.parse(objects.host.read(CACHE, _CACHE_LIMIT))
+            return ld_cache.parse(objects.sysroot.read(CACHE, _CACHE_LIMIT))
         except ld_cache.CacheError as error:
             # ld.so ignores a cache that it cannot use.
             self.warning = f"cannot use {CACHE}: {error}"

@@ -33,7 +33,7 @@ class Musl(Rules):
         self.default = tuple(Where(name, Via.DEFAULT, name) for name in directories)
 
     def _interpreter(self, interpreter: str, facts: Facts) -> Object | None:
-        candidates = (interpreter,) if interpreter else self.objects.host.glob("/lib/ld-musl-*.so.1")
+        candidates = (interpreter,) if interpreter else self.objects.sysroot.glob("/lib/ld-musl-*.so.1")
         for path in candidates:
             try:
                 found = self.objects.get(path)
@@ -51,10 +51,10 @@ class Musl(Rules):
         prefix = prefix.rpartition("/")[0]
         match = re.fullmatch(r"ld-musl-(.+)\.so\.1", name)
         path = f"{prefix}/etc/ld-musl-{match[1]}.path" if match else ""
-        host = self.objects.host
-        if not path or not host.isfile(path):
+        sysroot = self.objects.sysroot
+        if not path or not sysroot.isfile(path):
             return "", _DEFAULT
-        text = host.read(path, _PATH_LIMIT).decode(errors="surrogateescape")
+        text = sysroot.read(path, _PATH_LIMIT).decode(errors="surrogateescape")
         return path, tuple(name.rstrip("/") or "/" for name in re.split(r"[:\n]+", text) if name)
 
     def inherited(self, target: Object, loader: tuple[Where, ...]) -> tuple[Where, ...]:

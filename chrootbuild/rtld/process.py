@@ -95,11 +95,11 @@ class Process:
 
     def preload(self) -> None:
         """Load the libraries of the system's preload file; absent ones are skipped, as by ld.so."""
-        path, host = self.rules.preload, self.rules.objects.host
-        if not path or not host.exists(path):
+        path, sysroot = self.rules.preload, self.rules.objects.sysroot
+        if not path or not sysroot.exists(path):
             return
         try:
-            text = host.read(path, _PRELOAD_LIMIT).decode(errors="surrogateescape")
+            text = sysroot.read(path, _PRELOAD_LIMIT).decode(errors="surrogateescape")
         except Unreadable as error:
             self.warnings.append(error.message)
             return
@@ -214,7 +214,7 @@ class Process:
         if "/../" not in path and "/./" not in path:
             return path
         directory, _, name = path.rpartition("/")
-        return f"{self.rules.objects.host.canonical(directory)}/{name}"
+        return f"{self.rules.objects.sysroot.canonical(directory)}/{name}"
 
     def nothing(self, edge: Edge) -> None:
         """Record an unsatisfied name; raises a Failure that stops the linker."""

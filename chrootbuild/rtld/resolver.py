@@ -15,7 +15,7 @@ from chrootbuild.rtld.glibc import Glibc
 from chrootbuild.rtld.model import Closure, Load, Missing, Shared, Via
 from chrootbuild.rtld.process import Process
 from chrootbuild.rtld.search import Rules
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = ["Resolver"]
 
@@ -30,10 +30,10 @@ class Resolver:
     ``system`` is "linux" or "freebsd", or "" to decide by each object.
     """
 
-    def __init__(self, host: Host, memo: Memo | None = None, system: str = "") -> None:
-        self.host = host
+    def __init__(self, sysroot: Sysroot, memo: Memo | None = None, system: str = "") -> None:
+        self.sysroot = sysroot
         self.system = system
-        self.objects = Objects(host, memo if memo is not None else Memo())
+        self.objects = Objects(sysroot, memo if memo is not None else Memo())
         self._rules: dict[tuple[object, ...], Rules] = {}  # by all that selects them
         self._known: dict[tuple[object, ...], Rules] = {}  # the same, by a cheaper key
 
@@ -78,7 +78,7 @@ class Resolver:
             if found is None:
                 return ""
             if found.facts.bits == 0:
-                info = self.host.stat(path)
+                info = self.sysroot.stat(path)
                 executable = info is not None and info.st_mode & 0o111
                 return "script" if executable and self._head(path).startswith(b"#!") else ""
         except Unreadable:
@@ -98,7 +98,7 @@ class Resolver:
     # -- scripts ---------------------------------------------------------------------------
 
     def _head(self, path: str) -> bytes:
-        with self.host.open(path) as file:
+        with self.sysroot.open(path) as file:
             return file.read(_HEAD)
 
     def _script(self, path: str, above: tuple[str, ...]) -> Closure:
@@ -122,7 +122,7 @@ class Resolver:
             if not name:
                 continue
             found = next(
-                (place for place in places if place.startswith("/") and self.host.isfile(place)), ""
+                (place for place in places if place.startswith("/") and self.sysroot.isfile(place)), ""
             )
             if not found:
                 missing.append(Missing(name, path, places))

@@ -9,20 +9,20 @@ from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.objects import Objects
 from chrootbuild.rtld import ld_cache
 from chrootbuild.rtld.model import Closure, Via
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 
 __all__ = ["cache_conflicts", "render_cache"]
 
 _LEVEL = re.compile(r"/glibc-hwcaps/([^/]+)/[^/]+$")
 
 
-def render_cache(host: Host, pairs: Iterable[tuple[str, str]], memo: Memo | None = None) -> bytes:
+def render_cache(sysroot: Sysroot, pairs: Iterable[tuple[str, str]], memo: Memo | None = None) -> bytes:
     """Return an ld.so.cache that maps each soname to its path in the root.
 
     Class and byte order are read from the libraries in the sysroot; a path in
     glibc-hwcaps gives the level. Raises Unreadable.
     """
-    objects = Objects(host, memo if memo is not None else Memo())
+    objects = Objects(sysroot, memo if memo is not None else Memo())
     entries: list[ld_cache.Entry] = []
     little = True
     for soname, path in dict.fromkeys(pairs):
@@ -37,13 +37,15 @@ def render_cache(host: Host, pairs: Iterable[tuple[str, str]], memo: Memo | None
     return ld_cache.render(entries, little=little)
 
 
-def cache_conflicts(host: Host, closures: Iterable[Closure], memo: Memo | None = None) -> tuple[str, ...]:
+def cache_conflicts(
+    sysroot: Sysroot, closures: Iterable[Closure], memo: Memo | None = None
+) -> tuple[str, ...]:
     """Describe the sonames that lead to two libraries, which one cache cannot hold.
 
     A root has one ld.so.cache, searched before the default directories: an entry
     for one program's $ORIGIN or RPATH holds for all others.
     """
-    objects = Objects(host, memo if memo is not None else Memo())
+    objects = Objects(sysroot, memo if memo is not None else Memo())
     named: dict[tuple[str, int], tuple[str, str]] = {}  # soname and class -> path, program
     told = list(closures)
     for closure in told:
@@ -55,7 +57,7 @@ def cache_conflicts(host: Host, closures: Iterable[Closure], memo: Memo | None =
         for load in closure.loads if named else ():
             open_to_all = load.via in (Via.CACHE, Via.DEFAULT) or (load.name, load.path) in closure.cache
             other = named.get((load.name, _class(objects, load.path))) if open_to_all else None
-            if other is not None and host.canonical(load.path) != host.canonical(other[0]):
+            if other is not None and sysroot.canonical(load.path) != sysroot.canonical(other[0]):
                 found.append(
                     f"{closure.path} loads {load.name} from {load.path}, {other[1]} from {other[0]}:"
                     " the root's ld.so.cache can name only one"

@@ -28,7 +28,7 @@ from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.privileges import reset_signals
-from chrootbuild.sandbox.views import View, host_view, start_keeper
+from chrootbuild.sandbox.views import View, host_view, start_holder
 from chrootbuild.system.user import User
 
 __all__ = ["run"]
@@ -81,7 +81,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
     with doing("set up the network of the box"):
         network.loopback_up()
         network.answer_everywhere()
-    keeper = start_keeper(confinement, view)
+    keeper = start_holder(confinement, view)
     state = _State(
         rights,
         view,

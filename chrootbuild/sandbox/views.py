@@ -28,7 +28,7 @@ from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
 from chrootbuild.system import syscalls
 
-__all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "overlay_of", "start_keeper"]
+__all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "overlay_of", "start_holder"]
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
@@ -225,7 +225,7 @@ def _make_place(path: str) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
 
-def start_keeper(confinement: Confinement, view: View) -> int:
+def start_holder(confinement: Confinement, view: View) -> int:
     """Make the inside view and its pid namespace; return the pid of the process that holds both.
 
     Raises Failure.

@@ -19,7 +19,7 @@ from chrootbuild.artifact import Kind
 from chrootbuild.paths import safe
 from chrootbuild.state.project import Project
 from chrootbuild.system.files import BROKEN, StateFile, write_atomically
-from chrootbuild.system.signature import UNPROVEN, Signature, signature
+from chrootbuild.system.signature import RACY, Signature, signature
 
 __all__ = [
     "RECIPE",
@@ -59,8 +59,8 @@ class Installed(NamedTuple):  # read by the ten thousand: a tuple is four times 
     mtime_ns: int = 0
     capability: str = ""  # hex of security.capability
     path: str = ""  # the source's real path
-    source: Signature = UNPROVEN
-    root: Signature = UNPROVEN
+    source: Signature = RACY
+    root: Signature = RACY
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 from chrootbuild.artifact import Kind
 from chrootbuild.build.job import Job, begin, opened
 from chrootbuild.build.stamping import stamp
-from chrootbuild.compare.assessment import Prepared
+from chrootbuild.compare.assessment import Assessment
 from chrootbuild.compare.change import KEEP, Change, Comparison
 from chrootbuild.compare.compare import compare
 from chrootbuild.elf.memo import Memo
@@ -39,7 +39,7 @@ __all__ = ["Memory", "Remembering", "remember"]
 class Memory:
     """A target as it was when its last refresh ended: nothing is stale."""
 
-    prepared: Prepared
+    prepared: Assessment
     record: Signature  # of the file: another build changes it
     notes: Mapping[str, Any]  # listed, missing, sources: as plancache has them
     inputs: frozenset[str]
@@ -52,37 +52,37 @@ class Memory:
         return path in self.names or os.path.dirname(path) in self.notes["listed"]
 
 
-def remember(project: Project, prepared: Prepared, record: Record) -> Memory | None:
+def remember(project: Project, prepared: Assessment, record: Record) -> Memory | None:
     """Return what can be remembered of a build, under its lock; None where the plan was not made anew."""
-    host, seen = prepared.host, record_signature(project, prepared.target.name)
-    if host is None or seen is None:
+    sysroot, seen = prepared.sysroot, record_signature(project, prepared.target.name)
+    if sysroot is None or seen is None:
         return None
-    missing = {f"{place}/{name}" for place, names in host.missing.items() for name in names}
+    missing = {f"{place}/{name}" for place, names in sysroot.missing.items() for name in names}
     target = prepared.target
-    names = frozenset((*host.seen, *host.owners, *missing, *target.read, *target.absent))
+    names = frozenset((*sysroot.seen, *sysroot.owners, *missing, *target.read, *target.absent))
     directories = {os.path.dirname(path) for path in names}
-    directories |= {path for path, entry in host.seen.items() if stat.S_ISDIR(entry[3])}
+    directories |= {path for path, entry in sysroot.seen.items() if stat.S_ISDIR(entry[3])}
     made_from: dict[str, tuple[str, ...]] = {}
     for path, artifact in prepared.plan.artifacts.items():
         if artifact.kind is Kind.FILE:
             made_from[artifact.source] = (*made_from.get(artifact.source, ()), path)
     notes = {
-        "listed": {path: digest_of("\0".join(sorted(listed))) for path, listed in host.listed.items()},
-        "missing": host.missing,
+        "listed": {path: digest_of("\0".join(sorted(listed))) for path, listed in sysroot.listed.items()},
+        "missing": sysroot.missing,
         "sources": _sources(project, prepared),
     }
     return Memory(
-        _settled(replace(prepared, host=None), record),
+        _settled(replace(prepared, sysroot=None), record),
         seen,
         notes,
-        frozenset(host.inputs),
+        frozenset(sysroot.inputs),
         made_from,
         names,
         frozenset(directories),
     )
 
 
-def _settled(prepared: Prepared, record: Record) -> Prepared:
+def _settled(prepared: Assessment, record: Record) -> Assessment:
     """Return the target with its new record, nothing stale."""
     changes = {
         path: change
@@ -97,7 +97,7 @@ def _settled(prepared: Prepared, record: Record) -> Prepared:
     return replace(prepared, record=record, comparison=comparison)
 
 
-def _sources(project: Project, prepared: Prepared) -> dict[str, list[Any]]:
+def _sources(project: Project, prepared: Assessment) -> dict[str, list[Any]]:
     """Return for each copied file its owner and a digest of what a linker goes by.
 
     What is not as it was planned with any more is left out: that makes a new plan.
@@ -147,7 +147,7 @@ class Remembering:
         memory = self.memory
         record = job.prepared.record if published is None else published.record
         self.unstamped = self.unstamped or (published is not None and not job.stamps)
-        if job.prepared.host is not None:
+        if job.prepared.sysroot is not None:
             self.memory = None if record is None else remember(job.project, job.prepared, record)
             self.unstamped = False
         elif memory is not None and record is not None:
@@ -226,7 +226,7 @@ def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signat
     return now
 
 
-def _compared(memory: Memory, now: Mapping[str, Signature], root: Root) -> Prepared:
+def _compared(memory: Memory, now: Mapping[str, Signature], root: Root) -> Assessment:
     """Return the target with what its changed sources are copied to held against the root."""
     prepared = memory.prepared
     assert prepared.record is not None

@@ -26,7 +26,7 @@ from chrootbuild.state.lock import alone
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, read_record
 from chrootbuild.sync.pending import drop_pending, note_pending, read_pending
-from chrootbuild.sync.rollback import drop_kept, held_back, hold, keep, roll_back
+from chrootbuild.sync.rollback import backup, drop_backup, quarantine, refuse_quarantined, roll_back
 from chrootbuild.sysroot.package_locks import at_work, state_of, wait_until_idle
 from chrootbuild.system.processes import running_outdated
 from chrootbuild.target.model import Target
@@ -84,13 +84,13 @@ def refresh(project: Project, target: Target, options: Options, steps: Steps | N
         with built.job:
             pending = read_pending(project, target)
             if not done and pending is None:
-                drop_kept(project, target)
+                drop_backup(project, target)
                 return ""
             try:
                 _prove(built.job, options)
             except _CheckError as failure:
                 raise _refused(built.job, failure, done, options) from None
-            drop_kept(project, target)
+            drop_backup(project, target)
         # Without the lock: the service's unit may build by itself before it starts.
         done += _restart(target, done)
         if pending is not None:
@@ -145,7 +145,7 @@ def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], boo
     """Stage what is stale and publish it; raises _MovedError and Failure."""
     target, record = job.prepared.target, job.prepared.record
     if options.rollback:
-        held_back(job)
+        refuse_quarantined(job)
     published = run(job, lambda job: _stage(job, options, moved))
     steps.done(job, published)
     if published is None:
@@ -167,7 +167,7 @@ def _stage(job: Job, options: Options, moved: Callable[[], bool]) -> None:
         raise _MovedError
     checked = options.checker is not None and bool(target.check.run or target.check.service)
     if checked and options.rollback:
-        keep(job, proven=read_pending(job.project, target) is None)
+        backup(job, proven=read_pending(job.project, target) is None)
     if checked or target.host.restart:
         note_pending(job)
 
@@ -187,7 +187,7 @@ def _prove(job: Job, options: Options) -> None:
     """Look at what was installed, and run the target's check; raises _CheckError and Failure."""
     target = job.prepared.target
     if (
-        job.prepared.host is not None
+        job.prepared.sysroot is not None
     ):  # else only what was published now was looked at: publish has signed it
         root = read_root(target.root)
         record = None if root is None else read_record(job.project, target.name, target.root)
@@ -222,9 +222,9 @@ def _refused(job: Job, failure: _CheckError, done: str, options: Options) -> Fai
     if options.rollback:
         restored = roll_back(job)
         if restored:
-            hold(job)
+            quarantine(job)
             drop_pending(job.project, name)
-            drop_kept(job.project, job.prepared.target)
+            drop_backup(job.project, job.prepared.target)
             message = f"cannot update {name}: its check failed, and the former files were put back"
             hint = f"chrootbuild build {name} installs the update all the same, to look at it"
             return Failure(message, details=(*details, *restored), hint=hint)

@@ -31,13 +31,13 @@ from chrootbuild.system.files import BROKEN, StateFile, sha256_of
 from chrootbuild.system.signature import signature
 from chrootbuild.target.model import Target
 
-__all__ = ["drop_kept", "held_back", "hold", "keep", "roll_back"]
+__all__ = ["backup", "drop_backup", "quarantine", "refuse_quarantined", "roll_back"]
 
 _SUFFIX = "-kept"
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Backup:
     """What the root was before: ``files`` by path, and the paths that were not there."""
 
     files: Mapping[str, Installed]
@@ -48,13 +48,13 @@ def _file(project: Project, name: str) -> StateFile:
     return StateFile(f"{project.state}/{name}.kept")
 
 
-def _read(project: Project, name: str, root: Root) -> _Kept | None:
+def _read(project: Project, name: str, root: Root) -> _Backup | None:
     try:
         data = _file(project, name).read()
         if data["inode"] != os.fstat(root.fd).st_ino:
             return None
         files = {path: entry_from_json(entry) for path, entry in data["files"].items() if safe(path)}
-        return _Kept(files, frozenset(filter(safe, data["installed"])))
+        return _Backup(files, frozenset(filter(safe, data["installed"])))
     except BROKEN:
         return None
 
@@ -62,7 +62,7 @@ def _read(project: Project, name: str, root: Root) -> _Kept | None:
 # -- keeping -------------------------------------------------------------------------------
 
 
-def keep(job: Job, *, proven: bool) -> None:
+def backup(job: Job, *, proven: bool) -> None:
     """Link what a publish is going to replace or remove; ``proven``: what is there passed its check.
 
     Else what was kept before stays, and the rest is added. What was changed in the root is
@@ -70,12 +70,12 @@ def keep(job: Job, *, proven: bool) -> None:
     """
     target = job.prepared.target
     if proven:
-        drop_kept(job.project, target)
+        drop_backup(job.project, target)
     root = read_root(target.root)
     if root is None or job.prepared.record is None:
         return
     with root, open_stage(root, _SUFFIX) as store:
-        earlier = _read(job.project, job.name, root) or _Kept({}, frozenset())
+        earlier = _read(job.project, job.name, root) or _Backup({}, frozenset())
         files, installed = dict(earlier.files), set(earlier.installed)
         for path in job.stale:
             if path in files or path in installed:
@@ -111,7 +111,7 @@ def _link(root: Root, store: Stage, path: str) -> None:
         ) from None
 
 
-def drop_kept(project: Project, target: Target) -> None:
+def drop_backup(project: Project, target: Target) -> None:
     """Remove what was kept; raises Failure."""
     _file(project, target.name).remove()
     root = read_root(target.root)
@@ -144,7 +144,7 @@ def roll_back(job: Job) -> tuple[str, ...]:
     return tuple(table(rows))
 
 
-def _back(store: Stage, kept: _Kept, record: Record) -> dict[str, Installed]:
+def _back(store: Stage, kept: _Backup, record: Record) -> dict[str, Installed]:
     """Return what is to be put back: what differs from what is there, as far as it was kept unchanged."""
     back = {}
     for path, entry in kept.files.items():
@@ -190,7 +190,7 @@ def _unchanged(store: Stage, name: str, entry: Installed) -> bool:
 
 
 def _comparison(
-    root: Root, job: Job, record: Record, kept: _Kept, back: Mapping[str, Installed]
+    root: Root, job: Job, record: Record, kept: _Backup, back: Mapping[str, Installed]
 ) -> Comparison:
     """Return the way back as a comparison: the steps are ordered as those of a build."""
     changes: dict[str, Change] = {}
@@ -233,7 +233,7 @@ def _held_file(project: Project, name: str) -> StateFile:
     return StateFile(f"{project.state}/{name}.held")
 
 
-def hold(job: Job) -> None:
+def quarantine(job: Job) -> None:
     """Write down which update failed, after it was taken back; raises Failure."""
     root = read_root(job.prepared.target.root)
     if root is None:
@@ -244,7 +244,7 @@ def hold(job: Job) -> None:
     _held_file(job.project, job.name).write({"digest": _digest(stale), "since": int(time.time())})
 
 
-def held_back(job: Job) -> None:
+def refuse_quarantined(job: Job) -> None:
     """Raise Failure where this is the update that failed its check before; else forget that one."""
     file = _held_file(job.project, job.name)
     try:
@@ -259,7 +259,7 @@ def held_back(job: Job) -> None:
             file.remove()
         return
     drop_pending(job.project, job.name)
-    drop_kept(job.project, job.prepared.target)
+    drop_backup(job.project, job.prepared.target)
     raise Failure(
         f"cannot update {job.name}: the same update failed its check on {since} and was taken back",
         details=tuple(table((change.action, path, change.reason) for path, change in job.stale.items())),

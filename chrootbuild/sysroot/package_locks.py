@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chrootbuild.errors import TryAgain
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.signature import Signature, signature
 
 __all__ = ["at_work", "databases", "state_of", "wait_until_idle"]
@@ -62,41 +62,41 @@ _DATABASES = (
 _FLOCK = struct.Struct("hhqqi4x")
 
 
-def at_work(sysroot: str = "/") -> str:
+def at_work(top: str = "/") -> str:
     """Return the package manager at work on a sysroot, "dpkg (process 4711)"; empty when none is."""
-    host = Host(sysroot)
+    sysroot = Sysroot(top)
     for lock in _LOCKS:
-        found = host.find(lock.path)
+        found = sysroot.find(lock.path)
         if found is None or not stat.S_ISREG(found[1].st_mode):
             continue
-        holder = _holder(host, lock, *found)
+        holder = _holder(sysroot, lock, *found)
         if holder is not None:
             return f"{lock.program} (process {holder})" if holder > 0 else lock.program
     return ""
 
 
-def databases(sysroot: str = "/") -> list[str]:
+def databases(top: str = "/") -> list[str]:
     """Return the real paths of the package managers' databases that exist."""
-    host = Host(sysroot)
-    return [host.real(found[0]) for path in _DATABASES if (found := host.find(path)) is not None]
+    sysroot = Sysroot(top)
+    return [sysroot.real(found[0]) for path in _DATABASES if (found := sysroot.find(path)) is not None]
 
 
-def state_of(sysroot: str = "/") -> tuple[Signature | None, ...]:
+def state_of(top: str = "/") -> tuple[Signature | None, ...]:
     """Return signatures that change with every run of a package manager."""
-    host = Host(sysroot)
-    found = [host.stat(path) for path in _DATABASES]
+    sysroot = Sysroot(top)
+    found = [sysroot.stat(path) for path in _DATABASES]
     return tuple(None if info is None else signature(info) for info in found)
 
 
 def wait_until_idle(
-    sysroot: str, until: float, *, name: str = "", stopped: Callable[[], bool] = lambda: False
+    top: str, until: float, *, name: str = "", stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Wait until no package manager is at work, at most until ``until`` on time.monotonic().
 
     Returns early once ``stopped`` is true. Raises TryAgain, naming the package manager; ``name``
     is the waiting target.
     """
-    while (who := at_work(sysroot)) and not stopped():
+    while (who := at_work(top)) and not stopped():
         if time.monotonic() >= until:
             raise TryAgain(
                 f"refresh {name or 'now'}",
@@ -107,15 +107,15 @@ def wait_until_idle(
         time.sleep(_PAUSE)
 
 
-def _holder(host: Host, lock: _Lock, path: str, info: os.stat_result) -> int | None:
+def _holder(sysroot: Sysroot, lock: _Lock, path: str, info: os.stat_result) -> int | None:
     """Return the pid of a lock's holder, 0 where it is unknown, None where the lock is free."""
     if lock.how == "exists":
         return 0
     if lock.how == "table":
-        return _written_down(host.real(path))
+        return _written_down(sysroot.real(path))
     if lock.how == "fcntl" and sys.platform.startswith("linux"):
         try:
-            with host.open(path) as file:
+            with sysroot.open(path) as file:
                 return _asked(file.fileno())
         except (Unreadable, OSError, ValueError):
             pass

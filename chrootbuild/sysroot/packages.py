@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 
 __all__ = ["Owned", "files_of", "named", "owner_of"]
 
@@ -29,35 +29,35 @@ class Owned:
     package: str
 
 
-def _lists(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
+def _lists(sysroot: Sysroot) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield every installed package and the paths of its files."""
-    yield from _dpkg(host)
-    yield from _apk(host)
-    yield from _pacman(host)
+    yield from _dpkg(sysroot)
+    yield from _apk(sysroot)
+    yield from _pacman(sysroot)
 
 
-def _text(host: Host, path: str) -> str:
-    return host.content(path).decode("utf-8", "surrogateescape")
+def _text(sysroot: Sysroot, path: str) -> str:
+    return sysroot.content(path).decode("utf-8", "surrogateescape")
 
 
-def _dpkg(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
+def _dpkg(sysroot: Sysroot) -> Iterator[tuple[str, Iterable[str]]]:
     """deb(5), dpkg(1): info/PACKAGE[:ARCH].list has a path a line."""
-    if not host.isdir(_DPKG):
+    if not sysroot.isdir(_DPKG):
         return
-    for name in host.listdir(_DPKG):
+    for name in sysroot.listdir(_DPKG):
         if name.endswith(".list"):
-            yield name[:-5], _text(host, f"{_DPKG}/{name}").splitlines()
+            yield name[:-5], _text(sysroot, f"{_DPKG}/{name}").splitlines()
         elif name.endswith(".conffiles"):
-            yield name[:-10], _text(host, f"{_DPKG}/{name}").splitlines()
+            yield name[:-10], _text(sysroot, f"{_DPKG}/{name}").splitlines()
 
 
-def _apk(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
+def _apk(sysroot: Sysroot) -> Iterator[tuple[str, Iterable[str]]]:
     """apk-installed: P: a package, F: a directory, R: a file in it."""
-    if not host.isfile(_APK):
+    if not sysroot.isfile(_APK):
         return
     package, directory = "", ""
     paths: list[str] = []
-    for line in [*_text(host, _APK).splitlines(), ""]:
+    for line in [*_text(sysroot, _APK).splitlines(), ""]:
         if line.startswith("P:"):
             package = line[2:]
         elif line.startswith("F:"):
@@ -69,12 +69,12 @@ def _apk(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
             package, directory, paths = "", "", []
 
 
-def _pacman(host: Host) -> Iterator[tuple[str, Iterable[str]]]:
+def _pacman(sysroot: Sysroot) -> Iterator[tuple[str, Iterable[str]]]:
     """alpm: local/NAME-VERSION-RELEASE/files has paths without the leading slash."""
-    if not host.isdir(_PACMAN):
+    if not sysroot.isdir(_PACMAN):
         return
-    for name in host.listdir(_PACMAN):
-        text = _text(host, f"{_PACMAN}/{name}/files")
+    for name in sysroot.listdir(_PACMAN):
+        text = _text(sysroot, f"{_PACMAN}/{name}/files")
         yield name.rsplit("-", 2)[0], [f"/{line}" for line in text.splitlines() if not line.startswith("%")]
 
 
@@ -88,24 +88,24 @@ def _spellings(path: str) -> set[str]:
     return found
 
 
-def owner_of(host: Host, path: str) -> str:
+def owner_of(sysroot: Sysroot, path: str) -> str:
     """Return the package that owns a path of the sysroot; empty where none does."""
     wanted = _spellings(path)
-    for package, paths in _lists(host):
+    for package, paths in _lists(sysroot):
         if not wanted.isdisjoint(paths):
             return package
-    if host.sysroot == "/" and shutil.which("rpm"):
+    if sysroot.sysroot == "/" and shutil.which("rpm"):
         argv = ["rpm", "-qf", "--qf", "%{NAME}\n", "--", path]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return done.stdout.split("\n")[0] if done.returncode == 0 else ""
     return ""
 
 
-def named(host: Host, name: str) -> list[Owned]:
+def named(sysroot: Sysroot, name: str) -> list[Owned]:
     """Return the installed files named ``name``; without any, those whose name contains it."""
     exact: list[Owned] = []
     partly: list[Owned] = []
-    for package, paths in _lists(host):
+    for package, paths in _lists(sysroot):
         for path in paths:
             leaf = path.rpartition("/")[2]
             if leaf == name:
@@ -115,10 +115,10 @@ def named(host: Host, name: str) -> list[Owned]:
     return sorted(set(exact or partly), key=lambda owned: (owned.path, owned.package))
 
 
-def files_of(host: Host, package: str) -> list[str]:
+def files_of(sysroot: Sysroot, package: str) -> list[str]:
     """Return the paths that an installed package lists."""
     found: set[str] = set()
-    for name, paths in _lists(host):
+    for name, paths in _lists(sysroot):
         if name == package or name.partition(":")[0] == package:
             found.update(paths)
     return sorted(found)

@@ -19,7 +19,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, components, join, split
 from chrootbuild.system.signature import Signature, signature
 
-__all__ = ["Host", "Link", "Unreadable"]
+__all__ = ["Link", "Sysroot", "Unreadable"]
 
 
 _UNKNOWN = os.stat_result((0,) * 10)
@@ -54,7 +54,7 @@ class _Place(NamedTuple):  # made by the ten thousand: a tuple is three times as
     stat: os.stat_result | None  # None: nothing there
 
 
-class Host:
+class Sysroot:
     """Reads one sysroot, and notes all paths that an answer depended on.
 
     Notes are by real path. ``seen``: signatures of files, links, and directories whose

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 __all__ = ["RuntimeDirectory", "runtime_directories"]
 
@@ -36,22 +36,22 @@ class RuntimeDirectory:
     group: str = "root"
 
 
-def runtime_directories(host: Host) -> dict[str, RuntimeDirectory]:
+def runtime_directories(sysroot: Sysroot) -> dict[str, RuntimeDirectory]:
     """Return the directories that exist at the start of the sysroot's services, by path."""
     found: dict[str, RuntimeDirectory] = {}
-    for path in _files(host, _TMPFILES, ".conf"):
-        found.update(_tmpfiles(_text(host, path)))
-    for path in _files(host, _UNITS, ".service"):
-        found.update(_unit(_text(host, path)))
+    for path in _files(sysroot, _TMPFILES, ".conf"):
+        found.update(_tmpfiles(_text(sysroot, path)))
+    for path in _files(sysroot, _UNITS, ".service"):
+        found.update(_unit(_text(sysroot, path)))
     return {path: directory for path, directory in sorted(found.items()) if not _SYSTEM.fullmatch(path)}
 
 
-def _files(host: Host, directories: tuple[str, ...], end: str) -> Iterator[str]:
+def _files(sysroot: Sysroot, directories: tuple[str, ...], end: str) -> Iterator[str]:
     seen: set[str] = set()
     for directory in directories:
         try:
-            canonical = host.canonical(directory)
-            names = host.listdir(directory)
+            canonical = sysroot.canonical(directory)
+            names = sysroot.listdir(directory)
         except Unreadable:
             continue
         if canonical in seen:
@@ -60,8 +60,8 @@ def _files(host: Host, directories: tuple[str, ...], end: str) -> Iterator[str]:
         yield from (f"{directory}/{name}" for name in names if name.endswith(end))
 
 
-def _text(host: Host, path: str) -> str:
-    return host.content(path, _LIMIT).decode("utf-8", "surrogateescape")
+def _text(sysroot: Sysroot, path: str) -> str:
+    return sysroot.content(path, _LIMIT).decode("utf-8", "surrogateescape")
 
 
 def _tmpfiles(text: str) -> Iterator[tuple[str, RuntimeDirectory]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["TICK_NS", "UNPROVEN", "Signature", "signature"]
+__all__ = ["RACY", "TICK_NS", "Signature", "signature"]
 
 # ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
 Signature = tuple[int, int, int, int]
-UNPROVEN: Signature = (0, 0, 0, 0)  # in place of a signature: look closely
+RACY: Signature = (0, 0, 0, 0)  # in place of a signature: look closely
 # The kernel stamps files with a clock that ticks every 4 or 10 ms: what was written as
 # lately as this before the copy may be written again without a new ctime.
 TICK_NS = 20_000_000

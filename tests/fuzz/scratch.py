@@ -13,7 +13,7 @@ from pathlib import Path
 from chrootbuild.artifact import Origin
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from tests.support.trace_sysroot import ELF, sysroot
 
@@ -45,7 +45,7 @@ def folder_of(name: str) -> Path:
     return folder
 
 
-def sysroot_with(name: str, data: bytes, paths: Iterable[str], mode: int = 0o644) -> Host:
+def sysroot_with(name: str, data: bytes, paths: Iterable[str], mode: int = 0o644) -> Sysroot:
     """Write the bytes to some paths of a sysroot."""
     base = folder_of(name)
     for path in paths:
@@ -55,7 +55,7 @@ def sysroot_with(name: str, data: bytes, paths: Iterable[str], mode: int = 0o644
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT, mode))
         with open(place, "wb") as file:
             file.write(data)
-    return Host(str(base))
+    return Sysroot(str(base))
 
 
 @functools.cache

@@ -52,7 +52,7 @@ from chrootbuild.state import stamp
 from chrootbuild.state.record import from_json, in_pieces, read_record
 from chrootbuild.sync import pending, rollback
 from chrootbuild.sysroot.packages import files_of, named, owner_of
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system import acl
 from chrootbuild.system.mounts import mounts_below, read_mounts
 from chrootbuild.target.model import DeviceItem, Target
@@ -218,7 +218,7 @@ def traces(data: bytes) -> None:
 
 
 def proposals(data: bytes) -> None:
-    host = Host(traced_sysroot())
+    host = Sysroot(traced_sysroot())
     for read in _READERS:
         events = list(follow(read(data)))
         touched(events, host)
@@ -325,7 +325,7 @@ def unfinished(data: bytes) -> None:
         project = with_state(name, data)
     pending.read_pending(project, a_target())
     rollback._read(project, "t", empty_root())
-    rollback.held_back(cast(Job, SimpleNamespace(project=project, name="t", stale={})))
+    rollback.refuse_quarantined(cast(Job, SimpleNamespace(project=project, name="t", stale={})))
 
 
 def installed(data: bytes) -> None:

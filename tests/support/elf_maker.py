@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chrootbuild.rtld.model import Closure, Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
 TRIPLET = "x86_64-linux-gnu"
@@ -109,7 +109,7 @@ class Tree:
     # -- the answers -----------------------------------------------------------------------
 
     def resolver(self) -> Resolver:
-        return Resolver(Host(str(self.root)))
+        return Resolver(Sysroot(str(self.root)))
 
     def closure(self, path: str) -> Closure:
         return self.resolver().program(path)

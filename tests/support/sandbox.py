@@ -12,7 +12,7 @@ from pathlib import Path
 import chrootbuild
 from chrootbuild.build.clean import clean
 from chrootbuild.build.job import begin, run
-from chrootbuild.compare.assessment import Prepared, prepare
+from chrootbuild.compare.assessment import Assessment, assess
 from chrootbuild.compare.verify import verify
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -90,8 +90,8 @@ class Sandbox:
             run(job)
             return len(job.stale)
 
-    def plan(self) -> Prepared:
-        return prepare(self.project, self.target())
+    def plan(self) -> Assessment:
+        return assess(self.project, self.target())
 
     def verify(self) -> list[Finding]:
         root, record = read_root(str(self.root)), read_record(self.project, "t", str(self.root))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chrootbuild.artifact import Artifact, Kind, Plan
 from chrootbuild.plan.make import plan
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.target_project import target
 
 
@@ -38,7 +38,7 @@ def planned(top: Path, text: str, **others: str) -> Plan:
     project = top.parent / "project"
     project.mkdir(exist_ok=True)
     read = target(project, f'sysroot = "{top}"\nos = "linux"\n{text}', **others)
-    return plan(read, Host(str(top)))
+    return plan(read, Sysroot(str(top)))
 
 
 def shown(made: Plan, *, implied: bool = False) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chrootbuild.propose.model import Proposals
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Access, Event
 from chrootbuild.trace.follow import follow
 from chrootbuild.trace.open import detect, parse
@@ -27,7 +27,7 @@ PASSWD = (
 GROUP = "root:x:0:\ndaemon:x:1:\nwww-data:x:33:\nfoo:x:110:\nbar:x:111:\nfoodrop:x:112:\nalice:x:1000:\n"
 
 
-def sysroot(base: Path, files: dict[str, str | bytes | None]) -> Host:
+def sysroot(base: Path, files: dict[str, str | bytes | None]) -> Sysroot:
     """Make a sysroot: a path ends in / for a directory, content "-> x" is a link, None an empty file."""
     for path, content in {"/etc/passwd": PASSWD, "/etc/group": GROUP, **files}.items():
         where = base / path.lstrip("/")
@@ -39,7 +39,7 @@ def sysroot(base: Path, files: dict[str, str | bytes | None]) -> Host:
         else:
             where.write_bytes(content.encode() if isinstance(content, str) else content or b"")
             where.chmod(0o755 if content in (ELF, "#!/bin/sh\n") else 0o644)
-    return Host(str(base))
+    return Sysroot(str(base))
 
 
 def events(text: str | bytes, **start: str) -> list[Event]:

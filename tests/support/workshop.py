@@ -20,7 +20,7 @@ from chrootbuild.build import job
 from chrootbuild.plan.make import plan
 from chrootbuild.root.stage import Stage, stage_artifact
 from chrootbuild.state.record import Installed
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.places import REPOSITORY
 from tests.support.sysroot import write
 from tests.support.target_project import target
@@ -33,7 +33,7 @@ def bring_host_programs(top: Path, *programs: str) -> None:
     folder = top.parent / "host-programs"
     folder.mkdir()
     names = ", ".join(f'"{name}"' for name in programs)
-    made = plan(target(folder, f"binaries = [{names}]"), Host("/"))
+    made = plan(target(folder, f"binaries = [{names}]"), Sysroot("/"))
     for path, artifact in made.artifacts.items():
         if path == "/etc/ld.so.cache":
             continue

@@ -21,9 +21,9 @@ from chrootbuild.compare.change import Change, Comparison
 from chrootbuild.compare.explain import leads_to
 from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, walk
-from chrootbuild.plan.builder import Draft
+from chrootbuild.plan.builder import PlanBuilder
 from chrootbuild.publish.order import end_of
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system import syscalls
 from chrootbuild.system.trust import _Judge
 
@@ -133,7 +133,7 @@ def walked(links: Mapping[str, str], path: str) -> str:
 @given(trees, paths)
 def test_the_reader_of_a_sysroot(links: dict[str, str], path: str) -> None:
     with laid(links) as tree:
-        host = Host(str(tree))
+        host = Sysroot(str(tree))
         try:
             canonical = host.canonical(path)
         except Unreadable as error:
@@ -150,7 +150,7 @@ def test_a_plan_with_links_of_the_target(links: dict[str, str], path: str) -> No
     assume(os.path.basename(path) in NAMES)
     expected = walked(links, path)
     with tempfile.TemporaryDirectory() as folder:
-        draft = Draft(Host(folder))
+        draft = PlanBuilder(Sysroot(folder))
         draft.declare(links)
         assert draft.where(path) == expected
 
@@ -161,7 +161,7 @@ def test_a_plan_with_links_of_the_sysroot(links: dict[str, str], path: str) -> N
     assume(os.path.basename(path) in NAMES)
     expected = walked(links, path)
     with laid(links) as tree:
-        assert Draft(Host(str(tree))).where(path) == expected
+        assert PlanBuilder(Sysroot(str(tree))).where(path) == expected
 
 
 @given(trees, paths)

@@ -13,7 +13,7 @@ from chrootbuild.findings import Finding
 from chrootbuild.root.stage import stage_place
 from chrootbuild.rtld.model import Missing
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.trust import refuse_untrusted
 
 __all__ = [
@@ -169,8 +169,8 @@ def missing_libraries(facts: Facts, summary: Summary) -> Iterator[Finding]:
 
     A library alone is not judged: its program may load the ones it lacks.
     """
-    host = Host(facts.root.path)
-    resolver = Resolver(host, system=facts.system)
+    sysroot = Sysroot(facts.root.path)
+    resolver = Resolver(sysroot, system=facts.system)
     said: set[tuple[str, str]] = set()
     for path in summary.programs:
         kind = resolver.classify(path)

@@ -9,7 +9,7 @@ import pytest
 from chrootbuild.rtld import ld_cache
 from chrootbuild.rtld.model import Via
 from chrootbuild.rtld.root_cache import render_cache
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import CrossTree
 
 pytestmark = [pytest.mark.package("clang"), pytest.mark.package("lld")]
@@ -45,7 +45,7 @@ def test_a_tree_of_another_machine(tmp_path: Path, target: str) -> None:
         f"/usr/lib/{triplet}/libd.so.1",
         f"/opt/x/lib/{triplet}/libb.so.1",
     ]
-    data = render_cache(Host(str(tree.root)), closure.cache)
+    data = render_cache(Sysroot(str(tree.root)), closure.cache)
     assert ld_cache.parse(data) == (ld_cache.Entry("libb.so.1", f"/opt/x/lib/{triplet}/libb.so.1", flag),)
     assert data[28] == (3 if target.startswith(("powerpc64-", "mips")) else 2)
 
@@ -53,7 +53,7 @@ def test_a_tree_of_another_machine(tmp_path: Path, target: str) -> None:
 def test_arms_soft_float_is_another_class_in_the_cache(tmp_path: Path) -> None:
     tree = CrossTree(tmp_path / "root", interpreter="/lib/ld-linux.so.3", target="armv7-linux-gnueabi")
     tree.lib("/opt/x/liba.so.1")
-    data = render_cache(Host(str(tree.root)), [("liba.so.1", "/opt/x/liba.so.1")])
+    data = render_cache(Sysroot(str(tree.root)), [("liba.so.1", "/opt/x/liba.so.1")])
     assert [entry.flags for entry in ld_cache.parse(data)] in ([0x0B03], [0x0003])
 
 
@@ -75,6 +75,8 @@ def test_a_cache_of_the_other_byte_order_is_read(tmp_path: Path) -> None:
     tree.lib("/lib/ld.so.1")
     tree.lib("/opt/x/liba.so.1", "libc.so.6")
     tree.lib("/lib/libc.so.6")
-    tree.write("/etc/ld.so.cache", render_cache(Host(str(tree.root)), [("liba.so.1", "/opt/x/liba.so.1")]))
+    tree.write(
+        "/etc/ld.so.cache", render_cache(Sysroot(str(tree.root)), [("liba.so.1", "/opt/x/liba.so.1")])
+    )
     tree.program("/bin/p", "liba.so.1")
     assert [load.via for load in tree.closure("/bin/p").loads] == [Via.INTERPRETER, Via.CACHE, Via.DEFAULT]

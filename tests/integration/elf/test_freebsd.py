@@ -11,7 +11,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.rtld.freebsd_files import render_hints
 from chrootbuild.rtld.model import Load, Missing, Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import CrossTree
 
 pytestmark = [pytest.mark.package("clang"), pytest.mark.package("lld")]
@@ -312,10 +312,10 @@ def test_a_system_is_told_by_note_interpreter_and_libc_not_by_osabi_alone(tmp_pa
         tree = CrossTree(tmp_path / f"root{number}", interpreter=interpreter, target=target, note=note)
         tree.write("/bin/sh", "#!/bin/x\n")
         tree.program("/bin/p", need)
-        assert detect_system(Host(str(tree.root)), ["/bin/none", "/bin/sh", "/bin/p"]) == system
+        assert detect_system(Sysroot(str(tree.root)), ["/bin/none", "/bin/sh", "/bin/p"]) == system
     tree = CrossTree(tmp_path / "root", target="aarch64-unknown-linux-gnu")
     tree.lib("/lib/libx.so.1", "libc.so.7")
-    assert detect_system(Host(str(tree.root)), ["/lib/libx.so.1"]) == "freebsd"
+    assert detect_system(Sysroot(str(tree.root)), ["/lib/libx.so.1"]) == "freebsd"
 
 
 def test_the_system_can_be_given(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_the_system_can_be_given(tmp_path: Path) -> None:
     tree.lib("/some/loader")
     tree.lib("/usr/lib/liba.so.1")
     tree.program("/bin/p", "liba.so.1", flags=[*NEW, "/opt/none;/usr/lib"])
-    host = Host(str(tree.root))
+    host = Sysroot(str(tree.root))
     words = {
         system: Resolver(host, None, system).program("/bin/p").loads[-1].words for system in ("", "freebsd")
     }

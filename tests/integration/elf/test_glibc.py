@@ -332,7 +332,7 @@ def test_what_the_programs_origin_finds_has_to_be_in_the_cache_of_a_root_without
     assert tree.run("/opt/x/bin/p", proc=False).returncode == 127
     closure = tree.closure("/opt/x/bin/p")
     assert closure.cache == (("liba.so.1", "/opt/x/lib/liba.so.1"), ("libb.so.1", "/opt/x/lib/libb.so.1"))
-    tree.write("/etc/ld.so.cache", render_cache(tree.resolver().host, closure.cache))
+    tree.write("/etc/ld.so.cache", render_cache(tree.resolver().sysroot, closure.cache))
     assert tree.run("/opt/x/bin/p", proc=False).returncode == 0
 
 
@@ -383,7 +383,7 @@ def test_glibc_hwcaps_in_the_extension_of_the_cache(tree: Tree) -> None:
 def test_a_baseline_that_the_cache_lacks_is_looked_for_beside_the_better_copy(tree: Tree) -> None:
     level = tree.lib("/opt/lib/glibc-hwcaps/x86-64-v2/liba.so.1")
     tree.lib("/opt/lib/liba.so.1")
-    tree.write("/etc/ld.so.cache", render_cache(tree.resolver().host, [("liba.so.1", level)]))
+    tree.write("/etc/ld.so.cache", render_cache(tree.resolver().sysroot, [("liba.so.1", level)]))
     tree.program("/bin/p", "liba.so.1")
     assert kinds(tree, "/bin/p") == {level: Via.CACHE, "/opt/lib/liba.so.1": Via.HWCAPS_BASE}
     assert tree.real("/bin/p")["liba.so.1"] in kinds(tree, "/bin/p")
@@ -712,7 +712,7 @@ def test_what_an_answer_depended_on_is_noted_absence_included(tree: Tree) -> Non
     resolver.program("/bin/p")
     real = os.path.realpath(tree.root)
     assert {f"{real}{path}" for path in ("/bin/p", "/usr/lib/liba.so.1", INTERPRETER, "/opt/x", "/etc")} <= (
-        set(resolver.host.seen) | {f"{real}/etc"}
+        set(resolver.sysroot.seen) | {f"{real}/etc"}
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from chrootbuild.rtld import ld_cache
 from chrootbuild.rtld.model import Closure, Load, Via
 from chrootbuild.rtld.root_cache import cache_conflicts, render_cache
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import Tree, run
 
 pytestmark = [
@@ -117,7 +117,7 @@ def test_ld_so_reads_what_is_written_and_takes_a_level_of_its_cpu(tree: Tree) ->
     pairs.append(("lib7.so.1", tree.lib("/opt/deep/glibc-hwcaps/x86-64-v2/lib7.so.1")))
     tree.program("/bin/p", *names)
     assert tree.run("/bin/p").returncode == 127
-    tree.write("/etc/ld.so.cache", render_cache(Host(str(tree.root)), pairs))
+    tree.write("/etc/ld.so.cache", render_cache(Sysroot(str(tree.root)), pairs))
     assert tree.run("/bin/p").returncode == 0
     assert tree.real("/bin/p", proc=False).keys() == set(names)
     assert tree.real("/bin/p", proc=False)["lib7.so.1"] in {path for _, path in pairs}
@@ -129,7 +129,7 @@ def test_the_class_of_each_library_is_written(tree: Tree) -> None:
         ("liba.so.1", tree.other("32").lib("/opt/32/liba.so.1", "libc.so.6")),
     ]
     file = tree.root / "cache"
-    file.write_bytes(render_cache(Host(str(tree.root)), pairs))
+    file.write_bytes(render_cache(Sysroot(str(tree.root)), pairs))
     assert listed(file) == [
         "liba.so.1 (libc6,x86-64) => /opt/64/liba.so.1",
         "liba.so.1 (libc6) => /opt/32/liba.so.1",
@@ -147,7 +147,7 @@ def test_one_soname_for_two_libraries_is_told_as_a_conflict(tree: Tree) -> None:
         )
         for number, path in enumerate((one, two))
     ]
-    host = Host(str(tree.root))
+    host = Sysroot(str(tree.root))
     assert cache_conflicts(host, closures) == (
         f"/bin/1 loads liba.so.1 from {two}, /bin/0 from {one}: the root's ld.so.cache can name only one",
     )

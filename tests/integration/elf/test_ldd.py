@@ -12,7 +12,7 @@ import pytest
 from chrootbuild.elf.facts import Facts
 from chrootbuild.rtld.model import Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import parse_ldd
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
@@ -66,7 +66,7 @@ def theirs(text: str) -> set[str]:
 
 def ours(resolver: Resolver, path: str, kind: str) -> set[str]:
     closure = resolver.program(path) if kind == "program" else resolver.library(path)
-    found = {resolver.host.canonical(load.path) for load in closure.loads if load.via not in _NOT_LDDS}
+    found = {resolver.sysroot.canonical(load.path) for load in closure.loads if load.via not in _NOT_LDDS}
     return found | {missing.name for missing in closure.missing}
 
 
@@ -83,7 +83,7 @@ EXPLAINED: dict[str, Callable[[Facts], bool]] = {
 
 @pytest.mark.parametrize("tops", [("/usr/bin", "/usr/sbin"), ("/usr/lib",)])
 def test_every_elf_file_of_this_machine_loads_what_ldd_says(tops: tuple[str, ...]) -> None:
-    resolver = Resolver(Host("/"))
+    resolver = Resolver(Sysroot("/"))
     kinds = {
         path: kind for path in files(*tops) if (kind := resolver.classify(path)) in ("program", "library")
     }
@@ -101,7 +101,7 @@ def test_every_elf_file_of_this_machine_loads_what_ldd_says(tops: tuple[str, ...
 
 def test_a_program_reached_through_a_link_finds_its_libraries_where_the_kernel_would() -> None:
     # ldd names the linker the link, so that $ORIGIN is the link's directory; the kernel resolves it.
-    resolver = Resolver(Host("/"))
+    resolver = Resolver(Sysroot("/"))
     checked = 0
     for directory in ("/usr/bin", "/usr/sbin"):
         for name in os.listdir(directory):

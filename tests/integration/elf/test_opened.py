@@ -11,7 +11,7 @@ import pytest
 from chrootbuild.elf.facts import Dlopen
 from chrootbuild.rtld.model import Missing, Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import TRIPLET, Tree, run
 
 pytestmark = [pytest.mark.cc]
@@ -112,7 +112,7 @@ def test_libgcc_is_taken_for_thread_functions_that_open_it(tmp_path: Path, call:
     source.write_text(f"#include <pthread.h>\nint main(void) {{ {call}; return 0; }}\n")
     program = tmp_path / "p"
     run(["cc", "-pthread", "-o", str(program), str(source)])
-    closure = Resolver(Host("/")).program(str(program))
+    closure = Resolver(Sysroot("/")).program(str(program))
     load = next(load for load in closure.loads if load.via is Via.CANCEL)
     assert load.name == "libgcc_s.so.1"
     assert load.by == str(program)
@@ -124,7 +124,9 @@ def test_a_program_that_only_defines_such_a_function_takes_no_libgcc(tmp_path: P
     source.write_text("void pthread_exit(void *x) { } int xpthread_cancel; int main(void) { return 0; }\n")
     program = tmp_path / "p"
     run(["cc", "-w", "-rdynamic", "-o", str(program), str(source)])
-    assert not [load for load in Resolver(Host("/")).program(str(program)).loads if load.via is Via.CANCEL]
+    assert not [
+        load for load in Resolver(Sysroot("/")).program(str(program)).loads if load.via is Via.CANCEL
+    ]
 
 
 def test_separate_debug_information_is_neither_program_nor_library(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_separate_debug_information_is_neither_program_nor_library(tmp_path: Pat
         made = str(tmp_path / name)
         run(["cc", "-g", *flags, "-o", made, str(source)])
         run(["objcopy", "--only-keep-debug", made, f"{made}.debug"])
-        resolver = Resolver(Host(str(tmp_path)))
+        resolver = Resolver(Sysroot(str(tmp_path)))
         assert resolver.classify(f"/{name}") != ""
         assert resolver.classify(f"/{name}.debug") == ""
 
@@ -145,7 +147,7 @@ def test_undefined_symbols_are_found_by_either_hash_table(tmp_path: Path, style:
     source.write_text("#include <pthread.h>\nint main(void) { pthread_exit(0); }\n")
     program = tmp_path / "p"
     run(["cc", f"-Wl,--hash-style={style}", "-pthread", "-o", str(program), str(source)])
-    found = Resolver(Host("/")).objects.get(str(program))
+    found = Resolver(Sysroot("/")).objects.get(str(program))
     assert found is not None
     assert found.facts.cancels == "pthread_exit"
 

@@ -15,7 +15,7 @@ import pytest
 from chrootbuild.elf.detect import detect_system, freebsd_release
 from chrootbuild.rtld.model import Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_maker import CrossTree
 from tests.support.freebsd_sysroot import INTERPRETER, TARGETS
 from tests.support.trees import tree
@@ -96,7 +96,7 @@ def test_a_shared_object_is_resolved_as_if_opened(
 ) -> None:
     path = "/usr/local/lib/rollup.node"
     made = base(tmp_path / "base", machine, packages, **{name: path})
-    closure = Resolver(Host(str(made.root))).library(path)
+    closure = Resolver(Sysroot(str(made.root))).library(path)
     assert closure.missing == ()
     assert {load.path for load in closure.loads} == set(LIBRARIES)
     assert {load.via for load in closure.loads} <= {Via.HINTS, Via.DEFAULT, Via.LOADED, Via.CANCEL}
@@ -128,7 +128,7 @@ def test_a_static_one_needs_nothing(tmp_path: Path, packages: dict[str, Path]) -
     ("name", "noted"), [(CSS, False), (ESBUILD, True), (ROLLUP, False), (ROLLUP_ARM, False)]
 )
 def test_each_is_known_as_freebsds(packages: dict[str, Path], name: str, noted: bool) -> None:
-    host = Host(str(packages[name].parent))
+    host = Sysroot(str(packages[name].parent))
     path = f"/{packages[name].name}"
     assert detect_system(host, [path]) == "freebsd"
     # Only a note of the right type tells the release: what Rust makes has none.

@@ -15,7 +15,7 @@ from chrootbuild.hostside.schedule import Job
 from chrootbuild.hostside.snippet import Snippet
 from chrootbuild.hostside.systemd_unit import unit
 from chrootbuild.plan.users import look
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.hostside_project import make_project, make_sysroot, public_folder, target_of
 
 pytestmark = [pytest.mark.package("systemd")]
@@ -35,7 +35,7 @@ def service(tmp_path: Path, keys: str = "", more: str = "", root: str = "/opt/ch
         f'[check.service]\nstart = ["/usr/bin/env", "-g", "daemon off; 100% $HOME", "", "a\'b\\\\c", ";"]\n{more}\n'
     )
     target = target_of(make_project(tmp_path, text))
-    sysroot = Host(target.sysroot)
+    sysroot = Sysroot(target.sysroot)
     return unit(target, look(target, sysroot), sysroot)[0]
 
 

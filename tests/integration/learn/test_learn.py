@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure
-from chrootbuild.learn.rounds import Lesson, learn
+from chrootbuild.learn.rounds import LearnResult, learn
 from chrootbuild.state.project import find_project
 from tests.support.confine_lab import Leftovers, leftovers, make_root, running
 from tests.support.places import REPOSITORY
@@ -68,7 +68,7 @@ def learned(shop: Workshop) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def lesson(shop: Workshop) -> Lesson:
+def lesson(shop: Workshop) -> LearnResult:
     return learn(find_project(str(shop.folder)), "x")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_builder import DT_NEEDED, DT_RUNPATH, DT_SONAME, Elf
 
 FULL = Facts(
@@ -172,7 +172,7 @@ def test_a_resolver_with_a_memo_gives_the_same_answer_and_reads_no_file(tmp_path
     time.sleep(1.1)  # until the files are old enough
     path = str(tmp_path / "memo")
     memo = Memo.load(path)
-    first = Resolver(Host(str(root)), memo).program("/p")
+    first = Resolver(Sysroot(str(root)), memo).program("/p")
     memo.save()
     assert [load.path for load in first.loads] == ["/ld.so", "/lib/liba.so.1"]
     code = (

@@ -14,7 +14,7 @@ from chrootbuild.elf.reader import read
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Closure
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_builder import (
     BASE,
     DT_FLAGS_1,
@@ -126,7 +126,7 @@ def test_what_is_no_regular_file_is_refused_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dir").mkdir()
     (tmp_path / "loop").symlink_to("loop")
-    resolver = Resolver(Host(str(tmp_path)))
+    resolver = Resolver(Sysroot(str(tmp_path)))
     for name in ("/fifo", "/dir", "/loop", "/none"):
         with pytest.raises(Failure, match=f"cannot read {name}: "):
             resolver.program(name)
@@ -149,7 +149,7 @@ def test_files_are_told_apart(tmp_path: Path) -> None:
     put("text", b"#!/bin/sh\n", 0o644)
     put("data", b"\x7fELG" + bytes(100))
     put("empty", b"")
-    resolver = Resolver(Host(str(tmp_path)))
+    resolver = Resolver(Sysroot(str(tmp_path)))
     assert {name: resolver.classify(f"/{name}") for name in sorted(os.listdir(tmp_path))} == {
         "data": "",
         "empty": "",
@@ -185,7 +185,7 @@ def test_a_search_list_without_an_end_is_cut_with_a_warning(tmp_path: Path) -> N
     program = Elf(interpreter="/ld.so", strings=[(DT_NEEDED, "liba.so"), (DT_RUNPATH, paths)])
     (tmp_path / "p").write_bytes(program.build())
     (tmp_path / "ld.so").write_bytes(Elf().build())
-    closure = Resolver(Host(str(tmp_path))).program("/p")
+    closure = Resolver(Sysroot(str(tmp_path))).program("/p")
     assert closure.warnings == ("/p has more than 1024 directories in its RUNPATH",)
     assert len(closure.missing[0].searched) < 1100
 
@@ -221,7 +221,7 @@ def judged(root: Path, data: bytes) -> None:
     (root / "file").write_bytes(data)
     (root / "ld.so").write_bytes(SOUND)
     for method in ("program", "library"):
-        resolver = Resolver(Host(str(root)))
+        resolver = Resolver(Sysroot(str(root)))
         try:
             assert isinstance(getattr(resolver, method)("/file"), Closure)
         except Failure as failure:

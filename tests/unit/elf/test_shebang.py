@@ -12,7 +12,7 @@ from chrootbuild.elf import shebang
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Closure, Missing, Via
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_builder import Elf
 
 
@@ -66,7 +66,7 @@ def test_interpreter_and_program_come_each_with_its_closure(tmp_path: Path) -> N
     put(tmp_path, "/usr/bin/tool", b"#!/bin/dash\n")
     put(tmp_path, "/bin/dash", STATIC)
     put(tmp_path, "/x", b"#!/usr/bin/env tool\n")
-    closure = Resolver(Host(str(tmp_path))).program("/x")
+    closure = Resolver(Sysroot(str(tmp_path))).program("/x")
     assert closure.kind == "script"
     assert [(load.path, load.by, load.via, load.words) for load in closure.loads] == [
         ("/usr/bin/env", "/x", Via.INTERPRETER, "has /usr/bin/env as its interpreter"),
@@ -81,7 +81,7 @@ def test_a_program_of_env_is_looked_up_in_the_standard_path_in_order(tmp_path: P
     put(tmp_path, "/bin/tool", STATIC)
     put(tmp_path, "/usr/sbin/tool", STATIC)
     put(tmp_path, "/x", b"#!/bin/env tool\n")
-    assert Resolver(Host(str(tmp_path))).program("/x").loads[-1].path == "/usr/sbin/tool"
+    assert Resolver(Sysroot(str(tmp_path))).program("/x").loads[-1].path == "/usr/sbin/tool"
 
 
 def test_what_is_missing_names_the_script_and_the_places(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_is_missing_names_the_script_and_the_places(tmp_path: Path) -> None
     put(tmp_path, "/x", b"#!/bin/env tool\n")
     put(tmp_path, "/y", b"#!/bin/none\n")
     put(tmp_path, "/z", b"#!bin/env\n")
-    resolver = Resolver(Host(str(tmp_path)))
+    resolver = Resolver(Sysroot(str(tmp_path)))
     places = tuple(f"{directory}/tool" for directory in shebang.STANDARD_PATH)
     assert resolver.program("/x").missing == (Missing("tool", "/x", places),)
     assert resolver.program("/y").missing == (Missing("/bin/none", "/y", ("/bin/none",)),)
@@ -103,14 +103,14 @@ def test_scripts_that_interpret_each_other_without_an_end(tmp_path: Path) -> Non
     put(tmp_path, "/c", b"#!/c\n")
     for path in ("/a", "/c"):
         with pytest.raises(Failure, match="cannot follow the #! line of /"):
-            Resolver(Host(str(tmp_path))).program(path)
+            Resolver(Sysroot(str(tmp_path))).program(path)
 
 
 def test_a_script_of_a_script_is_followed(tmp_path: Path) -> None:
     put(tmp_path, "/a", b"#!/b\n")
     put(tmp_path, "/b", b"#!/c\n")
     put(tmp_path, "/c", STATIC)
-    assert [load.path for load in Resolver(Host(str(tmp_path))).program("/a").loads] == ["/b", "/c"]
+    assert [load.path for load in Resolver(Sysroot(str(tmp_path))).program("/a").loads] == ["/b", "/c"]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,7 +128,7 @@ def test_any_first_line_is_answered(tmp_path: Path, head: bytes) -> None:
     put(tmp_path, "/bin/env", STATIC)
     put(tmp_path, "/x", b"#!" + head)
     try:
-        assert isinstance(Resolver(Host(str(tmp_path))).program("/x"), Closure)
+        assert isinstance(Resolver(Sysroot(str(tmp_path))).program("/x"), Closure)
     except Failure as failure:
         message = failure.message
     else:

@@ -12,7 +12,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.hostside import make as hostside
 from chrootbuild.hostside.snippet import Form, Owner, Snippet, shown
 from chrootbuild.hostside.syslog import daemon_of
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.hostside_project import ODD, make_project, make_sysroot, snippets, target_of
 
 SERVICE = '[check.service]\nstart = ["/usr/sbin/httpd", "-D", "daemon off; $x"]\n'
@@ -211,7 +211,7 @@ def host_with(tmp_path: Path, *paths: str) -> str:
 def test_the_daemon_that_a_host_has_is_the_one_that_is_told(
     tmp_path: Path, paths: list[str], daemon: str
 ) -> None:
-    assert daemon_of(Host(host_with(tmp_path, *paths))) == daemon
+    assert daemon_of(Sysroot(host_with(tmp_path, *paths))) == daemon
 
 
 def test_a_host_without_a_syslog_daemon_is_an_error(tmp_path: Path) -> None:
@@ -319,7 +319,10 @@ def test_a_number_that_the_host_uses_for_another_ruleset_is_left_to_it(tmp_path:
     host = host_with(tmp_path, "/etc/devfs.rules")
     name, number = rules_of(make(tmp_path, DEVICES, "devfs", freebsd=True, host=host)[0].content)
     Path(host, "etc/devfs.rules").write_text(f"[{name}={number}]\n")
-    assert rules_of(make(tmp_path, DEVICES, "devfs", freebsd=True, host=host)[0].content) == (name, number)
+    assert rules_of(make(tmp_path, DEVICES, "devfs", freebsd=True, host=host)[0].content) == (
+        name,
+        number,
+    )
     Path(host, "etc/devfs.rules").write_text(f"[theirs={number}]\n")
     assert rules_of(make(tmp_path, DEVICES, "devfs", freebsd=True, host=host)[0].content) == (
         name,

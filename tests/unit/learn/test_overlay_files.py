@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from chrootbuild.artifact import Artifact, Kind
-from chrootbuild.learn.target_overlay import own
+from chrootbuild.learn.target_overlay import target_files
 from chrootbuild.plan.make import plan
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.target_project import target
 from tests.support.trace_sysroot import sysroot
 
@@ -15,8 +15,8 @@ def laid(base: Path, text: str) -> dict[str, Artifact]:
     files: dict[str, str | bytes | None] = {"/etc/foo.conf": "x", "/var/lib/foo/": None, "/tmp/": None}
     top = sysroot(base / "sysroot", files).sysroot
     made = target(base, f'sysroot = "{top}"\nos = "linux"\n{text}')
-    host = Host(top)
-    return {artifact.path: artifact for artifact in own(made, plan(made, host), host)}
+    host = Sysroot(top)
+    return {artifact.path: artifact for artifact in target_files(made, plan(made, host), host)}
 
 
 def test_what_the_sysroot_has_is_not_laid_again(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.new.unit_file import Unit, unit_named, unit_of
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.trace_sysroot import ELF, sysroot
 
 UNITS = "/usr/lib/systemd/system"
@@ -118,7 +118,7 @@ def test_a_unit_by_its_name_with_the_ports_of_its_socket(tmp_path: Path, name: s
     found = unit_named(sysroot(tmp_path, files), name)
     assert found is not None
     assert found.listens == ("127.0.0.1:7",)
-    assert unit_named(Host(str(tmp_path)), "../foo") is None
+    assert unit_named(Sysroot(str(tmp_path)), "../foo") is None
 
 
 def test_a_file_that_is_named_again_and_again_is_read_once(tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ import pytest
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import join, split
-from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, Draft, blame
-from chrootbuild.sysroot.reader import Host, Unreadable
+from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, PlanBuilder, blame
+from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
 ONE, TWO = Reason("one"), Reason("two")
 HERE, THERE = Origin("targets/x.toml", "files", 3), Origin("targets/x.toml", "files", 4)
 
 
 @pytest.fixture
-def draft(tmp_path: Path) -> Draft:
-    return Draft(Host(str(tmp_path)), "targets/x.toml")
+def draft(tmp_path: Path) -> PlanBuilder:
+    return PlanBuilder(Sysroot(str(tmp_path)), "targets/x.toml")
 
 
 def copy(path: str, source: str, mode: int = 0o644) -> Artifact:
@@ -36,7 +36,7 @@ def test_split_and_join(path: str, parts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(FOUND, DESCRIBED), (DESCRIBED, NAMED), (NAMED, DECLARED)])
-def test_the_higher_rank_wins_whoever_comes_first(draft: Draft, low: int, high: int) -> None:
+def test_the_higher_rank_wins_whoever_comes_first(draft: PlanBuilder, low: int, high: int) -> None:
     draft.add(copy("/a", "/low"), ONE, rank=low)
     draft.add(copy("/a", "/high"), TWO, rank=high)
     draft.add(copy("/a", "/other"), TWO, rank=low)
@@ -45,20 +45,20 @@ def test_the_higher_rank_wins_whoever_comes_first(draft: Draft, low: int, high: 
     assert list(draft.reasons["/a"]) == [ONE, TWO]
 
 
-def test_one_file_found_twice_keeps_the_first_words(draft: Draft) -> None:
+def test_one_file_found_twice_keeps_the_first_words(draft: PlanBuilder) -> None:
     draft.add(copy("/a", "/s", 0o600), ONE)
     draft.add(copy("/a", "/s", 0o644), TWO)
     assert draft.artifacts["/a"].mode == 0o600
 
 
-def test_one_file_named_twice_has_to_be_one(draft: Draft) -> None:
+def test_one_file_named_twice_has_to_be_one(draft: PlanBuilder) -> None:
     draft.add(copy("/a", "/s", 0o600), ONE, rank=NAMED, origin=HERE)
     with pytest.raises(TargetError) as caught:
         draft.add(copy("/a", "/s", 0o644), TWO, rank=NAMED, origin=THERE)
     assert caught.value.details == ("targets/x.toml:3: files", "targets/x.toml:4: files")
 
 
-def test_an_implied_directory_gives_way_and_stays_open_when_either_is(draft: Draft) -> None:
+def test_an_implied_directory_gives_way_and_stays_open_when_either_is(draft: PlanBuilder) -> None:
     draft.add(folder("/a", implied=True), ONE)
     draft.add(folder("/a", 0o700), TWO)
     draft.add(folder("/a", implied=True), TWO)
@@ -66,7 +66,7 @@ def test_an_implied_directory_gives_way_and_stays_open_when_either_is(draft: Dra
     assert draft.artifacts["/a"] == folder("/a", 0o700, open=True)
 
 
-def test_parents_are_implied_up_to_one_that_is_described(draft: Draft) -> None:
+def test_parents_are_implied_up_to_one_that_is_described(draft: PlanBuilder) -> None:
     draft.add(folder("/a", 0o700), ONE)
     draft.add(copy("/a/b/c/d", "/s"), ONE)
     draft.imply_parents("/seed/x")
@@ -76,21 +76,21 @@ def test_parents_are_implied_up_to_one_that_is_described(draft: Draft) -> None:
     assert list(draft.reasons["/a/b"]) == [Reason("lies in it", "/a/b/c")]
 
 
-def test_a_file_cannot_hold_anything(draft: Draft) -> None:
+def test_a_file_cannot_hold_anything(draft: PlanBuilder) -> None:
     draft.add(copy("/a", "/s"), ONE, origin=HERE)
     draft.add(copy("/a/b", "/s"), ONE)
     with pytest.raises(TargetError, match="cannot put two things at /a: a file and a directory"):
         draft.imply_parents()
 
 
-def test_a_link_that_many_paths_go_through_has_a_few_reasons(draft: Draft, tmp_path: Path) -> None:
+def test_a_link_that_many_paths_go_through_has_a_few_reasons(draft: PlanBuilder, tmp_path: Path) -> None:
     (tmp_path / "lib").symlink_to("usr/lib")
     for number in range(100):
         draft.place(f"/lib/{number}", Reason(f"reason {number}"))
     assert len(draft.reasons["/lib"]) == 8
 
 
-def test_dots_in_a_path_are_resolved_behind_links(draft: Draft, tmp_path: Path) -> None:
+def test_dots_in_a_path_are_resolved_behind_links(draft: PlanBuilder, tmp_path: Path) -> None:
     (tmp_path / "usr/lib").mkdir(parents=True)
     (tmp_path / "lib").symlink_to("usr/lib")
     assert draft.place("/lib/../share/./x", ONE) == "/usr/share/x"

@@ -9,7 +9,7 @@ import pytest
 from chrootbuild.artifact import Kind
 from chrootbuild.errors import TargetError
 from chrootbuild.plan.make import plan
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.sysroot import ME, planned, shown, words, write
 from tests.support.target_project import target
 
@@ -120,7 +120,7 @@ def test_mounts_and_the_log_socket_have_open_directories(top: Path) -> None:
 
 def test_the_log_sockets_directory_of_freebsd(top: Path) -> None:
     read = target(top.parent, f'sysroot = "{top}"\nos = "freebsd"\n[syslog]\nsocket = true')
-    made = plan(read, Host(str(top)))
+    made = plan(read, Sysroot(str(top)))
     assert shown(made) == {"/var/run": "directory 0755 root"}
     assert made.artifacts["/var/run"].open
 
@@ -215,7 +215,7 @@ def test_freebsds_accounts_are_four_files_one_made_from_the_other(top: Path) -> 
     master = "root:$1$h:0:0::0:0:root:/root:/bin/sh\nann:$1$h:1001:1001::0:0:Ann:/home/ann:/bin/sh\n"
     write(top, {"/etc/master.passwd": master, "/etc/group": "wheel:*:0:root\nann:*:1001:\n"})
     text = f'sysroot = "{top}"\nos = "freebsd"\n[accounts]\nmin_uid = 1000'
-    made = plan(target(top.parent, text), Host(str(top)))
+    made = plan(target(top.parent, text), Sysroot(str(top)))
     assert shown(made) == {
         "/etc/group": "text 0644 root: ann:*:1001:\n",
         "/etc/master.passwd": "text 0600 root: ann:*:1001:1001::0:0:Ann:/home/ann:/bin/sh\n",

@@ -11,7 +11,7 @@ import pytest
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.propose.model import Known
 from chrootbuild.propose.propose import propose
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.trace_sysroot import ELF, events, sysroot
 
 LOOKS = '1 open("/etc/passwd", O_RDONLY) = 3\n1 open("/etc/group", O_RDONLY) = 3\n'
@@ -129,7 +129,7 @@ def test_owners_of_what_is_listed(tmp_path: Path) -> None:
         ("accounts.groups", "foodrop"),
     ]
     os.chown(tmp_path / "srv/x/f", 0, 0)
-    found = propose(events(trace), Host(str(tmp_path)), Known(uid=105))
+    found = propose(events(trace), Sysroot(str(tmp_path)), Known(uid=105))
     assert [entry for entry in found.entries if entry.key.startswith("accounts")] == []
 
 

@@ -16,7 +16,7 @@ from chrootbuild.elf.memo import Memo
 from chrootbuild.propose.model import Known, Proposals, closures
 from chrootbuild.propose.propose import propose
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Access, Deed, Event
 from tests.support.trace_sysroot import sample
 
@@ -175,7 +175,7 @@ CASES = {
 
 def learned(name: str, case: Case) -> Proposals:
     """Propose for a recorded run on this host."""
-    host = Host("/")
+    host = Sysroot("/")
     closure = closures(Resolver(host, Memo(), "linux"))
     plan = {path: Artifact(path, Kind.FILE, 0o755) for path in closure(case.program)}
     plan["/etc/passwd"] = Artifact("/etc/passwd", Kind.TEXT, content=case.extra.encode())

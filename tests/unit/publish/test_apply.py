@@ -11,7 +11,7 @@ import pytest
 
 from chrootbuild.errors import Failure
 from chrootbuild.publish.apply import apply
-from chrootbuild.publish.settle import signed
+from chrootbuild.publish.settle import refresh_signatures
 from chrootbuild.publish.step import Operation
 from chrootbuild.root.stage import Stage, open_stage
 from chrootbuild.root.tree import Root, open_root, root_signature
@@ -146,7 +146,7 @@ def test_only_what_is_proven_is_signed(place: tuple[Root, Stage], tmp_path: Path
     (top / "swapped").unlink()
     (top / "swapped").symlink_to("b")
     _forge(top / "forged", "evil")
-    found = signed(root, entries, list(entries))
+    found = refresh_signatures(root, entries, list(entries))
     assert {path for path, entry in found.items() if entry.root != (0, 0, 0, 0)} == {
         "/kept",
         "/shared",

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chrootbuild.rtld.freebsd_files import HintsError, default_hints, parse_hints, read_libmap, render_hints
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 
 DIRECTORIES = st.lists(
     st.text(st.characters(blacklist_characters=":\0", blacklist_categories=["Cs"]), min_size=1, max_size=20),
@@ -76,7 +76,7 @@ def test_default_hints_are_those_that_exist_in_order(tmp_path: Path) -> None:
     put(tmp_path, "/usr/local/libdata/ldconfig/b", "/opt/b\nrelative\n/opt/none\n# /opt/a\n")
     put(tmp_path, "/usr/local/libdata/ldconfig32/c", "/opt/32\n")
     put(tmp_path, "/etc/ld-elf.so.conf", "/opt/a # too\n/lib\n")
-    host = Host(str(tmp_path))
+    host = Sysroot(str(tmp_path))
     assert default_hints(host) == ("/lib", "/usr/lib", "/usr/local/lib", "/opt/b", "/opt/a")
     assert default_hints(host, compat32=True) == ("/usr/lib32", "/opt/32")
 
@@ -85,7 +85,7 @@ def test_default_hints_are_those_that_exist_in_order(tmp_path: Path) -> None:
 
 
 def mapped(root: Path, path: str, name: str) -> str:
-    found = read_libmap(Host(str(root)), "/etc/libmap.conf").find(path, name)
+    found = read_libmap(Sysroot(str(root)), "/etc/libmap.conf").find(path, name)
     return found[0] if found else ""
 
 
@@ -122,14 +122,14 @@ def test_includes_and_their_circles(tmp_path: Path) -> None:
     put(tmp_path, "/etc/libmap.d/1.conf", "c.so d.so\n")
     put(tmp_path, "/etc/libmap.d/2.txt", "c.so e.so\n")
     put(tmp_path, "/etc/libmap.d/3.conf/x", "a directory")
-    found = read_libmap(Host(str(tmp_path)), "/etc/libmap.conf")
+    found = read_libmap(Sysroot(str(tmp_path)), "/etc/libmap.conf")
     assert found.files == ["/etc/libmap.conf", "/etc/more.conf", "/etc/libmap.d/1.conf"]
     assert found.find("/bin/p", "a.so") == ("b.so", "/etc/more.conf")
     assert found.find("/bin/p", "c.so") == ("d.so", "/etc/libmap.d/1.conf")
 
 
 def test_no_file_maps_nothing(tmp_path: Path) -> None:
-    found = read_libmap(Host(str(tmp_path)), "/etc/libmap.conf")
+    found = read_libmap(Sysroot(str(tmp_path)), "/etc/libmap.conf")
     assert (bool(found), found.find("/bin/p", "a.so")) == (False, None)
 
 
@@ -143,7 +143,7 @@ def test_no_file_maps_nothing(tmp_path: Path) -> None:
 )
 def test_any_text_is_read(tmp_path: Path, text: str) -> None:
     put(tmp_path, "/etc/libmap.conf", text)
-    read_libmap(Host(str(tmp_path)), "/etc/libmap.conf").find("/bin/p", "a.so")
+    read_libmap(Sysroot(str(tmp_path)), "/etc/libmap.conf").find("/bin/p", "a.so")
 
 
 def test_a_long_libmap_is_read_once(tmp_path: Path) -> None:

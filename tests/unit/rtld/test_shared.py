@@ -14,7 +14,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Closure
 from chrootbuild.rtld.process import Process
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from tests.support.elf_builder import DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, Elf
 
 NAMES = [f"lib{letter}.so" for letter in "abcdef"]
@@ -81,9 +81,9 @@ def held_against_one_alone(files: dict[str, str | bytes], programs: list[str]) -
                 file.write_bytes(content)
             else:
                 file.symlink_to(content)
-        resolver = Resolver(Host(str(root)))
+        resolver = Resolver(Sysroot(str(root)))
         for program in [*programs, *programs]:
-            alone = answer(Resolver(Host(str(root))), program, shared=False)
+            alone = answer(Resolver(Sysroot(str(root))), program, shared=False)
             assert answer(resolver, program, shared=True) == alone
     finally:
         shutil.rmtree(root)

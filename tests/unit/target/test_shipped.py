@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from chrootbuild.artifact import Kind, Plan
 from chrootbuild.plan.make import plan
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target import schema
 from chrootbuild.target.reader import SHIPPED, Targets, read_targets
 from tests.support.places import REPOSITORY
@@ -23,7 +23,7 @@ INCLUDES = sorted(name.removesuffix(".toml") for name in os.listdir(SHIPPED))
 
 def planned(folder: Path, name: str, sysroot: str = "/") -> Plan:
     found = target(folder, f'include = ["{name}"]\nsysroot = "{sysroot}"\nroot = "root"\nos = "linux"\n')
-    return plan(found, Host(sysroot))
+    return plan(found, Sysroot(sysroot))
 
 
 def tree(folder: Path, *paths: str) -> str:
@@ -69,7 +69,7 @@ def test_the_hosts_own_nsswitch_conf_by_name(tmp_path: Path) -> None:
     text = (
         f'include = ["name-service"]\nfiles = ["/etc/nsswitch.conf"]\nsysroot = "{sysroot}"\nroot = "root"\n'
     )
-    found = plan(target(tmp_path, text), Host(sysroot))
+    found = plan(target(tmp_path, text), Sysroot(sysroot))
     assert found.artifacts["/etc/nsswitch.conf"].source == f"{sysroot}/etc/nsswitch.conf"
 
 
@@ -191,7 +191,7 @@ def test_all_targets_of_this_project_are_right(ours: Targets) -> None:
 
 @pytest.mark.parametrize("name", ["first", "shell"])
 def test_what_every_machine_has_is_enough_for_these(ours: Targets, name: str) -> None:
-    found = plan(ours.targets[name], Host()).artifacts
+    found = plan(ours.targets[name], Sysroot()).artifacts
     assert {"/usr/bin/ls", "/bin/ls"} & set(found)
     assert "/etc/localtime" in found or not os.path.lexists("/etc/localtime")
 
