@@ -84,9 +84,9 @@ def _projects(targets: Mapping[str, str]) -> None:
             start = time.perf_counter()
             lesson = learn(project, name)
             learned = time.perf_counter() - start
-            scene = build(project, name)
+            context = build(project, name)
             start = time.perf_counter()
-            assert proved(project, scene) == ()
+            assert proved(project, context) == ()
             checked = time.perf_counter() - start
             rounds = f"{lesson.rounds} round" + ("s" if lesson.rounds > 1 else "")
             times = f"learned in {learned:5.2f} s ({rounds}), checked in {checked:5.2f} s"

@@ -169,7 +169,7 @@ def _build(run: Run, job: Job) -> Iterator[Task]:
     yield Task(
         job.name,
         [PublishAction(job, run.failures)] if job.stale or job.unplanted else None,
-        doc=job.prepared.target.summary,
+        doc=job.assessment.target.summary,
         has_subtask=True,
         task_dep=[task.name for task in made],
         io={"capture": False},
@@ -178,7 +178,7 @@ def _build(run: Run, job: Job) -> Iterator[Task]:
 
 def _build_paths(run: Run, job: Job, paths: set[str]) -> Iterator[Task]:
     """Yield the tasks for single paths, and one that publishes them with what has to go along."""
-    target, plan = job.prepared.target, job.prepared.plan
+    target, plan = job.assessment.target, job.assessment.plan
     waiting: set[str] = set()
     paths = _matching(target, plan, paths)
     for path in sorted(paths):
@@ -225,18 +225,18 @@ def _show(run: Run, target: Target) -> Iterator[Task]:
     """Yield every task of one target, for list, info, clean and the like."""
     invocation = run.invocation
     try:
-        prepared = assess(run.project, target)
+        assessment = assess(run.project, target)
     except Failure as failure:
         yield _failing(run, target.name, failure)
         return
     if invocation.command in ("info", "clean"):
-        _matching(target, prepared.plan, invocation.paths(target.name) or set())
-    stale = len(prepared.comparison.stale)
+        _matching(target, assessment.plan, invocation.paths(target.name) or set())
+    stale = len(assessment.comparison.stale)
     whole = not invocation.names or target.name in invocation.names
     names = []
-    for path, change in prepared.comparison.changes.items():
+    for path, change in assessment.comparison.changes.items():
         if change.artifact is not None:
-            task = _shown(run, prepared, path, change, clean=not whole)
+            task = _shown(run, assessment, path, change, clean=not whole)
             names.append(task.name)
             yield task
     yield Task(
@@ -250,8 +250,8 @@ def _show(run: Run, target: Target) -> Iterator[Task]:
     )
 
 
-def _shown(run: Run, prepared: Assessment, path: str, change: Change, *, clean: bool) -> Task:
-    artifact, target = change.artifact, prepared.target
+def _shown(run: Run, assessment: Assessment, path: str, change: Change, *, clean: bool) -> Task:
+    artifact, target = change.artifact, assessment.target
     assert artifact is not None
     return Task(
         task_name(target.name, path),
@@ -262,5 +262,5 @@ def _shown(run: Run, prepared: Assessment, path: str, change: Change, *, clean: 
         doc=str(artifact.kind),
         subtask_of=target.name,
         clean=[CleanAction(run.project, target, run.failures, path)] if clean else [],
-        meta={"why": [reason.words for reason in prepared.plan.reasons.get(path, ())]},
+        meta={"why": [reason.words for reason in assessment.plan.reasons.get(path, ())]},
     )

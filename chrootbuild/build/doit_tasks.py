@@ -79,12 +79,12 @@ class PublishAction:
 
     def __call__(self) -> TaskFailed | None:
         """Publish; a Failure becomes a failed task."""
-        prepared = self.job.prepared
+        assessment = self.job.assessment
         try:
             published = run(self.job, lambda _: None)
             if published is not None:
-                first = prepared.record is None
-                _tell(changes_text(self.job.name, prepared.target.root, self.job.stale, published, first))
+                first = assessment.record is None
+                _tell(changes_text(self.job.name, assessment.target.root, self.job.stale, published, first))
         except Failure as failure:
             return _failed(self.failures, failure)
         return None
@@ -177,12 +177,12 @@ class StageTask(Task):  # type: ignore[misc]
     @property
     def file_dep(self) -> set[str]:
         """Return what it is made from."""
-        return set(sources_of(self.stage.job.prepared.target, self.artifact))
+        return set(sources_of(self.stage.job.assessment.target, self.artifact))
 
     @property
     def targets(self) -> list[str]:
         """Return the real path of what it makes."""
-        root = self.stage.job.prepared.target.root
+        root = self.stage.job.assessment.target.root
         return [root + self.artifact.path] if self.subtask_of else []
 
     @property

@@ -43,7 +43,7 @@ class Job:
     """
 
     project: Project
-    prepared: Assessment
+    assessment: Assessment
     lock: contextlib.ExitStack
     stage: Stage | None = None
     partial: bool = False
@@ -52,32 +52,32 @@ class Job:
     @property
     def name(self) -> str:
         """The target's name."""
-        return self.prepared.target.name
+        return self.assessment.target.name
 
     @property
     def stale(self) -> Mapping[str, Change]:
         """What there is to do, by path."""
-        return self.prepared.comparison.stale
+        return self.assessment.comparison.stale
 
     @property
     def unplanted(self) -> tuple[str, ...]:
         """The seeds that were never planted."""
         if self.partial:
             return ()
-        record = self.prepared.record
+        record = self.assessment.record
         known = set(() if record is None else record.seeds)
-        return tuple(path for path in self.prepared.plan.seeds if path not in known)
+        return tuple(path for path in self.assessment.plan.seeds if path not in known)
 
     def only(self, paths: Collection[str]) -> Job:
         """Return the part of this job that makes ``paths``; the record keeps the rest as it is."""
-        comparison = self.prepared.comparison
+        comparison = self.assessment.comparison
         changes = {
             path: change
             for path, change in comparison.changes.items()
             if path in paths or change.action == KEEP
         }
         part = replace(comparison, changes=changes, children=by_directory(changes))
-        return replace(self, prepared=replace(self.prepared, comparison=part), partial=True)
+        return replace(self, assessment=replace(self.assessment, comparison=part), partial=True)
 
     def make(self, artifact: Artifact) -> None:
         """Stage one artifact, also in a thread or a forked process; raises Failure."""
@@ -112,8 +112,8 @@ def begin(
         made, sysroot = make_plan(project, target, keep=keep)
         with open_root(target.root) as root:
             recover(project, target.name, root)
-            prepared = assess_made(project, target, made, sysroot, root)
-            return _begun(Job(project, prepared, stack.pop_all()), root, keep=keep)
+            assessment = assess_made(project, target, made, sysroot, root)
+            return _begun(Job(project, assessment, stack.pop_all()), root, keep=keep)
 
 
 def begin_cached(project: Project, name: str, look: Look | None = None) -> Job | None:
@@ -131,8 +131,8 @@ def begin_cached(project: Project, name: str, look: Look | None = None) -> Job |
         with open_root(cached.target.root) as root:
             if recover(project, name, root) or touches(changed, root.path):
                 changed = None
-            prepared = assess_cached(project, cached, root, changed)
-            return _begun(Job(project, prepared, stack.pop_all()), root)
+            assessment = assess_cached(project, cached, root, changed)
+            return _begun(Job(project, assessment, stack.pop_all()), root)
 
 
 def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
@@ -140,7 +140,7 @@ def _begun(job: Job, root: Root, *, keep: bool = True) -> Job:
         if job.stale or job.unplanted or not keep:
             return opened(job, root)
         clear_stage(root)
-        _settle_record(job.project, job.prepared, root)
+        _settle_record(job.project, job.assessment, root)
     except BaseException:
         job.lock.close()
         raise
@@ -153,21 +153,23 @@ def opened(job: Job, root: Root) -> Job:
     drop_stamp(job.project, job.name)
     stage = open_stage(root)
     job.lock.callback(os.close, stage.fd)
-    job.lock.callback(_abandon, job.project, job.prepared.target)
+    job.lock.callback(_abandon, job.project, job.assessment.target)
     return replace(job, stage=stage)
 
 
-def _settle_record(project: Project, prepared: Assessment, root: Root) -> None:
+def _settle_record(project: Project, assessment: Assessment, root: Root) -> None:
     """Nothing is stale: write down what was seen, so that the next time is fast."""
-    target, record = prepared.target, prepared.record
+    target, record = assessment.target, assessment.record
     known = {
-        path: entry for path, entry in prepared.comparison.known.items() if path in prepared.plan.artifacts
+        path: entry
+        for path, entry in assessment.comparison.known.items()
+        if path in assessment.plan.artifacts
     }
     seeds = () if record is None else record.seeds
     settled = Record(target.root, known, seeds, inode=os.fstat(root.fd).st_ino)
     if settled != record:
         write_record(project, target.name, settled)
-    stamp(project, prepared, settled)
+    stamp(project, assessment, settled)
 
 
 # -- from stale to published ---------------------------------------------------------------
@@ -189,22 +191,22 @@ def run(job: Job, stage: Callable[[Job], None] = stage_all) -> Published | None:
     if not job.stale and not job.unplanted:
         return None
     stage(job)
-    prepared, project = job.prepared, job.project
-    target, comparison = prepared.target, prepared.comparison
+    assessment, project = job.assessment, job.project
+    target, comparison = assessment.target, assessment.comparison
     root = read_root(target.root)
     if root is None:
         raise Failure(f"cannot build in {target.root}: the root is gone", hint="build again")
     with root, open_stage(root) as staging:
         staged = noted(staging, _artifacts(comparison))
         _require(comparison, staged)
-        planted = () if prepared.record is None else prepared.record.seeds
-        stage_seeds(root, staging, {path: prepared.plan.seeds[path] for path in job.unplanted})
+        planted = () if assessment.record is None else assessment.record.seeds
+        stage_seeds(root, staging, {path: assessment.plan.seeds[path] for path in job.unplanted})
         seeds = planted, job.unplanted
         published = publish(
-            project, target.name, root, staging, comparison, staged, seeds, base=prepared.record
+            project, target.name, root, staging, comparison, staged, seeds, base=assessment.record
         )
     if job.stamps and not job.partial:
-        stamp(project, replace(prepared, record=published.record), published.record)
+        stamp(project, replace(assessment, record=published.record), published.record)
     return published
 
 

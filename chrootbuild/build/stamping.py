@@ -30,11 +30,11 @@ def touches(changed: frozenset[str] | None, root: str) -> bool:
     return changed is not None and any(path == root or path.startswith(f"{root}/") for path in changed)
 
 
-def stamp(project: Project, prepared: Assessment, record: Record) -> None:
+def stamp(project: Project, assessment: Assessment, record: Record) -> None:
     """Write the target's stamp, unless a signature is racy."""
-    target = prepared.target
-    files: dict[str, Signature] = dict(prepared.seen)
-    directories: dict[str, Signature] = dict(prepared.owners)
+    target = assessment.target
+    files: dict[str, Signature] = dict(assessment.seen)
+    directories: dict[str, Signature] = dict(assessment.owners)
     for path, entry in record.artifacts.items():
         if entry.root == RACY or (entry.path and entry.source == RACY):
             return  # the next build has to compare content
@@ -45,7 +45,7 @@ def stamp(project: Project, prepared: Assessment, record: Record) -> None:
         files[target.root + path] = entry.root
         if entry.path:
             files[entry.path] = entry.source
-    if set(record.artifacts) != _made(prepared):
+    if set(record.artifacts) != _made(assessment):
         return
     # Trust depends on who may write to these directories (law 8).
     for path in (project.targets, project.state, os.path.dirname(target.root)):
@@ -77,5 +77,5 @@ def _above(path: str) -> dict[str, Signature]:
     return found
 
 
-def _made(prepared: Assessment) -> set[str]:
-    return {path for path, change in prepared.comparison.changes.items() if change.artifact is not None}
+def _made(assessment: Assessment) -> set[str]:
+    return {path for path, change in assessment.comparison.changes.items() if change.artifact is not None}

@@ -31,19 +31,19 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _plan(context: Context, target: Target, as_data: bool) -> int:
-    prepared = assess(context.project, target)
+    assessment = assess(context.project, target)
     if not as_data:
-        context.say(as_text(prepared))
+        context.say(as_text(assessment))
         return 0
-    context.say(json.dumps(as_json(prepared)))
-    for warning in prepared.plan.warnings:
+    context.say(json.dumps(as_json(assessment)))
+    for warning in assessment.plan.warnings:
         warn(f"{target.name}: {warning}")
     return 0
 
 
-def as_json(prepared: Assessment) -> dict[str, Any]:
+def as_json(assessment: Assessment) -> dict[str, Any]:
     """Return one target's plan in the documented JSON form."""
-    plan, comparison = prepared.plan, prepared.comparison
+    plan, comparison = assessment.plan, assessment.comparison
     why = all_chains(plan)
     artifacts = []
     for path, change in comparison.changes.items():
@@ -66,7 +66,7 @@ def as_json(prepared: Assessment) -> dict[str, Any]:
                 "why": why.get(path, []),
             }
         )
-    artifacts += _seeds(prepared, why)
+    artifacts += _seeds(assessment, why)
     skipped = [*plan.skipped, *comparison.skipped]
     return {
         "target": plan.target,
@@ -76,9 +76,9 @@ def as_json(prepared: Assessment) -> dict[str, Any]:
     }
 
 
-def _seeds(prepared: Assessment, why: dict[str, list[list[str]]]) -> Iterable[dict[str, Any]]:
-    planted = () if prepared.record is None else prepared.record.seeds
-    for path, artifacts in prepared.plan.seeds.items():
+def _seeds(assessment: Assessment, why: dict[str, list[list[str]]]) -> Iterable[dict[str, Any]]:
+    planted = () if assessment.record is None else assessment.record.seeds
+    for path, artifacts in assessment.plan.seeds.items():
         top = artifacts[0]
         done = path in planted
         yield {
@@ -93,12 +93,12 @@ def _seeds(prepared: Assessment, why: dict[str, list[list[str]]]) -> Iterable[di
         }
 
 
-def as_text(prepared: Assessment) -> str:
+def as_text(assessment: Assessment) -> str:
     """Return one target's plan as text."""
-    plan, comparison = prepared.plan, prepared.comparison
+    plan, comparison = assessment.plan, assessment.comparison
     stale = comparison.stale
     rows = [(change.action, path, change.reason) for path, change in stale.items()]
-    planted = () if prepared.record is None else prepared.record.seeds
+    planted = () if assessment.record is None else assessment.record.seeds
     rows += [("install", path, "never seeded") for path in plan.seeds if path not in planted]
     lines = [f"{plan.target}  {printable(plan.root)}", *table(rows)]
     lines += table(("warning", text) for text in plan.warnings)

@@ -30,9 +30,9 @@ def with_temporary(project: Project, target: Target) -> Iterator[None]:
     more = replace(target, binaries=(*target.binaries, *target.temporary))
     with locked(project, target.name):
         with begin(project, target, held=True) as job:
-            planned = job.prepared.plan.artifacts
+            planned = job.assessment.plan.artifacts
         with begin(project, more, held=True, keep=False) as job:
-            extra = job.prepared.plan.artifacts.keys() - planned.keys()
+            extra = job.assessment.plan.artifacts.keys() - planned.keys()
             _change(job, extra)
         try:
             yield

@@ -43,9 +43,9 @@ def minimize(project: Project, name: str, bar: Progress) -> LearnResult:
         before = file.read()
         if not before:
             return LearnResult(file.shown, findings=proved(project, build(project, name), bar))
-        scene = build(project, name)
+        context = build(project, name)
         bar.stage("tracing in the root")
-        unused = _unused(scene, strace, entries(before, file.shown), bar)
+        unused = _unused(context, strace, entries(before, file.shown), bar)
         try:
             dropped = _drop(file, [], unused, bar, len(unused))
             findings = proved(project, build(project, name), bar)
@@ -60,11 +60,13 @@ def minimize(project: Project, name: str, bar: Progress) -> LearnResult:
         return LearnResult(file.shown, findings=findings, dropped=pairs)
 
 
-def _unused(scene: LearnContext, strace: str, learned: tuple[Entry, ...], bar: Progress) -> list[Entry]:
+def _unused(context: LearnContext, strace: str, learned: tuple[Entry, ...], bar: Progress) -> list[Entry]:
     """Return the entries that a run of the check does not use; raises Failure where the run fails."""
-    target = scene.target
+    target = context.target
     privileges = bool(target.setuid)
-    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
+    run = trial(
+        context.confinement, target.check, context.users, strace=strace, privileges=privileges, bar=bar
+    )
     inside = Sysroot(target.root)
     used: set[str] = set()
     kernel = False

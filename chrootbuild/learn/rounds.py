@@ -120,13 +120,13 @@ def learn(project: Project, name: str, bar: Progress = SILENT) -> LearnResult:
     target = read_target(project, name)
     strace = tracer(target)
     with alone(project, name, "learn"):
-        course = _LearnSession(LearnedFile(project, name), bar)
-        if course.file.exists():
-            findings = proved(project, _built(course), bar)
+        session = _LearnSession(LearnedFile(project, name), bar)
+        if session.file.exists():
+            findings = proved(project, _built(session), bar)
             if not failed(findings):
-                return course.lesson(findings)
-        _on_the_host(course, strace)
-        return course.lesson(_in_the_root(course, strace))
+                return session.lesson(findings)
+        _on_the_host(session, strace)
+        return session.lesson(_in_the_root(session, strace))
 
 
 def learn_from(project: Project, name: str, path: str) -> LearnResult:
@@ -134,84 +134,86 @@ def learn_from(project: Project, name: str, path: str) -> LearnResult:
 
     ``path`` is a text of strace(1), kdump(1) or truss(1). Raises Failure.
     """
-    course = _LearnSession(LearnedFile(project, name), SILENT)
-    scene = context_of(project, name)
-    proposals = propose(scene.events(path), scene.sysroot, scene.known)
-    course.take(proposals)
-    course.add(proposals.entries)
-    return course.lesson(())
+    session = _LearnSession(LearnedFile(project, name), SILENT)
+    context = context_of(project, name)
+    proposals = propose(context.events(path), context.sysroot, context.known)
+    session.take(proposals)
+    session.add(proposals.entries)
+    return session.lesson(())
 
 
 # -- one run -------------------------------------------------------------------------------
 
 
-def _on_the_host(course: _LearnSession, strace: str) -> None:
+def _on_the_host(session: _LearnSession, strace: str) -> None:
     """Trace the check on a throw-away overlay of the sysroot, and add what it used.
 
     It may not be possible: without root not every sysroot can be copied so.
     """
-    project, name = course.file.project, course.file.name
-    scene = context_of(project, name)
-    course.bar.stage("running on a copy of the host, traced")
+    project, name = session.file.project, session.file.name
+    context = context_of(project, name)
+    session.bar.stage("running on a copy of the host, traced")
     try:
         run = trial(
-            Confinement(scene.target.sysroot, system=True),
-            scene.target.check,
-            scene.users,
+            Confinement(context.target.sysroot, system=True),
+            context.target.check,
+            context.users,
             strace=strace,
-            privileges=bool(scene.target.setuid),
-            arrange=lambda box: overlay_target(box, scene.target, scene.plan, scene.sysroot, scene.users),
-            bar=course.bar,
+            privileges=bool(context.target.setuid),
+            arrange=lambda box: overlay_target(
+                box, context.target, context.plan, context.sysroot, context.users
+            ),
+            bar=session.bar,
         )
     except TargetError:
         raise
     except Failure as failure:
-        course.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
+        session.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
         return
     errors = [finding.message for finding in run.findings if finding.severity == "error"]
     if errors:
         fact = "it fails on a copy of the host as well, so that files may not be the reason"
-        course.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
+        session.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
     try:
         events = itertools.chain.from_iterable(
-            scene.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
+            context.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
         )
-        proposals = propose(events, scene.sysroot, scene.known)
+        proposals = propose(events, context.sysroot, context.known)
     finally:
         for _, file in run.traces:
             file.close()
-    course.take(proposals)
-    course.add(proposals.entries)
+    session.take(proposals)
+    session.add(proposals.entries)
 
 
-def _in_the_root(course: _LearnSession, strace: str) -> tuple[Finding, ...]:
+def _in_the_root(session: _LearnSession, strace: str) -> tuple[Finding, ...]:
     """Build and check; while that fails, trace inside, add and build again. Returns the last check's findings."""
-    project = course.file.project
-    scene = _built(course)
-    findings = proved(project, scene, course.bar)
+    project = session.file.project
+    context = _built(session)
+    findings = proved(project, context, session.bar)
     while failed(findings) and not _hopeless(findings):
         added = False
-        while course.rounds < _ROUNDS:
-            course.bar.stage(f"round {course.rounds}, tracing in the root")
-            seen = _inside(scene, strace, course.bar)
-            if not failed(seen.findings) or not _more(course, seen):
+        while session.rounds < _ROUNDS:
+            session.bar.stage(f"round {session.rounds}, tracing in the root")
+            seen = _inside(context, strace, session.bar)
+            if not failed(seen.findings) or not _more(session, seen):
                 break
-            added, scene = True, _built(course)
+            added, context = True, _built(session)
         if not added:
             break
-        findings = proved(project, scene, course.bar)
-    if failed(findings) and course.take_back():
-        course.bar.stage("taking back what did not help")
-        build(project, course.file.name)
+        findings = proved(project, context, session.bar)
+    if failed(findings) and session.take_back():
+        session.bar.stage("taking back what did not help")
+        build(project, session.file.name)
     return findings
 
 
-def _built(course: _LearnSession) -> LearnContext:
-    course.rounds += 1
-    course.bar.stage(f"round {course.rounds}, building")
-    scene = build(course.file.project, course.file.name)
-    course.bar.stage(f"round {course.rounds}, checking")
-    return scene
+def _built(session: _LearnSession) -> LearnContext:
+    session.rounds += 1
+    session.bar.stage(f"round {session.rounds}, building")
+    context = build(session.file.project, session.file.name)
+    session.bar.stage(f"round {session.rounds}, checking")
+    return context
 
 
 def _hopeless(findings: Iterable[Finding]) -> bool:
@@ -219,29 +221,31 @@ def _hopeless(findings: Iterable[Finding]) -> bool:
     return any(finding.severity == "error" and finding.rule in ("prepare", "drift") for finding in findings)
 
 
-def _inside(scene: LearnContext, strace: str, bar: Progress) -> _Seen:
+def _inside(context: LearnContext, strace: str, bar: Progress) -> _Seen:
     """Trace the check in the root."""
-    target = scene.target
+    target = context.target
     privileges = bool(target.setuid)
-    run = trial(scene.confinement, target.check, scene.users, strace=strace, privileges=privileges, bar=bar)
+    run = trial(
+        context.confinement, target.check, context.users, strace=strace, privileges=privileges, bar=bar
+    )
     missed: list[Proposals] = []
     last: list[Proposals] = []
     for name, file in run.traces:
         with file:
             if name in run.failed:
                 path = f"/proc/self/fd/{file.fileno()}"
-                missed.append(missing(scene.events(path), scene.sysroot, scene.known))
-                last.append(missing(scene.events(path), scene.sysroot, scene.known, last_resort=True))
+                missed.append(missing(context.events(path), context.sysroot, context.known))
+                last.append(missing(context.events(path), context.sysroot, context.known, last_resort=True))
     return _Seen(run.findings, tuple(missed), tuple(last))
 
 
-def _more(course: _LearnSession, seen: _Seen) -> bool:
+def _more(session: _LearnSession, seen: _Seen) -> bool:
     """Add what a failed check shows to be missing: that, else what was only lying there, else the last resort."""
     for found in seen.missing:
-        course.take(found)
-    if course.add([entry for found in seen.missing for entry in found.entries]):
+        session.take(found)
+    if session.add([entry for found in seen.missing for entry in found.entries]):
         return True
-    spare, course.spare = course.spare, ()
-    if spare and course.attempt(spare):
+    spare, session.spare = session.spare, ()
+    if spare and session.attempt(spare):
         return True
-    return course.attempt([entry for found in seen.last for entry in found.entries])
+    return session.attempt([entry for found in seen.last for entry in found.entries])

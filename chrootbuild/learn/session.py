@@ -82,15 +82,15 @@ def build(project: Project, name: str) -> LearnContext:
     target = read_target(project, name)
     with begin(project, target) as job:
         run(job)
-    plan, sysroot = job.prepared.plan, job.prepared.sysroot
+    plan, sysroot = job.assessment.plan, job.assessment.sysroot
     if sysroot is None:
         return context_of(project, name)
     return _context(project, target, plan, sysroot)
 
 
-def proved(project: Project, scene: LearnContext, bar: Progress = SILENT) -> tuple[Finding, ...]:
+def proved(project: Project, context: LearnContext, bar: Progress = SILENT) -> tuple[Finding, ...]:
     """Return what the check of a target that was just built showed; raises Failure as prove does."""
-    return prove(project, scene.target, (scene.plan, scene.sysroot), explain=False, bar=bar)
+    return prove(project, context.target, (context.plan, context.sysroot), explain=False, bar=bar)
 
 
 def _context(project: Project, target: Target, plan: Plan, sysroot: Sysroot) -> LearnContext:

@@ -49,16 +49,16 @@ def read_sources(target: Target, sysroot: Sysroot, system: str) -> Sources:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Adds account files to a draft, all with the one reason ``accounts``."""
+    """Adds account files to a plan, all with the one reason ``accounts``."""
 
     target: Target
-    draft: PlanBuilder
+    builder: PlanBuilder
     spec: Accounts
     reason: Reason = Reason("accounts")  # noqa: RUF009 -- frozen
 
     def made_from(self, *paths: str) -> tuple[str, ...]:
         """Return the real paths of the sources that exist, and of the target file."""
-        sysroot = self.draft.sysroot
+        sysroot = self.builder.sysroot
         here = [sysroot.real(sysroot.canonical(path)) for path in paths if sysroot.isfile(path)]
         return (*here, *file_of(self.target, self.spec.origin))
 
@@ -66,23 +66,23 @@ class _Writer:
         self, path: str, content: bytes, mode: int, made: tuple[str, ...], gid: int = 0, after: str = ""
     ) -> str:
         """Add a text file; return its canonical path."""
-        where = self.draft.place(path, self.reason)
+        where = self.builder.place(path, self.reason)
         above = (after,) if after else ()
         self._add(Artifact(where, Kind.TEXT, mode, 0, gid, sources=made, content=content, after=above))
         return where
 
     def database(self, path: str, mode: int, recipe: Database, after: str) -> None:
         """Add a database made from the artifact at ``after``."""
-        where = self.draft.place(path, self.reason)
+        where = self.builder.place(path, self.reason)
         self._add(Artifact(where, Kind.DATABASE, mode, recipe=recipe, after=(after,)))
 
     def _add(self, artifact: Artifact) -> None:
-        self.draft.add(artifact, self.reason, rank=DECLARED, origin=self.spec.origin)
+        self.builder.add(artifact, self.reason, rank=DECLARED, origin=self.spec.origin)
 
 
 def add_accounts(
     target: Target,
-    draft: PlanBuilder,
+    builder: PlanBuilder,
     sources: Sources,
     names: Names,
     *,
@@ -97,8 +97,8 @@ def add_accounts(
         return
     rendered = render(spec, sources)
     for warning in rendered.warnings:
-        draft.warn(warning)
-    write = _Writer(target, draft, spec)
+        builder.warn(warning)
+    write = _Writer(target, builder, spec)
     write.text("/etc/group", rendered.group, 0o644, write.made_from("/etc/group", "/etc/passwd"))
     if rendered.shadow is not None:
         try:

@@ -19,23 +19,23 @@ _ZONES = "/usr/share/zoneinfo"
 _LOCALTIME = "/etc/localtime"
 
 
-def overrule(target: Target, draft: PlanBuilder) -> None:
-    """Declare to the draft the target's own links and paths, which override the sysroot's links."""
+def overrule(target: Target, builder: PlanBuilder) -> None:
+    """Declare to the plan the target's own links and paths, which override the sysroot's links."""
     declared: dict[str, str | None] = dict.fromkeys([*target.directories, *target.text])
     declared.update({path: item.value for path, item in target.links.items()})
     if target.timezone is not None and target.timezone.value != "host":
         declared[_LOCALTIME] = f"{_ZONES}/{target.timezone.value}"
-    draft.declare(declared)
+    builder.declare(declared)
 
 
-def add_declared(target: Target, draft: PlanBuilder, names: Names) -> None:
+def add_declared(target: Target, builder: PlanBuilder, names: Names) -> None:
     """Add [links], [directories] and [text]. Raises TargetError."""
     for path, link in target.links.items():
         reason = Reason(f"links: {path}")
         with blame(link.origin):
-            where = draft.place(path, reason, follow=False)
+            where = builder.place(path, reason, follow=False)
         sources = file_of(target, link.origin)
-        draft.add(
+        builder.add(
             Artifact(where, Kind.LINK, sources=sources, link=link.value),
             reason,
             rank=DECLARED,
@@ -44,8 +44,8 @@ def add_declared(target: Target, draft: PlanBuilder, names: Names) -> None:
     for path, directory in target.directories.items():
         reason, origin = Reason(f"directories: {path}"), directory.origin
         with blame(origin):
-            where = draft.place(path, reason, follow=False)
-        info = draft.sysroot.stat(path)
+            where = builder.place(path, reason, follow=False)
+        info = builder.sysroot.stat(path)
         if info is not None and not stat.S_ISDIR(info.st_mode):
             info = None
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o755
@@ -57,11 +57,11 @@ def add_declared(target: Target, draft: PlanBuilder, names: Names) -> None:
             names.gid(directory.group, origin) if directory.group else info.st_gid if info else 0,
             open=True,
         )
-        draft.add(artifact, reason, rank=DECLARED, origin=origin)
+        builder.add(artifact, reason, rank=DECLARED, origin=origin)
     for path, text in target.text.items():
         reason, origin = Reason(f"text: {path}"), text.origin
         with blame(origin):
-            where = draft.place(path, reason, follow=False)
+            where = builder.place(path, reason, follow=False)
         artifact = Artifact(
             where,
             Kind.TEXT,
@@ -71,7 +71,7 @@ def add_declared(target: Target, draft: PlanBuilder, names: Names) -> None:
             sources=file_of(target, origin),
             content=text.content.encode("utf-8", "surrogateescape"),
         )
-        draft.add(artifact, reason, rank=DECLARED, origin=origin)
+        builder.add(artifact, reason, rank=DECLARED, origin=origin)
 
 
 def file_of(target: Target, origin: Origin) -> tuple[str, ...]:
@@ -82,50 +82,50 @@ def file_of(target: Target, origin: Origin) -> tuple[str, ...]:
     return tuple(fitting[:1]) or (target.file,)
 
 
-def add_places(target: Target, draft: PlanBuilder, system: str) -> None:
+def add_places(target: Target, builder: PlanBuilder, system: str) -> None:
     """Add the empty directories filled from outside: mount points, the log socket's."""
     for item in target.mounts:
         reason = Reason(f"mounts: {item.value}")
         with blame(item.origin):
-            where = draft.place(item.value, reason)
-        info = draft.sysroot.stat(item.value)
+            where = builder.place(item.value, reason)
+        info = builder.sysroot.stat(item.value)
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o555
         directory = Artifact(where, Kind.DIRECTORY, mode, open=True)
-        draft.add(directory, reason, rank=NAMED, origin=item.origin)
+        builder.add(directory, reason, rank=NAMED, origin=item.origin)
     if target.syslog:
         path = "/var/run" if system == "freebsd" else "/dev"
         reason = Reason("syslog: socket")
-        where = draft.place(path, reason)
-        if draft.rank(where) < NAMED:
-            draft.add(Artifact(where, Kind.DIRECTORY, 0o755, open=True), reason, rank=NAMED)
+        where = builder.place(path, reason)
+        if builder.rank(where) < NAMED:
+            builder.add(Artifact(where, Kind.DIRECTORY, 0o755, open=True), reason, rank=NAMED)
         else:
-            draft.note(where, reason)
+            builder.note(where, reason)
 
 
-def add_timezone(item: Item, draft: PlanBuilder, files: Files) -> None:
+def add_timezone(item: Item, builder: PlanBuilder, files: Files) -> None:
     """Add etc/localtime and the zone it names. Raises TargetError where the sysroot has no such zone."""
     reason = Reason(f"timezone: {item.value}")
     with blame(item.origin):
         if item.value == "host":
-            if draft.sysroot.lstat(_LOCALTIME) is None:
-                draft.warn("the sysroot has no /etc/localtime: its time zone is UTC")
+            if builder.sysroot.lstat(_LOCALTIME) is None:
+                builder.warn("the sysroot has no /etc/localtime: its time zone is UTC")
             else:
                 files.data(_LOCALTIME, reason, item.origin)
             return
         zone = f"{_ZONES}/{item.value}"
-        if not draft.sysroot.isfile(zone):
+        if not builder.sysroot.isfile(zone):
             raise TargetError(
                 f"cannot find the time zone {item.value}: there is no {zone} ({item.origin})",
                 hint="ls /usr/share/zoneinfo shows the zones; the package is tzdata",
             )
-        where = draft.place(_LOCALTIME, reason, follow=False)
+        where = builder.place(_LOCALTIME, reason, follow=False)
         link = Artifact(where, Kind.LINK, link=zone)
-        draft.add(link, reason, rank=DECLARED, origin=item.origin)
+        builder.add(link, reason, rank=DECLARED, origin=item.origin)
         files.data(zone, reason, item.origin)
 
 
 def add_devices(
-    target: Target, draft: PlanBuilder, names: Names, system: str, *, devfs: bool = False
+    target: Target, builder: PlanBuilder, names: Names, system: str, *, devfs: bool = False
 ) -> None:
     """Add the nodes and links of ``devices``; an entry of a node's own overrides a set with it.
 
@@ -135,19 +135,19 @@ def add_devices(
     if not target.devices:
         return
     if devfs:
-        _devfs(target, draft)
+        _devfs(target, builder)
         return
     from chrootbuild.plan import devices
 
     for item in target.devices:
         reason = Reason(f"devices: {item.name}")
         if system == "freebsd" and item.device is None and item.name in devices.DEVFS_ONLY:
-            draft.skip(join("/dev", item.name), "FreeBSD before 6 has no such device")
+            builder.skip(join("/dev", item.name), "FreeBSD before 6 has no such device")
             continue
         for node in devices.resolve(item, system):
             rank = NAMED if node.name == item.name else DESCRIBED
             with blame(item.origin):
-                where = draft.place(join("/dev", node.name), reason, follow=False)
+                where = builder.place(join("/dev", node.name), reason, follow=False)
             if node.link:
                 artifact = Artifact(where, Kind.LINK, link=node.link)
             else:
@@ -159,24 +159,26 @@ def add_devices(
                     _id(names.gid, node.group, item.group, item.origin),
                     device=node.device,
                 )
-            draft.add(artifact, reason, rank=rank, origin=item.origin)
+            builder.add(artifact, reason, rank=rank, origin=item.origin)
 
 
-def _devfs(target: Target, draft: PlanBuilder) -> None:
+def _devfs(target: Target, builder: PlanBuilder) -> None:
     for item in target.devices:
         reason = Reason(f"devices: {item.name}")
         with blame(item.origin):
-            where = draft.place("/dev", reason)
-        if draft.rank(where) < NAMED:
-            info = draft.sysroot.stat("/dev")
+            where = builder.place("/dev", reason)
+        if builder.rank(where) < NAMED:
+            info = builder.sysroot.stat("/dev")
             mode = stat.S_IMODE(info.st_mode) if info is not None and stat.S_ISDIR(info.st_mode) else 0o555
-            draft.add(
+            builder.add(
                 Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin
             )
         else:
-            draft.note(where, reason)
+            builder.note(where, reason)
         if item.device is not None:
-            draft.warn(f"devices: the numbers of {item.name} count for nothing, FreeBSD's devfs has its own")
+            builder.warn(
+                f"devices: the numbers of {item.name} count for nothing, FreeBSD's devfs has its own"
+            )
 
 
 def _id(number: Callable[[str, Origin | None], int], name: str, asked: str, origin: Origin) -> int:

@@ -21,10 +21,10 @@ _HOW = "name it exactly in files to have it"
 
 
 class LeftOut:
-    """The excluded paths of a sysroot; secrets are noted in the draft."""
+    """The excluded paths of a sysroot; secrets are noted in the plan."""
 
-    def __init__(self, exclude: Iterable[Item], draft: PlanBuilder) -> None:
-        self._draft = draft
+    def __init__(self, exclude: Iterable[Item], builder: PlanBuilder) -> None:
+        self._draft = builder
         patterns = []
         for item in exclude:
             # As in find -path, * matches a slash, too: "/usr/lib/x/*.a" covers subdirectories.

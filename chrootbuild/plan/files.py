@@ -59,9 +59,9 @@ class Files:
     _linked: list[_Linked] = field(default_factory=list)
 
     @property
-    def draft(self) -> PlanBuilder:
-        """The draft that artifacts are added to."""
-        return self.gatherer.draft
+    def builder(self) -> PlanBuilder:
+        """The plan that artifacts are added to."""
+        return self.gatherer.builder
 
     def bring(self, items: tuple[FileItem, ...]) -> None:
         """Add each entry: exact paths first, then trees, the deeper (more specific) ones first."""
@@ -92,7 +92,7 @@ class Files:
 
     def _require(self, path: str, origin: Origin) -> None:
         try:
-            if self.draft.sysroot.lstat(path) is None:
+            if self.builder.sysroot.lstat(path) is None:
                 raise Unreadable(path, errno.ENOENT)
         except Unreadable as error:
             raise not_there(path, origin, error) from None
@@ -101,16 +101,16 @@ class Files:
 
     def _glob(self, item: FileItem, reason: Reason) -> None:
         rank = _rank(item)
-        for path in self.draft.sysroot.glob(item.path.rstrip("/")):
+        for path in self.builder.sysroot.glob(item.path.rstrip("/")):
             if self.left.excluded(path) or self.left.secret(path):
                 continue
             if not item.path.endswith("/"):
                 self._any(path, reason, item, rank)
-            elif self.draft.sysroot.isdir(path):  # as in the shell: x*/ is directories only
+            elif self.builder.sysroot.isdir(path):  # as in the shell: x*/ is directories only
                 self._tree(path, reason, item)
 
     def _tree(self, path: str, reason: Reason, item: FileItem) -> None:
-        sysroot = self.draft.sysroot
+        sysroot = self.builder.sysroot
         if not sysroot.isdir(path):
             raise TargetError(
                 f"cannot take {path}/ as a tree: it is not a directory ({item.origin})",
@@ -125,7 +125,7 @@ class Files:
 
     def _below(self, path: str, top: str) -> Iterator[str]:
         """Yield the paths below a directory that are not excluded, as the target spells them; follows no link."""
-        sysroot, left = self.draft.sysroot, self.left
+        sysroot, left = self.builder.sysroot, self.left
         stack = [top]
         while stack:
             here = stack.pop()
@@ -134,7 +134,7 @@ class Files:
                 child = join(here, name)
                 named = path + child[len(top) :]
                 if too_long(sysroot, child):
-                    self.draft.skip(named, "its path is longer than a path can be")
+                    self.builder.skip(named, "its path is longer than a path can be")
                     continue
                 if left.excluded(named) or left.excluded(child) or left.secret(child):
                     continue
@@ -148,7 +148,7 @@ class Files:
 
     def _any(self, path: str, reason: Reason, item: FileItem, rank: int, *, exact: bool = False) -> None:
         """Add the link, directory (without its content) or file at ``path``."""
-        info = self.draft.sysroot.lstat(path)
+        info = self.builder.sysroot.lstat(path)
         if info is None:
             return
         if stat.S_ISLNK(info.st_mode):
@@ -158,13 +158,13 @@ class Files:
         elif stat.S_ISREG(info.st_mode):
             self.gatherer.file(path, reason, item.origin, item, rank, exact=exact or rank == NAMED)
         else:
-            self.draft.skip(path, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
+            self.builder.skip(path, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
 
     def _directory(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
         """Add a directory without its content; an entry's mode, owner and group apply to its whole tree."""
-        info = self.draft.sysroot.stat(path)
+        info = self.builder.sysroot.stat(path)
         assert info is not None
-        where = self.draft.place(path, reason)
+        where = self.builder.place(path, reason)
         if where == "/":
             return
         names, mode = self.gatherer.names, item.mode
@@ -177,18 +177,18 @@ class Files:
             names.uid(item.owner, item.origin) if item.owner else info.st_uid,
             names.gid(item.group, item.origin) if item.group else info.st_gid,
         )
-        self.draft.add(directory, reason, rank=rank, origin=item.origin)
+        self.builder.add(directory, reason, rank=rank, origin=item.origin)
 
     def _link(self, path: str, reason: Reason, item: FileItem, rank: int) -> None:
         """Add a link with its text unchanged; its target is added later. A dangling one stays dangling."""
-        sysroot, draft = self.draft.sysroot, self.draft
-        where = draft.place(path, reason, follow=False)
-        if draft.rank(where) == DECLARED:
-            draft.note(where, reason)
+        sysroot, builder = self.builder.sysroot, self.builder
+        where = builder.place(path, reason, follow=False)
+        if builder.rank(where) == DECLARED:
+            builder.note(where, reason)
             return
         source = sysroot.real(join(sysroot.canonical(split(path)[0]), split(path)[1]))
         text = sysroot.readlink(path)
-        draft.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
+        builder.add(Artifact(where, Kind.LINK, source=source, sources=(source,), link=text), reason)
         if sysroot.exists(path):
             self._linked.append(_Linked(path, where, reason, item, rank == NAMED))
 
@@ -202,7 +202,7 @@ class Files:
 
     def _target(self, link: _Linked) -> None:
         """Add a link's target: an exact link's with its entry's mode and owner, else the sysroot's."""
-        sysroot, draft, path = self.draft.sysroot, self.draft, link.path
+        sysroot, builder, path = self.builder.sysroot, self.builder, link.path
         canonical = sysroot.canonical(path)
         if self.left.excluded(canonical) or (not link.exact and self.left.secret(canonical)):
             return
@@ -211,22 +211,22 @@ class Files:
         via = Reason("links to it", link.where)
         if not sysroot.isdir(path):
             # The target's own links may lead elsewhere than the sysroot's.
-            place = draft.place(path, link.reason)
-            if draft.rank(place) == DECLARED:
-                draft.note(place, via)
+            place = builder.place(path, link.reason)
+            if builder.rank(place) == DECLARED:
+                builder.note(place, via)
             elif sysroot.lstat(place) is None:
                 self.gatherer.file(path, link.reason, item.origin, item, rank, exact=link.exact)
             else:
                 self._any(place, via, item, rank, exact=link.exact)
         elif link.exact:
-            draft.place(path, link.reason)
+            builder.place(path, link.reason)
             self._directory(canonical, via, item, rank)
         elif self._is_there(canonical):
-            draft.place(path, link.reason)
+            builder.place(path, link.reason)
         elif canonical in _NOT_TREES or path.startswith(canonical + "/"):
-            draft.skip(canonical + "/", f"{path} links to it; name it in files to have it")
+            builder.skip(canonical + "/", f"{path} links to it; name it in files to have it")
         else:
-            draft.place(path, link.reason)
+            builder.place(path, link.reason)
             self._tree(canonical, via, item)
 
     def _is_there(self, directory: str) -> bool:

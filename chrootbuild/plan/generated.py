@@ -45,27 +45,27 @@ class CapabilityDatabase:
         return hashlib.sha256(b"cap_mkdb %d\n" % _FORMAT + self.text).hexdigest()
 
 
-def pair_databases(target: Target, draft: PlanBuilder, files: Files) -> None:
+def pair_databases(target: Target, builder: PlanBuilder, files: Files) -> None:
     """Replace each copied .db by a database made from its text, and add the text."""
     copied = [
         artifact
-        for artifact in draft.artifacts.values()
+        for artifact in builder.artifacts.values()
         if artifact.kind is Kind.FILE and split(artifact.path)[1] in _NAMES
     ]
     for artifact in copied:
         path = artifact.path.removesuffix(".db")
         why = Reason("is made from it", artifact.path)
-        if path not in draft.artifacts:
-            if not draft.sysroot.isfile(path) or files.left.excluded(path):
+        if path not in builder.artifacts:
+            if not builder.sysroot.isfile(path) or files.left.excluded(path):
                 continue
             files.data(path, why, target.origin)
-        text = draft.artifacts.get(draft.where(path))
+        text = builder.artifacts.get(builder.where(path))
         if text is None or text.kind not in (Kind.FILE, Kind.TEXT):
             continue
-        draft.note(text.path, why)
+        builder.note(text.path, why)
         content = text.content
         if text.kind is Kind.FILE:
-            content = draft.sysroot.read(text.path if draft.sysroot.isfile(text.path) else path)
+            content = builder.sysroot.read(text.path if builder.sysroot.isfile(text.path) else path)
         made = Artifact(
             artifact.path,
             Kind.DATABASE,
@@ -76,8 +76,8 @@ def pair_databases(target: Target, draft: PlanBuilder, files: Files) -> None:
             recipe=CapabilityDatabase(content),
             after=(text.path,),
         )
-        reason = next(iter(draft.reasons[artifact.path]))
-        draft.add(made, reason, rank=DECLARED)
+        reason = next(iter(builder.reasons[artifact.path]))
+        builder.add(made, reason, rank=DECLARED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def plan(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> Plan:
     Raises TargetError where the target cannot be satisfied. ``sysroot.seen`` then
     holds the paths it depended on.
     """
-    draft = PlanBuilder(sysroot, target.origin.file)
+    builder = PlanBuilder(sysroot, target.origin.file)
     try:
         system = system_of(target, sysroot, memo)
         release = release_of(target, sysroot, memo) if system == "freebsd" else Release(0, little=True)
@@ -43,34 +43,34 @@ def plan(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> Plan:
             target = replace(target, accounts=replace(target.accounts, format=system))
         sources = read_sources(target, sysroot, system)
         names = Names(sources, target.accounts)
-        gatherer = Gatherer(target, draft, Resolver(sysroot, memo, system), names)
-        left = LeftOut(target.exclude, draft)
+        gatherer = Gatherer(target, builder, Resolver(sysroot, memo, system), names)
+        left = LeftOut(target.exclude, builder)
         files = Files(gatherer, left)
-        overrule(target, draft)
-        add_declared(target, draft, names)
-        add_accounts(target, draft, sources, names, little=release.little)
-        add_devices(target, draft, names, system, devfs=system == "freebsd" and release.devfs)
-        add_places(target, draft, system)
+        overrule(target, builder)
+        add_declared(target, builder, names)
+        add_accounts(target, builder, sources, names, little=release.little)
+        add_devices(target, builder, names, system, devfs=system == "freebsd" and release.devfs)
+        add_places(target, builder, system)
         gatherer.binaries()
         gatherer.libraries(left)
         files.bring(target.files)
         if target.timezone is not None:
-            add_timezone(target.timezone, draft, files)
+            add_timezone(target.timezone, builder, files)
         if system == "freebsd":
-            pair_databases(target, draft, files)
-        planted = seeds(target, draft, left)
+            pair_databases(target, builder, files)
+        planted = seeds(target, builder, left)
         gatherer.unused()
-        _loader(draft, gatherer, memo, little=release.little)
+        _loader(builder, gatherer, memo, little=release.little)
     except Unreadable as error:
         raise TargetError(f"{error.message} ({target.origin.file})", hint=error.hint) from None
-    draft.imply_parents(*planted)
+    builder.imply_parents(*planted)
     return Plan(
         target.name,
         target.root,
-        {path: draft.artifacts[path] for path in sorted(draft.artifacts)},
-        {path: tuple(reasons) for path, reasons in draft.reasons.items()},
-        draft.skips(),
-        tuple(draft.warnings),
+        {path: builder.artifacts[path] for path in sorted(builder.artifacts)},
+        {path: tuple(reasons) for path, reasons in builder.reasons.items()},
+        builder.skips(),
+        tuple(builder.warnings),
         planted,
     )
 
@@ -113,24 +113,24 @@ def _programs(target: Target, sysroot: Sysroot) -> list[str]:
 # -- the run-time linker's own files -------------------------------------------------------
 
 
-def _loader(draft: PlanBuilder, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
+def _loader(builder: PlanBuilder, gatherer: Gatherer, memo: Memo | None, *, little: bool) -> None:
     """Add ld.so.cache with ld.so.conf, or ld-elf.so.hints, where libraries are not found without.
 
     The sysroot's own, named in ``files``, take precedence.
     """
     sources = tuple(
-        sorted({draft.sysroot.real(draft.sysroot.canonical(path)) for _, path in gatherer.cache})
+        sorted({builder.sysroot.real(builder.sysroot.canonical(path)) for _, path in gatherer.cache})
     )
     made = [
-        *cache_files(draft.sysroot, memo, gatherer.cache),
+        *cache_files(builder.sysroot, memo, gatherer.cache),
         *hints_file(gatherer.hints, compat32=False, little=little),
         *hints_file(gatherer.hints32, compat32=True, little=little),
     ]
-    for warning in cache_conflicts(draft.sysroot, gatherer.closures, memo) if gatherer.cache else ():
-        draft.warn(warning)
+    for warning in cache_conflicts(builder.sysroot, gatherer.closures, memo) if gatherer.cache else ():
+        builder.warn(warning)
     for file in made:
         reason = Reason("libraries outside the default directories")
-        where = draft.place(file.path, reason)
-        if draft.rank(where) < NAMED:
+        where = builder.place(file.path, reason)
+        if builder.rank(where) < NAMED:
             artifact = Artifact(where, Kind.TEXT, file.mode, sources=sources, content=file.content)
-            draft.add(artifact, reason, rank=NAMED)
+            builder.add(artifact, reason, rank=NAMED)

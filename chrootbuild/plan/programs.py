@@ -1,4 +1,4 @@
-"""Programs and libraries: from a target's keys to files of a draft, each with its closure."""
+"""Programs and libraries: from a target's keys to files of a plan, each with its closure."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def find_program(sysroot: Sysroot, name: str) -> str | None:
 
 @dataclass(slots=True)
 class Gatherer:
-    """Adds programs and libraries, and any file, with their closures to a draft."""
+    """Adds programs and libraries, and any file, with their closures to a plan."""
 
     target: Target
-    draft: PlanBuilder
+    builder: PlanBuilder
     resolver: Resolver
     names: Names
     closures: list[Closure] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Gatherer:
     def __post_init__(self) -> None:
         for item in self.target.setuid:
             try:
-                self._setuid[self.draft.sysroot.canonical(item.value)] = item.value
+                self._setuid[self.builder.sysroot.canonical(item.value)] = item.value
             except Unreadable as error:
                 raise not_there(item.value, item.origin, error) from None
 
@@ -59,7 +59,7 @@ class Gatherer:
         for item in self.target.binaries:
             path = item.value
             if "/" not in path:
-                found = find_program(self.draft.sysroot, path)
+                found = find_program(self.builder.sysroot, path)
                 if found is None:
                     raise TargetError(
                         f"cannot find the program {path} ({item.origin})",
@@ -73,7 +73,7 @@ class Gatherer:
 
     def libraries(self, left: LeftOut) -> None:
         """Add each library of ``libraries``: a path, or the matches of a glob that ``left`` allows."""
-        sysroot = self.draft.sysroot
+        sysroot = self.builder.sysroot
         for item in self.target.libraries:
             reason = Reason(f"libraries: {item.value}")
             with blame(item.origin):
@@ -87,10 +87,10 @@ class Gatherer:
 
     def unused(self) -> None:
         """Warn of paths in ``setuid`` that no key adds."""
-        sources = {artifact.source for artifact in self.draft.artifacts.values()}
+        sources = {artifact.source for artifact in self.builder.artifacts.values()}
         for canonical, written in self._setuid.items():
-            if self.draft.sysroot.real(canonical) not in sources:
-                self.draft.warn(f"setuid names {written}, which nothing brings into the root")
+            if self.builder.sysroot.real(canonical) not in sources:
+                self.builder.warn(f"setuid names {written}, which nothing brings into the root")
 
     def file(
         self,
@@ -107,9 +107,9 @@ class Gatherer:
         A missing library of a file from a tree or glob (not ``exact``) is a warning only:
         programs have plugins for libraries that are not installed.
         """
-        where = self.draft.place(path, reason)
-        if self.draft.rank(where) == DECLARED:
-            self.draft.note(where, reason)
+        where = self.builder.place(path, reason)
+        if self.builder.rank(where) == DECLARED:
+            self.builder.note(where, reason)
             return
         source, kind = self._copy(path, where, reason, origin, item, rank)
         if kind:
@@ -144,11 +144,11 @@ class Gatherer:
             uid = self.names.uid(item.owner, item.origin) if item.owner else uid
             gid = self.names.gid(item.group, item.origin) if item.group else gid
         elf = "library" if kind == "library" else "program" if kind else ""
-        real = self.draft.sysroot.real(source)
+        real = self.builder.sysroot.real(source)
         artifact = Artifact(
             where, Kind.FILE, mode, uid, gid, source=real, sources=(real,), capabilities=special, elf=elf
         )
-        self.draft.add(artifact, reason, rank=rank, origin=origin)
+        self.builder.add(artifact, reason, rank=rank, origin=origin)
         return source, kind
 
     def _source(self, path: str, where: str, origin: Origin) -> tuple[str, os.stat_result]:
@@ -157,7 +157,7 @@ class Gatherer:
         The target's own links may lead ``path`` to another place than the
         sysroot's: the sysroot's file at that place is preferred.
         """
-        sysroot = self.draft.sysroot
+        sysroot = self.builder.sysroot
         found = sysroot.find(where)
         if found is not None and stat.S_ISREG(found[1].st_mode):
             return found
@@ -174,7 +174,7 @@ class Gatherer:
     def _closure(self, path: str, source: str, kind: str, origin: Origin, exact: bool) -> None:
         # A library's $ORIGIN is the directory of the name it is opened by, a program's that of
         # the file itself.
-        name = path if kind == "library" and self.draft.sysroot.canonical(path) == source else source
+        name = path if kind == "library" and self.builder.sysroot.canonical(path) == source else source
         if name in self._resolved:
             return
         self._resolved.add(name)
@@ -182,7 +182,7 @@ class Gatherer:
             closure = self.resolver.library(name) if kind == "library" else self.resolver.program(name)
         except Failure as error:
             if not exact:
-                self.draft.warn(error.message)
+                self.builder.warn(error.message)
                 return
             raise TargetError(
                 f"{error.message} ({origin})", details=error.details, hint=error.hint
@@ -190,27 +190,27 @@ class Gatherer:
         for missing in closure.missing:
             self._missing(missing, origin, exact)
         for warning in closure.warnings:
-            self.draft.warn(warning)
+            self.builder.warn(warning)
         self.closures.append(closure)
         for load in closure.loads:
-            self._load(load.path, Reason(load.words, self.draft.where(load.by)), origin)
+            self._load(load.path, Reason(load.words, self.builder.where(load.by)), origin)
         self.cache.update(dict.fromkeys(closure.cache))
         self.hints.update(dict.fromkeys(closure.hints))
         self.hints32.update(dict.fromkeys(closure.hints32))
 
     def _load(self, path: str, reason: Reason, origin: Origin) -> None:
-        where = self.draft.place(path, reason)
-        if self.draft.rank(where) == DECLARED:
-            self.draft.note(where, reason)
+        where = self.builder.place(path, reason)
+        if self.builder.rank(where) == DECLARED:
+            self.builder.note(where, reason)
         else:
             self._copy(path, where, reason, origin, None, FOUND)
 
     def _missing(self, missing: Missing, origin: Origin, exact: bool) -> None:
         if missing.optional:
-            self.draft.warn(f"{missing.by} can use {missing.name}, which is not there")
+            self.builder.warn(f"{missing.by} can use {missing.name}, which is not there")
             return
         if not exact:
-            self.draft.warn(f"{missing.by} needs {missing.name}, which is not there")
+            self.builder.warn(f"{missing.by} needs {missing.name}, which is not there")
             return
         raise TargetError(
             f"cannot find {missing.name}, needed by {missing.by} ({origin})",

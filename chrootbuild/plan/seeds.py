@@ -16,31 +16,31 @@ from chrootbuild.target.model import Target
 __all__ = ["seeds"]
 
 
-def seeds(target: Target, draft: PlanBuilder, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
+def seeds(target: Target, builder: PlanBuilder, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
     """Return for each ``seed`` the artifacts in it, parents first; secrets are state and included."""
     found = {}
     for item in target.seed:
         path = item.value.rstrip("/")
         try:
-            top = draft.sysroot.canonical(path)
+            top = builder.sysroot.canonical(path)
         except Unreadable as error:
             raise not_there(path, item.origin, error) from None
         reason = Reason(f"seed: {item.value}")
         with blame(item.origin):
-            where = draft.place(path, reason)
-            found[where] = tuple(_seed(draft, left, top, where))
-        draft.note(where, reason)
+            where = builder.place(path, reason)
+            found[where] = tuple(_seed(builder, left, top, where))
+        builder.note(where, reason)
     return found
 
 
-def _seed(draft: PlanBuilder, left: LeftOut, top: str, where: str) -> list[Artifact]:
-    sysroot = draft.sysroot
+def _seed(builder: PlanBuilder, left: LeftOut, top: str, where: str) -> list[Artifact]:
+    sysroot = builder.sysroot
     artifacts, stack = [], [top]
     while stack:
         path = stack.pop()
         place = where + path[len(top) :]
         if too_long(sysroot, path):
-            draft.skip(place, "its path is longer than a path can be")
+            builder.skip(place, "its path is longer than a path can be")
             continue
         info = sysroot.lstat(path)
         if info is None or left.excluded(path) or left.excluded(place):
@@ -56,5 +56,5 @@ def _seed(draft: PlanBuilder, left: LeftOut, top: str, where: str) -> list[Artif
         elif stat.S_ISREG(info.st_mode):
             artifacts.append(Artifact(place, Kind.FILE, mode, *owner, source=real))
         else:
-            draft.skip(place, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
+            builder.skip(place, f"it is {SPECIAL[stat.S_IFMT(info.st_mode)]}")
     return artifacts

@@ -87,35 +87,35 @@ _CONSUMES = frozenset({Deed.REMOVE, Deed.RENAME_FROM})  # a queue file, or a tem
 _DATA = ("/var/lib", "/var/spool", "/var/db", "/var/games", "/var/mail", "/srv", "/usr/local/var")
 
 
-def is_input(draft: ProposalBuilder, use: Use) -> bool:
+def is_input(builder: ProposalBuilder, use: Use) -> bool:
     """Return whether a file's content is input of the run, not its own output."""
     deeds = use.deeds.keys()
     if not deeds & frozenset(INPUT) or deeds & _CONSUMES:
         return False
     if not deeds & {Deed.WRITE, Deed.RENAME_TO, Deed.UPDATE}:
         return True
-    history = draft.found.histories.get(use.canonical)
-    return history is not None and history.read_first and holds_state(draft.sysroot, use.canonical)
+    history = builder.found.histories.get(use.canonical)
+    return history is not None and history.read_first and holds_state(builder.sysroot, use.canonical)
 
 
-def seed(draft: ProposalBuilder, use: Use) -> None:
+def seed(builder: ProposalBuilder, use: Use) -> None:
     """Propose the data directory of a file that was read, then written."""
-    if Deed.EXEC in use.deeds or not draft.found.is_state(use.canonical) or draft.has(use):
+    if Deed.EXEC in use.deeds or not builder.found.is_state(use.canonical) or builder.has(use):
         return
-    top = _data_directory(draft, use.canonical)
+    top = _data_directory(builder, use.canonical)
     if top:
         by = use.deeds[best(use, Deed.UPDATE, Deed.READ, Deed.RENAME_TO)]
-        draft.enter("seed", f"{top}/", f"reads and writes {use.path.rpartition('/')[2]} there", by)
-        draft.seeds.add(top)
+        builder.enter("seed", f"{top}/", f"reads and writes {use.path.rpartition('/')[2]} there", by)
+        builder.seeds.add(top)
 
 
-def _data_directory(draft: ProposalBuilder, path: str) -> str:
+def _data_directory(builder: ProposalBuilder, path: str) -> str:
     """Return the topmost directory above a file owned by the service, else the one below /var/lib etc."""
-    uids = {uid for identity in draft.found.identities for uid in identity.users} | {draft.known.uid}
+    uids = {uid for identity in builder.found.identities for uid in identity.users} | {builder.known.uid}
     top = ""
     parent = path.rpartition("/")[0]
     while parent:
-        info = draft.sysroot.stat(parent)
+        info = builder.sysroot.stat(parent)
         if info is not None and info.st_uid and info.st_uid in uids and not zone(parent):
             top = parent
         parent = parent.rpartition("/")[0]

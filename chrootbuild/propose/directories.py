@@ -40,28 +40,28 @@ _ORDINARY = 1000  # uids of ordinary users, adduser.conf(5)
 Homes = Mapping[str, tuple[int, int]]
 
 
-def needed(draft: ProposalBuilder, swept: Mapping[str, str]) -> Iterator[Proposal]:
+def needed(builder: ProposalBuilder, swept: Mapping[str, str]) -> Iterator[Proposal]:
     """Yield an entry of [directories] for each that differs between root and sysroot.
 
     A parent of another path that is root's and 0755 needs no entry; nor do
     directories below the top of a swept tree (``swept``).
     """
-    sysroot = draft.sysroot
-    homes = _homes(draft)
+    sysroot = builder.sysroot
+    homes = _homes(builder)
     entries: dict[str, Proposal] = {}
-    wanted = dict(_wanted(draft.found, sysroot))
-    above = {parent for path in draft.have for parent in _parents(path)}
+    wanted = dict(_wanted(builder.found, sysroot))
+    above = {parent for path in builder.have for parent in _parents(path)}
     for path, (words, by) in sorted(wanted.items()):
         if swept.get(path, path) != path:
             continue
-        if _wants(draft, path, homes, above):
+        if _wants(builder, path, homes, above):
             entries[path] = _entry(path, words, by)
         for parent in _parents(sysroot.canonical(path)):
             if parent in wanted or parent in entries or _state(sysroot, parent) == _PLAIN:
                 continue
-            if _wants(draft, parent, homes, above):
+            if _wants(builder, parent, homes, above):
                 entries[parent] = _entry(parent, f"uses {path}", by)
-    for path, entry in (*_made_at_start(draft), *_used_homes(draft, homes)):
+    for path, entry in (*_made_at_start(builder), *_used_homes(builder, homes)):
         entries.setdefault(path, entry)
     above = {parent for path in entries for parent in _parents(path)}
     for path, entry in entries.items():
@@ -100,12 +100,12 @@ def _parents(path: str) -> Iterator[str]:
         parent = parent.rpartition("/")[0]
 
 
-def _wants(draft: ProposalBuilder, path: str, homes: Homes, above: set[str]) -> bool:
+def _wants(builder: ProposalBuilder, path: str, homes: Homes, above: set[str]) -> bool:
     """Return whether a directory may be proposed, and root and sysroot differ."""
-    sysroot = draft.sysroot
+    sysroot = builder.sysroot
     if path == "/" or never(path, directory=True) or path in homes:
         return False
-    if any(path == top or path.startswith(f"{top}/") for top in draft.seeds):
+    if any(path == top or path.startswith(f"{top}/") for top in builder.seeds):
         return False
     if path == "/dev" or (path.startswith("/dev/") and path != "/dev/shm"):
         return False
@@ -113,9 +113,9 @@ def _wants(draft: ProposalBuilder, path: str, homes: Homes, above: set[str]) -> 
     state = _state(sysroot, canonical)
     if canonical.startswith("/etc/") and state is not None and state[0] & 0o005 != 0o005:
         return False  # closed to others: for secrets
-    if any(link.path not in draft.known.artifacts for link in links):
+    if any(link.path not in builder.known.artifacts for link in links):
         return True
-    artifact = draft.known.artifacts.get(canonical)
+    artifact = builder.known.artifacts.get(canonical)
     if artifact is not None:
         return artifact.implied and (artifact.mode, artifact.uid, artifact.gid) != state
     return canonical not in above or state != _PLAIN
@@ -137,38 +137,38 @@ def _entry(path: str, words: str, by: By, *table: tuple[str, str]) -> Proposal:
 # -- directories that differ from the sysroot's -------------------------------------------
 
 
-def _made_at_start(draft: ProposalBuilder) -> Iterator[tuple[str, Proposal]]:
+def _made_at_start(builder: ProposalBuilder) -> Iterator[tuple[str, Proposal]]:
     """Yield those that the system makes at a service's start, if it was not started."""
-    asked = {**draft.found.absent, **draft.found.parents}
+    asked = {**builder.found.absent, **builder.found.parents}
     if not asked:
         return
-    for path, made in runtime_directories(draft.sysroot).items():
+    for path, made in runtime_directories(builder.sysroot).items():
         users = _users(path, asked)
-        if users and path not in draft.known.artifacts and not draft.sysroot.exists(path):
+        if users and path not in builder.known.artifacts and not builder.sysroot.exists(path):
             settings = (("mode", made.mode), ("owner", made.owner), ("group", made.group))
             yield path, _entry(path, "uses it", min(users), *settings)
 
 
-def _homes(draft: ProposalBuilder) -> Homes:
+def _homes(builder: ProposalBuilder) -> Homes:
     """Return the homes of ordinary users among the root's accounts.
 
     A system account's home is not one: its use decides its owner.
     """
     return {
         home: ids
-        for home, ids in draft.known.homes().items()
+        for home, ids in builder.known.homes().items()
         if (ids[0] >= _ORDINARY or home.startswith(_HOMES)) and not home.startswith("/root")
     }
 
 
-def _used_homes(draft: ProposalBuilder, homes: Homes) -> Iterator[tuple[str, Proposal]]:
+def _used_homes(builder: ProposalBuilder, homes: Homes) -> Iterator[tuple[str, Proposal]]:
     """Yield the homes that were used, empty and owned by their user."""
-    asked = {**draft.found.absent, **draft.found.parents}
-    for path, use in draft.found.uses.items():
+    asked = {**builder.found.absent, **builder.found.parents}
+    for path, use in builder.found.uses.items():
         asked.setdefault(path, min(use.deeds.values()))
     for home, (uid, gid) in homes.items():
         users = _users(home, asked)
-        if users and home not in draft.known.artifacts:
+        if users and home not in builder.known.artifacts:
             settings = (("mode", "0755"), ("owner", str(uid)), ("group", str(gid)))
             yield home, _entry(home, "uses it", min(users), *settings)
 

@@ -20,72 +20,74 @@ _SYSLOG = ("/dev/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal
 _AGAIN = 2  # reads of one file of /proc that still count as tuning at start-up
 
 
-def machine(draft: ProposalBuilder) -> None:
+def machine(builder: ProposalBuilder) -> None:
     """Propose the devices, links and mounts that the run needs, and refuse the rest."""
     for name in _NODES:
         # The sysroot may be a tree without a populated /dev.
         path = f"/dev/{name}"
-        by = draft.found.absent.get(path)
-        if path in draft.found.uses:
-            use = draft.found.uses[path]
+        by = builder.found.absent.get(path)
+        if path in builder.found.uses:
+            use = builder.found.uses[path]
             by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
-        if by is not None and path not in draft.have:
-            draft.enter("devices", name, "opens it", by)
-    for path, use in sorted(draft.found.uses.items()):
+        if by is not None and path not in builder.have:
+            builder.enter("devices", name, "opens it", by)
+    for path, use in sorted(builder.found.uses.items()):
         if path in _STREAMS:
-            _stream(draft, use)
-        elif use.canonical.startswith("/dev/") and not stat.S_ISDIR(mode_of(draft.sysroot, use.canonical)):
-            _device(draft, use)
-        elif path == "/etc/localtime" and path not in draft.have:
-            draft.enter("timezone", "host", "reads /etc/localtime", min(use.deeds.values()))
+            _stream(builder, use)
+        elif use.canonical.startswith("/dev/") and not stat.S_ISDIR(mode_of(builder.sysroot, use.canonical)):
+            _device(builder, use)
+        elif path == "/etc/localtime" and path not in builder.have:
+            builder.enter("timezone", "host", "reads /etc/localtime", min(use.deeds.values()))
     for path in _SYSLOG:
-        if path in draft.found.sockets:
+        if path in builder.found.sockets:
             why = "the host's syslog: [syslog] socket = true gives the root one"
-            draft.refuse(path, why, draft.found.sockets[path])
-    if "/proc" not in draft.known.artifacts:
-        _proc(draft)
+            builder.refuse(path, why, builder.found.sockets[path])
+    if "/proc" not in builder.known.artifacts:
+        _proc(builder)
 
 
-def _device(draft: ProposalBuilder, use: Use) -> None:
+def _device(builder: ProposalBuilder, use: Use) -> None:
     name = use.canonical.removeprefix("/dev/")
-    mode = mode_of(draft.sysroot, use.canonical)
+    mode = mode_of(builder.sysroot, use.canonical)
     by = use.deeds[best(use, Deed.READ, Deed.UPDATE, Deed.WRITE, *INPUT)]
-    if draft.has(use) or name in _NODES or name.startswith("shm/") or stat.S_ISSOCK(mode):
+    if builder.has(use) or name in _NODES or name.startswith("shm/") or stat.S_ISSOCK(mode):
         return
     if name.startswith(_TERMINALS):
-        draft.refuse(use.path, "a terminal", by)
+        builder.refuse(use.path, "a terminal", by)
     else:
-        draft.refuse(use.path, "a device of the machine: name it under devices if the service drives it", by)
+        builder.refuse(
+            use.path, "a device of the machine: name it under devices if the service drives it", by
+        )
 
 
-def _stream(draft: ProposalBuilder, use: Use) -> None:
+def _stream(builder: ProposalBuilder, use: Use) -> None:
     """Propose the link into /proc, and the mount it needs."""
     by = min(use.deeds.values())
-    if use.path in draft.have:
+    if use.path in builder.have:
         return
-    draft.enter("links", use.path, "opens it", by, text=f"/proc/self/fd/{_STREAMS[use.path]}")
-    if "/proc" not in draft.known.artifacts:
-        draft.enter("mounts", "/proc", f"opens {use.path}, which leads there", by)
+    builder.enter("links", use.path, "opens it", by, text=f"/proc/self/fd/{_STREAMS[use.path]}")
+    if "/proc" not in builder.known.artifacts:
+        builder.enter("mounts", "/proc", f"opens {use.path}, which leads there", by)
 
 
-def _proc(draft: ProposalBuilder) -> None:
+def _proc(builder: ProposalBuilder) -> None:
     """Propose /proc for a program that reads kernel statistics: two files, or one repeatedly.
 
     One such file, read once or twice, is tuning at start-up, as is all else in
     /proc: nearly every service runs without it.
     """
-    opens = draft.found.opens
+    opens = builder.found.opens
     for program in sorted({program for program, _ in opens}):
         data = {path: count for (who, path), count in opens.items() if who == program and proc_data(path)}
         # A process sees its own directory by pid too: one pid proves nothing.
         if len({path.split("/")[2] for path in data if path[6:7].isdigit()}) < 2:
             data = {path: count for path, count in data.items() if not path[6:7].isdigit()}
         if len(data) > 1 or any(count > _AGAIN for count in data.values()):
-            draft.enter("mounts", "/proc", f"reads {min(map(_any_process, data))}", By(program, "open"))
+            builder.enter("mounts", "/proc", f"reads {min(map(_any_process, data))}", By(program, "open"))
             return
     for program, path in sorted((program, _any_process(path)) for program, path in opens):
         why = f"{path} and the like are done without; mounts = ['/proc'] if not"
-        draft.refuse("/proc", why, By(program, "open"))
+        builder.refuse("/proc", why, By(program, "open"))
         return
 
 

@@ -49,12 +49,12 @@ class Optional:
     modules: frozenset[str]
 
 
-def optional(draft: ProposalBuilder, uses: list[Use]) -> Optional:
+def optional(builder: ProposalBuilder, uses: list[Use]) -> Optional:
     """Return the part of ``uses`` that may be left out at first."""
-    through = _gone_through(draft, draft.found.looks)
+    through = _gone_through(builder, builder.found.looks)
     sizes = {directory: size for directory, size in through.items() if size >= _SWEPT}
     opened = {path for use in uses if use.deeds.keys() & OPENED for path in (use.path, use.canonical)}
-    read = _gone_through(draft, dict.fromkeys(draft.found.listed, opened)) if opened else {}
+    read = _gone_through(builder, dict.fromkeys(builder.found.listed, opened)) if opened else {}
     swept: dict[str, str] = {}
     for directory in sorted(through):
         top = swept.get(directory.rpartition("/")[0], directory if directory in sizes else "")
@@ -63,10 +63,10 @@ def optional(draft: ProposalBuilder, uses: list[Use]) -> Optional:
     loads: dict[str, frozenset[str]] = {}
     for use in uses:
         if Deed.READ in use.deeds and use.path.rpartition("/")[0] in through:
-            modules = _fragment(draft.sysroot, use.canonical)
+            modules = _fragment(builder.sysroot, use.canonical)
             if modules:
                 loads[use.path] = modules
-    named = set(_named(draft, loads)) if loads else set()
+    named = set(_named(builder, loads)) if loads else set()
     extra = {module for modules in loads.values() for module in modules} - named
     return Optional(
         swept,
@@ -76,19 +76,19 @@ def optional(draft: ProposalBuilder, uses: list[Use]) -> Optional:
     )
 
 
-def _gone_through(draft: ProposalBuilder, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
+def _gone_through(builder: ProposalBuilder, looked: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
     """Return the directories that one program listed and of which it used at least 90 % of the names."""
     found: dict[str, int] = {}
-    for program, listed in draft.found.listed.items():
+    for program, listed in builder.found.listed.items():
         looks = looked.get(program, frozenset())
         for directory in listed:
-            if not draft.sysroot.isdir(directory) or never(directory, directory=True):
+            if not builder.sysroot.isdir(directory) or never(directory, directory=True):
                 continue
             try:
-                names = draft.sysroot.listdir(directory)
+                names = builder.sysroot.listdir(directory)
             except Unreadable:
                 continue
-            seen = sum(_looked_at(draft.sysroot, f"{directory}/{name}", looks) for name in names)
+            seen = sum(_looked_at(builder.sysroot, f"{directory}/{name}", looks) for name in names)
             if names and seen * 10 >= len(names) * 9:
                 found[directory] = len(names)
     return found
@@ -114,17 +114,17 @@ def _fragment(sysroot: Sysroot, path: str) -> frozenset[str]:
     return frozenset(modules)
 
 
-def _named(draft: ProposalBuilder, loads: dict[str, frozenset[str]]) -> Iterator[str]:
+def _named(builder: ProposalBuilder, loads: dict[str, frozenset[str]]) -> Iterator[str]:
     """Yield the modules named in other files that were read."""
-    for path, use in draft.found.uses.items():
+    for path, use in builder.found.uses.items():
         if (
             path in loads
             or Deed.READ not in use.deeds
             or use.canonical.startswith(("/usr/", "/proc/", "/dev/"))
         ):
             continue
-        yield from _modules(draft.sysroot.content(use.canonical, _TEXT_LIMIT))
-    for artifact in draft.known.artifacts.values():
+        yield from _modules(builder.sysroot.content(use.canonical, _TEXT_LIMIT))
+    for artifact in builder.known.artifacts.values():
         yield from _modules(artifact.content)
 
 

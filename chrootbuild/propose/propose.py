@@ -38,24 +38,24 @@ def propose(events: Iterable[Event], sysroot: Sysroot, known: Known | None = Non
     known = known or Known()
     found = collect(events, sysroot)
     planned = {path for path, artifact in known.artifacts.items() if not artifact.implied}
-    draft = ProposalBuilder(found, sysroot, known, planned, set(known.seeds))
-    uses = [use for _, use in sorted(found.uses.items()) if not _settled(draft, use)]
+    builder = ProposalBuilder(found, sysroot, known, planned, set(known.seeds))
+    uses = [use for _, use in sorted(found.uses.items()) if not _settled(builder, use)]
     programs = [use for use in uses if is_program(sysroot, use)]
     for use in programs:
-        if not draft.has(use):
-            draft.take("binaries", use, *INPUT)
-            draft.have.update(known.closure(use.path))
-    uses = [use for use in uses if use not in programs and not draft.has(use)]
+        if not builder.has(use):
+            builder.take("binaries", use, *INPUT)
+            builder.have.update(known.closure(use.path))
+    uses = [use for use in uses if use not in programs and not builder.has(use)]
     libraries = [use for use in uses if is_library(sysroot, use)]
-    spare = optional(draft, uses)
-    _libraries(draft, libraries, spare)
-    _files(draft, [use for use in uses if use not in libraries], spare)
-    machine(draft)
-    for proposal in (*directories.needed(draft, spare.swept), *accounts.accounts(found, sysroot, known)):
-        draft.entries.setdefault((proposal.key, proposal.value), proposal)
-    _unnameable(draft)
-    refused = tuple(refusal for _, refusal in sorted(draft.refused.items()))
-    return Proposals(_sorted(draft.entries.values()), refused, _sorted(draft.spares.values()))
+    spare = optional(builder, uses)
+    _libraries(builder, libraries, spare)
+    _files(builder, [use for use in uses if use not in libraries], spare)
+    machine(builder)
+    for proposal in (*directories.needed(builder, spare.swept), *accounts.accounts(found, sysroot, known)):
+        builder.entries.setdefault((proposal.key, proposal.value), proposal)
+    _unnameable(builder)
+    refused = tuple(refusal for _, refusal in sorted(builder.refused.items()))
+    return Proposals(_sorted(builder.entries.values()), refused, _sorted(builder.spares.values()))
 
 
 def missing(
@@ -118,10 +118,10 @@ def _sorted(entries: Iterable[Proposal]) -> tuple[Proposal, ...]:
     return tuple(sorted(entries, key=lambda entry: (order[entry.key], entry.value)))
 
 
-def _settled(draft: ProposalBuilder, use: Use) -> bool:
+def _settled(builder: ProposalBuilder, use: Use) -> bool:
     """Return whether a path needs no proposal: in the root, decided elsewhere, or refused here."""
-    mode = mode_of(draft.sysroot, use.canonical)
-    if stat.S_ISDIR(mode) or draft.has(use) or use.path in draft.found.made:
+    mode = mode_of(builder.sysroot, use.canonical)
+    if stat.S_ISDIR(mode) or builder.has(use) or use.path in builder.found.made:
         return True
     if use.canonical.startswith(("/dev/", "/proc/")) or use.path == "/etc/localtime":
         return True  # machine() decides
@@ -129,29 +129,29 @@ def _settled(draft: ProposalBuilder, use: Use) -> bool:
     why = never(use.path) or never(use.canonical)
     if why:
         if use.deeds.keys() & OPENED:
-            draft.refuse("/sys" if use.canonical.startswith("/sys/") else use.path, why, by)
+            builder.refuse("/sys" if use.canonical.startswith("/sys/") else use.path, why, by)
         return True
     if stat.S_ISLNK(mode):
         return Deed.READLINK not in use.deeds
     if not stat.S_ISREG(mode):
         if not use.deeds.keys() & _MADE:
             kind = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a FIFO"}.get(stat.S_IFMT(mode), "a device")
-            draft.refuse(use.path, f"{kind} of another daemon", by)
+            builder.refuse(use.path, f"{kind} of another daemon", by)
         return True
-    return not is_input(draft, use)
+    return not is_input(builder, use)
 
 
-def _libraries(draft: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
+def _libraries(builder: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
     """Propose the modules, without the libraries in the closure of another."""
-    named = "/etc/nsswitch.conf" in draft.known.artifacts
+    named = "/etc/nsswitch.conf" in builder.known.artifacts
     switched: set[str] = set()
     wanted: dict[str, tuple[Use, AbstractSet[str]]] = {}
     for use in uses:
-        closure = draft.known.closure(use.path)
+        closure = builder.known.closure(use.path)
         if is_nss(use.canonical) and not named:
             switched.update(closure)
             why = "a module of nsswitch.conf, which no root needs"
-            draft.refuse(use.canonical, why, min(use.deeds.values()))
+            builder.refuse(use.canonical, why, min(use.deeds.values()))
         else:
             wanted[use.path] = (use, closure)
     for path, (use, _) in list(wanted.items()):
@@ -159,48 +159,48 @@ def _libraries(draft: ProposalBuilder, uses: list[Use], spare: Optional) -> None
         if use.canonical in switched or any(use.canonical in closure for closure in others):
             del wanted[path]
     for path, (use, closure) in wanted.items():
-        if not draft.has(use) and not _is_secret(draft, use):
+        if not builder.has(use) and not _is_secret(builder, use):
             if path in spare.modules:
-                draft.spare("libraries", use)
+                builder.spare("libraries", use)
             else:
-                draft.take("libraries", use, *INPUT)
-                draft.have.update(closure)
+                builder.take("libraries", use, *INPUT)
+                builder.have.update(closure)
 
 
-def _files(draft: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
+def _files(builder: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
     for use in uses:
-        seed(draft, use)
+        seed(builder, use)
     for use in uses:
-        if draft.has(use):
+        if builder.has(use):
             continue
         directory = use.path.rpartition("/")[0]
-        if "/etc/resolv.conf" in (use.path, use.canonical) and not draft.found.queries:
-            draft.refuse(use.path, "no DNS query was sent", min(use.deeds.values()))
-        elif not _is_secret(draft, use):
+        if "/etc/resolv.conf" in (use.path, use.canonical) and not builder.found.queries:
+            builder.refuse(use.path, "no DNS query was sent", min(use.deeds.values()))
+        elif not _is_secret(builder, use):
             lying = directory in spare.read or (directory in spare.swept and not use.deeds.keys() & OPENED)
             if use.path in spare.fragments or lying:
-                draft.spare("files", use)
+                builder.spare("files", use)
                 continue
-            draft.take("files", use, *INPUT)
-            if is_script(draft.sysroot, use.canonical):
-                draft.have.update(draft.known.closure(use.path))
+            builder.take("files", use, *INPUT)
+            if is_script(builder.sysroot, use.canonical):
+                builder.have.update(builder.known.closure(use.path))
 
 
-def _is_secret(draft: ProposalBuilder, use: Use) -> bool:
-    why = secret(draft.sysroot, use)
+def _is_secret(builder: ProposalBuilder, use: Use) -> bool:
+    why = secret(builder.sysroot, use)
     if why:
-        draft.refuse(use.path, why, min(use.deeds.values()))
+        builder.refuse(use.path, why, min(use.deeds.values()))
     return bool(why)
 
 
-def _unnameable(draft: ProposalBuilder) -> None:
+def _unnameable(builder: ProposalBuilder) -> None:
     """Refuse paths that no target file can hold, and relative ones without a known directory."""
-    for path, by in draft.found.loose.items():
-        draft.refuse(path, "relative to a directory that the trace does not tell", by)
-    for entries in (draft.entries, draft.spares):
+    for path, by in builder.found.loose.items():
+        builder.refuse(path, "relative to a directory that the trace does not tell", by)
+    for entries in (builder.entries, builder.spares):
         for key, entry in list(entries.items()):
             try:
                 entry.value.encode()
             except UnicodeEncodeError:
                 del entries[key]
-                draft.refuse(entry.value, "its name is no UTF-8: rename it", By(entry.program, entry.call))
+                builder.refuse(entry.value, "its name is no UTF-8: rename it", By(entry.program, entry.call))

@@ -39,7 +39,7 @@ __all__ = ["Memory", "Remembering", "remember"]
 class Memory:
     """A target as it was when its last refresh ended: nothing is stale."""
 
-    prepared: Assessment
+    assessment: Assessment
     record: Signature  # of the file: another build changes it
     notes: Mapping[str, Any]  # listed, missing, sources: as plancache has them
     inputs: frozenset[str]
@@ -52,27 +52,27 @@ class Memory:
         return path in self.names or os.path.dirname(path) in self.notes["listed"]
 
 
-def remember(project: Project, prepared: Assessment, record: Record) -> Memory | None:
+def remember(project: Project, assessment: Assessment, record: Record) -> Memory | None:
     """Return what can be remembered of a build, under its lock; None where the plan was not made anew."""
-    sysroot, seen = prepared.sysroot, record_signature(project, prepared.target.name)
+    sysroot, seen = assessment.sysroot, record_signature(project, assessment.target.name)
     if sysroot is None or seen is None:
         return None
     missing = {f"{place}/{name}" for place, names in sysroot.missing.items() for name in names}
-    target = prepared.target
+    target = assessment.target
     names = frozenset((*sysroot.seen, *sysroot.owners, *missing, *target.read, *target.absent))
     directories = {os.path.dirname(path) for path in names}
     directories |= {path for path, entry in sysroot.seen.items() if stat.S_ISDIR(entry[3])}
     made_from: dict[str, tuple[str, ...]] = {}
-    for path, artifact in prepared.plan.artifacts.items():
+    for path, artifact in assessment.plan.artifacts.items():
         if artifact.kind is Kind.FILE:
             made_from[artifact.source] = (*made_from.get(artifact.source, ()), path)
     notes = {
         "listed": {path: digest_of("\0".join(sorted(listed))) for path, listed in sysroot.listed.items()},
         "missing": sysroot.missing,
-        "sources": _sources(project, prepared),
+        "sources": _sources(project, assessment),
     }
     return Memory(
-        _settled(replace(prepared, sysroot=None), record),
+        _settled(replace(assessment, sysroot=None), record),
         seen,
         notes,
         frozenset(sysroot.inputs),
@@ -82,29 +82,29 @@ def remember(project: Project, prepared: Assessment, record: Record) -> Memory |
     )
 
 
-def _settled(prepared: Assessment, record: Record) -> Assessment:
+def _settled(assessment: Assessment, record: Record) -> Assessment:
     """Return the target with its new record, nothing stale."""
     changes = {
         path: change
         if change.action == KEEP and not change.reason
         else Change(path, KEEP, "", change.artifact)
-        for path, change in prepared.comparison.changes.items()
+        for path, change in assessment.comparison.changes.items()
         if change.artifact is not None
     }
     comparison = Comparison(
-        changes, record.artifacts, prepared.comparison.children, prepared.comparison.skipped
+        changes, record.artifacts, assessment.comparison.children, assessment.comparison.skipped
     )
-    return replace(prepared, record=record, comparison=comparison)
+    return replace(assessment, record=record, comparison=comparison)
 
 
-def _sources(project: Project, prepared: Assessment) -> dict[str, list[Any]]:
+def _sources(project: Project, assessment: Assessment) -> dict[str, list[Any]]:
     """Return for each copied file its owner and a digest of what a linker goes by.
 
     What is not as it was planned with any more is left out: that makes a new plan.
     """
-    memo = Memo.load(f"{project.state}/{prepared.target.name}.memo")
+    memo = Memo.load(f"{project.state}/{assessment.target.name}.memo")
     found: dict[str, list[Any]] = {}
-    for artifact in prepared.plan.artifacts.values():
+    for artifact in assessment.plan.artifacts.values():
         if artifact.kind is not Kind.FILE or artifact.source in found:
             continue
         with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ def _sources(project: Project, prepared: Assessment) -> dict[str, list[Any]]:
                     info = os.fstat(fd)
                 finally:
                     os.close(fd)
-            if signature(info) == prepared.seen.get(artifact.source):
+            if signature(info) == assessment.seen.get(artifact.source):
                 digest = "" if facts is None else digest_of(repr(facts))
                 found[artifact.source] = [info.st_uid, info.st_gid, digest]
     return found
@@ -145,17 +145,17 @@ class Remembering:
     def done(self, job: Job, published: Published | None) -> None:
         """Take the state after a build as the new memory; the lock is still held."""
         memory = self.memory
-        record = job.prepared.record if published is None else published.record
+        record = job.assessment.record if published is None else published.record
         self.unstamped = self.unstamped or (published is not None and not job.stamps)
-        if job.prepared.sysroot is not None:
-            self.memory = None if record is None else remember(job.project, job.prepared, record)
+        if job.assessment.sysroot is not None:
+            self.memory = None if record is None else remember(job.project, job.assessment, record)
             self.unstamped = False
         elif memory is not None and record is not None:
             seen = record_signature(job.project, job.name)
             self.memory = (
                 None
                 if seen is None
-                else replace(memory, prepared=_settled(job.prepared, record), record=seen)
+                else replace(memory, assessment=_settled(job.assessment, record), record=seen)
             )
         self.changed = set()
         self.anew = self.memory is None
@@ -164,17 +164,17 @@ class Remembering:
         """Write the stamp that quick refreshes left out, so that other builds are quick as well."""
         self.unstamped = False
         memory = self.memory
-        if memory is None or memory.prepared.record is None:
+        if memory is None or memory.assessment.record is None:
             return
-        name = memory.prepared.target.name
+        name = memory.assessment.target.name
         with locked(project, name):
             if record_signature(project, name) == memory.record:
-                stamp(project, memory.prepared, memory.prepared.record)
+                stamp(project, memory.assessment, memory.assessment.record)
 
 
 def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait: float) -> Job | None:
     """Lock and compare what changed alone; None where that is not enough. Raises TryAgain and Failure."""
-    prepared, target = memory.prepared, memory.prepared.target
+    assessment, target = memory.assessment, memory.assessment.target
     with contextlib.ExitStack() as stack:
         refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, target.name, wait))
@@ -186,7 +186,7 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
         if now is None:
             return None
         with open_root(target.root) as root:
-            if prepared.record is None or os.fstat(root.fd).st_ino != prepared.record.inode:
+            if assessment.record is None or os.fstat(root.fd).st_ino != assessment.record.inode:
                 return None
             # Writing the stamp takes longer than all the rest: it is left for later.
             job = Job(project, _compared(memory, now, root), stack, stamps=False)
@@ -196,7 +196,7 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
 
 def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signature] | None:
     """Return the sources of which the content alone changed; None: a new plan is due."""
-    seen, owners = memory.prepared.seen, memory.prepared.owners
+    seen, owners = memory.assessment.seen, memory.assessment.owners
     now: dict[str, Signature] = {}
     places: set[str] = set()
     try:
@@ -228,16 +228,16 @@ def _content_changes(memory: Memory, changed: Iterable[str]) -> dict[str, Signat
 
 def _compared(memory: Memory, now: Mapping[str, Signature], root: Root) -> Assessment:
     """Return the target with what its changed sources are copied to held against the root."""
-    prepared = memory.prepared
-    assert prepared.record is not None
+    assessment = memory.assessment
+    assert assessment.record is not None
     paths = [path for source in now for path in memory.made_from.get(source, ())]
-    part = replace(prepared.plan, artifacts={path: prepared.plan.artifacts[path] for path in paths})
-    known = prepared.record.artifacts
-    record = replace(prepared.record, artifacts={path: known[path] for path in paths if path in known})
+    part = replace(assessment.plan, artifacts={path: assessment.plan.artifacts[path] for path in paths})
+    known = assessment.record.artifacts
+    record = replace(assessment.record, artifacts={path: known[path] for path in paths if path in known})
     found = compare(part, record, root, now)
     comparison = replace(
-        prepared.comparison,
-        changes={**prepared.comparison.changes, **found.changes},
-        known={**prepared.comparison.known, **found.known},
+        assessment.comparison,
+        changes={**assessment.comparison.changes, **found.changes},
+        known={**assessment.comparison.known, **found.known},
     )
-    return replace(prepared, comparison=comparison, seen={**prepared.seen, **now})
+    return replace(assessment, comparison=comparison, seen={**assessment.seen, **now})

@@ -27,7 +27,7 @@ def _file(project: Project, name: str) -> StateFile:
 
 def note_pending(job: Job) -> None:
     """Write the paths about to be changed, before the publish; raises Failure."""
-    record = job.prepared.record
+    record = job.assessment.record
     earlier = _read(job.project, job.name) or {}
     now = {path: _of(record, path) for path in job.stale}
     _file(job.project, job.name).write({"before": {**now, **earlier}})

@@ -143,7 +143,7 @@ def _built(project: Project, target: Target, options: Options, steps: Steps, unt
 
 def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], bool]) -> _Built:
     """Stage what is stale and publish it; raises _MovedError and Failure."""
-    target, record = job.prepared.target, job.prepared.record
+    target, record = job.assessment.target, job.assessment.record
     if options.rollback:
         refuse_quarantined(job)
     published = run(job, lambda job: _stage(job, options, moved))
@@ -156,7 +156,7 @@ def _published(job: Job, options: Options, steps: Steps, moved: Callable[[], boo
 
 def _stage(job: Job, options: Options, moved: Callable[[], bool]) -> None:
     """Stage what is stale, and write down what is needed where the check fails or this is killed."""
-    target = job.prepared.target
+    target = job.assessment.target
     try:
         stage_all(job)
     except Failure:
@@ -185,9 +185,9 @@ class _CheckError(Exception):
 
 def _prove(job: Job, options: Options) -> None:
     """Look at what was installed, and run the target's check; raises _CheckError and Failure."""
-    target = job.prepared.target
+    target = job.assessment.target
     if (
-        job.prepared.sysroot is not None
+        job.assessment.sysroot is not None
     ):  # else only what was published now was looked at: publish has signed it
         root = read_root(target.root)
         record = None if root is None else read_record(job.project, target.name, target.root)
@@ -224,7 +224,7 @@ def _refused(job: Job, failure: _CheckError, done: str, options: Options) -> Fai
         if restored:
             quarantine(job)
             drop_pending(job.project, name)
-            drop_backup(job.project, job.prepared.target)
+            drop_backup(job.project, job.assessment.target)
             message = f"cannot update {name}: its check failed, and the former files were put back"
             hint = f"chrootbuild build {name} installs the update all the same, to look at it"
             return Failure(message, details=(*details, *restored), hint=hint)

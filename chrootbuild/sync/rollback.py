@@ -68,11 +68,11 @@ def backup(job: Job, *, proven: bool) -> None:
     Else what was kept before stays, and the rest is added. What was changed in the root is
     not kept. Raises Failure; nothing was changed then.
     """
-    target = job.prepared.target
+    target = job.assessment.target
     if proven:
         drop_backup(job.project, target)
     root = read_root(target.root)
-    if root is None or job.prepared.record is None:
+    if root is None or job.assessment.record is None:
         return
     with root, open_stage(root, _SUFFIX) as store:
         earlier = _read(job.project, job.name, root) or _Backup({}, frozenset())
@@ -80,7 +80,7 @@ def backup(job: Job, *, proven: bool) -> None:
         for path in job.stale:
             if path in files or path in installed:
                 continue
-            entry = job.prepared.record.artifacts.get(path)
+            entry = job.assessment.record.artifacts.get(path)
             info = root.lstat(path)
             if entry is None or info is None:
                 installed.add(path)
@@ -125,7 +125,7 @@ def drop_backup(project: Project, target: Target) -> None:
 
 def roll_back(job: Job) -> tuple[str, ...]:
     """Put the former files back and return lines that say so; none where nothing was kept. Raises Failure."""
-    project, target = job.project, job.prepared.target
+    project, target = job.project, job.assessment.target
     root = read_root(target.root)
     if root is None:
         return ()
@@ -137,8 +137,8 @@ def roll_back(job: Job) -> tuple[str, ...]:
         with open_stage(root, _SUFFIX) as store:
             back = _back(store, kept, record)
             comparison = _comparison(root, job, record, kept, back)
-            prepared = replace(job.prepared, record=record, comparison=comparison)
-            again = opened(replace(job, prepared=prepared, partial=True), root)
+            assessment = replace(job.assessment, record=record, comparison=comparison)
+            again = opened(replace(job, assessment=assessment, partial=True), root)
             run(again, lambda again: _stage(again, store, back))
     rows = [(change.action, path, change.reason) for path, change in comparison.stale.items()]
     return tuple(table(rows))
@@ -196,7 +196,7 @@ def _comparison(
     changes: dict[str, Change] = {}
     for path in sorted({*record.artifacts, *back}):
         now = record.artifacts.get(path)
-        planned = job.prepared.plan.artifacts.get(path)
+        planned = job.assessment.plan.artifacts.get(path)
         elf = "" if planned is None else planned.elf
         if path in back:
             action = "install" if now is None else "replace"
@@ -235,12 +235,12 @@ def _held_file(project: Project, name: str) -> StateFile:
 
 def quarantine(job: Job) -> None:
     """Write down which update failed, after it was taken back; raises Failure."""
-    root = read_root(job.prepared.target.root)
+    root = read_root(job.assessment.target.root)
     if root is None:
         return
     with root:
-        record = read_record(job.project, job.name, job.prepared.target.root)
-        stale = compare(job.prepared.plan, record, root, job.prepared.seen).stale
+        record = read_record(job.project, job.name, job.assessment.target.root)
+        stale = compare(job.assessment.plan, record, root, job.assessment.seen).stale
     _held_file(job.project, job.name).write({"digest": _digest(stale), "since": int(time.time())})
 
 
@@ -259,7 +259,7 @@ def refuse_quarantined(job: Job) -> None:
             file.remove()
         return
     drop_pending(job.project, job.name)
-    drop_backup(job.project, job.prepared.target)
+    drop_backup(job.project, job.assessment.target)
     raise Failure(
         f"cannot update {job.name}: the same update failed its check on {since} and was taken back",
         details=tuple(table((change.action, path, change.reason) for path, change in job.stale.items())),

@@ -258,6 +258,6 @@ def _status(state: State, watcher: Watcher) -> str:
     memories = [
         watched.steps.memory for watched in state.watched.values() if watched.steps.memory is not None
     ]
-    count = sum(len(memory.prepared.plan.artifacts) for memory in memories)
+    count = sum(len(memory.assessment.plan.artifacts) for memory in memories)
     waiting = {*state.said, *state.wrong} - {""}
     return status(len(state.watched), count, watcher.directories, state.summary, waiting)

@@ -150,9 +150,9 @@ def test_a_plan_with_links_of_the_target(links: dict[str, str], path: str) -> No
     assume(os.path.basename(path) in NAMES)
     expected = walked(links, path)
     with tempfile.TemporaryDirectory() as folder:
-        draft = PlanBuilder(Sysroot(folder))
-        draft.declare(links)
-        assert draft.where(path) == expected
+        builder = PlanBuilder(Sysroot(folder))
+        builder.declare(links)
+        assert builder.where(path) == expected
 
 
 @settings(deadline=None)

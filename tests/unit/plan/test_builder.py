@@ -36,65 +36,65 @@ def test_split_and_join(path: str, parts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(FOUND, DESCRIBED), (DESCRIBED, NAMED), (NAMED, DECLARED)])
-def test_the_higher_rank_wins_whoever_comes_first(draft: PlanBuilder, low: int, high: int) -> None:
-    draft.add(copy("/a", "/low"), ONE, rank=low)
-    draft.add(copy("/a", "/high"), TWO, rank=high)
-    draft.add(copy("/a", "/other"), TWO, rank=low)
-    assert draft.artifacts["/a"].source == "/high"
-    assert draft.rank("/a") == high
-    assert list(draft.reasons["/a"]) == [ONE, TWO]
+def test_the_higher_rank_wins_whoever_comes_first(builder: PlanBuilder, low: int, high: int) -> None:
+    builder.add(copy("/a", "/low"), ONE, rank=low)
+    builder.add(copy("/a", "/high"), TWO, rank=high)
+    builder.add(copy("/a", "/other"), TWO, rank=low)
+    assert builder.artifacts["/a"].source == "/high"
+    assert builder.rank("/a") == high
+    assert list(builder.reasons["/a"]) == [ONE, TWO]
 
 
-def test_one_file_found_twice_keeps_the_first_words(draft: PlanBuilder) -> None:
-    draft.add(copy("/a", "/s", 0o600), ONE)
-    draft.add(copy("/a", "/s", 0o644), TWO)
-    assert draft.artifacts["/a"].mode == 0o600
+def test_one_file_found_twice_keeps_the_first_words(builder: PlanBuilder) -> None:
+    builder.add(copy("/a", "/s", 0o600), ONE)
+    builder.add(copy("/a", "/s", 0o644), TWO)
+    assert builder.artifacts["/a"].mode == 0o600
 
 
-def test_one_file_named_twice_has_to_be_one(draft: PlanBuilder) -> None:
-    draft.add(copy("/a", "/s", 0o600), ONE, rank=NAMED, origin=HERE)
+def test_one_file_named_twice_has_to_be_one(builder: PlanBuilder) -> None:
+    builder.add(copy("/a", "/s", 0o600), ONE, rank=NAMED, origin=HERE)
     with pytest.raises(TargetError) as caught:
-        draft.add(copy("/a", "/s", 0o644), TWO, rank=NAMED, origin=THERE)
+        builder.add(copy("/a", "/s", 0o644), TWO, rank=NAMED, origin=THERE)
     assert caught.value.details == ("targets/x.toml:3: files", "targets/x.toml:4: files")
 
 
-def test_an_implied_directory_gives_way_and_stays_open_when_either_is(draft: PlanBuilder) -> None:
-    draft.add(folder("/a", implied=True), ONE)
-    draft.add(folder("/a", 0o700), TWO)
-    draft.add(folder("/a", implied=True), TWO)
-    draft.add(folder("/a", 0o700, open=True), TWO)
-    assert draft.artifacts["/a"] == folder("/a", 0o700, open=True)
+def test_an_implied_directory_gives_way_and_stays_open_when_either_is(builder: PlanBuilder) -> None:
+    builder.add(folder("/a", implied=True), ONE)
+    builder.add(folder("/a", 0o700), TWO)
+    builder.add(folder("/a", implied=True), TWO)
+    builder.add(folder("/a", 0o700, open=True), TWO)
+    assert builder.artifacts["/a"] == folder("/a", 0o700, open=True)
 
 
-def test_parents_are_implied_up_to_one_that_is_described(draft: PlanBuilder) -> None:
-    draft.add(folder("/a", 0o700), ONE)
-    draft.add(copy("/a/b/c/d", "/s"), ONE)
-    draft.imply_parents("/seed/x")
-    implied = {path for path, artifact in draft.artifacts.items() if artifact.implied}
+def test_parents_are_implied_up_to_one_that_is_described(builder: PlanBuilder) -> None:
+    builder.add(folder("/a", 0o700), ONE)
+    builder.add(copy("/a/b/c/d", "/s"), ONE)
+    builder.imply_parents("/seed/x")
+    implied = {path for path, artifact in builder.artifacts.items() if artifact.implied}
     assert implied == {"/a/b", "/a/b/c", "/seed"}
-    assert draft.artifacts["/a"].mode == 0o700
-    assert list(draft.reasons["/a/b"]) == [Reason("lies in it", "/a/b/c")]
+    assert builder.artifacts["/a"].mode == 0o700
+    assert list(builder.reasons["/a/b"]) == [Reason("lies in it", "/a/b/c")]
 
 
-def test_a_file_cannot_hold_anything(draft: PlanBuilder) -> None:
-    draft.add(copy("/a", "/s"), ONE, origin=HERE)
-    draft.add(copy("/a/b", "/s"), ONE)
+def test_a_file_cannot_hold_anything(builder: PlanBuilder) -> None:
+    builder.add(copy("/a", "/s"), ONE, origin=HERE)
+    builder.add(copy("/a/b", "/s"), ONE)
     with pytest.raises(TargetError, match="cannot put two things at /a: a file and a directory"):
-        draft.imply_parents()
+        builder.imply_parents()
 
 
-def test_a_link_that_many_paths_go_through_has_a_few_reasons(draft: PlanBuilder, tmp_path: Path) -> None:
+def test_a_link_that_many_paths_go_through_has_a_few_reasons(builder: PlanBuilder, tmp_path: Path) -> None:
     (tmp_path / "lib").symlink_to("usr/lib")
     for number in range(100):
-        draft.place(f"/lib/{number}", Reason(f"reason {number}"))
-    assert len(draft.reasons["/lib"]) == 8
+        builder.place(f"/lib/{number}", Reason(f"reason {number}"))
+    assert len(builder.reasons["/lib"]) == 8
 
 
-def test_dots_in_a_path_are_resolved_behind_links(draft: PlanBuilder, tmp_path: Path) -> None:
+def test_dots_in_a_path_are_resolved_behind_links(builder: PlanBuilder, tmp_path: Path) -> None:
     (tmp_path / "usr/lib").mkdir(parents=True)
     (tmp_path / "lib").symlink_to("usr/lib")
-    assert draft.place("/lib/../share/./x", ONE) == "/usr/share/x"
-    assert draft.where("/lib/../share/./x") == "/usr/share/x"
+    assert builder.place("/lib/../share/./x", ONE) == "/usr/share/x"
+    assert builder.where("/lib/../share/./x") == "/usr/share/x"
 
 
 def test_what_cannot_be_read_is_blamed_on_its_entry() -> None:
