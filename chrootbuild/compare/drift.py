@@ -12,7 +12,9 @@ from chrootbuild.state.record import Installed
 from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
-__all__ = ["differs", "inspect", "kind_differs"]
+__all__ = ["CLOSED", "differs", "inspect", "kind_differs"]
+
+CLOSED = "cannot be read"
 
 
 def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
@@ -56,7 +58,7 @@ def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
         return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:
-        return "cannot be read"
+        return CLOSED
     if signature(seen.stat) != signature(info):
         return "it changes while it is read"
     if seen.sha256 != wanted.detail:

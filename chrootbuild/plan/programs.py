@@ -223,7 +223,7 @@ class Gatherer:
 def not_there(path: str, origin: Origin, error: Unreadable) -> TargetError:
     """Return the error of an entry whose path cannot be read."""
     return TargetError(
-        f"cannot read {path}: {error.message.partition(': ')[2]} ({origin})",
+        f"cannot read {path}: {error.why} ({origin})",
         hint=error.hint or f"chrootbuild locate {split(path)[1]} says which package has it; or leave it out",
     )
 

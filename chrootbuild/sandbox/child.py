@@ -14,7 +14,7 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, switch_user
@@ -51,6 +51,7 @@ class Report:
     step: str = ""  # what failed: "cannot STEP"
     errno: int = 0
     found: bool = False  # the program is there, though exec says ENOENT: its interpreter is not
+    switching: bool = False  # what failed is the switch to the user
 
 
 def traced_argv(entry: Entry, strace: str, trace: str, *, privileges: bool) -> list[str]:
@@ -117,7 +118,7 @@ def read_report(fd: int) -> Report:
 
 def start_failure(report: Report, privileged: bool) -> Failure:
     """Return the error of a failed start."""
-    if report.step.startswith("switch to"):
+    if report.switching:
         hint = "" if privileged else "run as root, or give yourself a range of ids: subuid(5), newuidmap(1)"
         return Failure(f"cannot {report.step}: {os.strerror(report.errno)}", hint=hint)
     if report.errno == errno.ENOENT and report.found:
@@ -148,20 +149,25 @@ def _start(entry: Entry) -> Report:
         _become(entry, tell, waits)
     os.close(tell)
     os.close(waits)
-    text = b""
-    while data := os.read(told, 4096):
-        if data.startswith(b"u"):  # its user namespace was made
-            _map_one(child, entry.user)
-            os.write(go, b"g")
-            data = data[1:]
-        text += data
-    failed = json.loads(text) if text else {}
+    failed: dict[str, Any] = {}
+    with os.fdopen(told, "rb") as file:
+        for line in file:
+            word, value = json.loads(line)
+            if word == "unmapped":  # its user namespace was made
+                _map_one(child, entry.user)
+                os.write(go, b"g")
+            else:
+                failed = value
     return Report(pid=child, **failed)
+
+
+def _tell(tell: int, word: str, value: object = None) -> None:
+    os.write(tell, json.dumps([word, value]).encode() + b"\n")
 
 
 def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
     """Exec the program; or report the error, and end."""
-    step, found = "enter the root", False
+    step, found, switching = "enter the root", False, False
     nested = not entry.mapped and entry.user.uid != 0
     try:
         syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
@@ -169,10 +175,10 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         reset_signals()
-        step = f"switch to {entry.user.uid}:{entry.user.gid}"
+        step, switching = f"switch to {entry.user.uid}:{entry.user.gid}", True
         if nested:
             syscalls.unshare(syscalls.CLONE_NEWUSER)
-            os.write(tell, b"u")
+            _tell(tell, "unmapped")
             os.read(waits, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
         cut_capabilities()
@@ -184,13 +190,13 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
         os.closerange(3, min(tell, waits))
         os.closerange(min(tell, waits) + 1, max(tell, waits))
         os.closerange(max(tell, waits) + 1, 1 << 20)
-        step = f"run {entry.argv[0]}"
+        step, switching = f"run {entry.argv[0]}", False
         found = os.access(MARK, os.F_OK)
         os.execvpe(entry.argv[0], list(entry.argv), dict(entry.env))  # noqa: S606
     except OSError as error:
         found = is_there(entry.argv[0], entry.env)
-        failed = {"step": step, "errno": error.errno or errno.EIO, "found": found}
-        os.write(tell, json.dumps(failed).encode())
+        failed = {"step": step, "errno": error.errno or errno.EIO, "found": found, "switching": switching}
+        _tell(tell, "failed", failed)
     finally:
         os._exit(127)
 

@@ -237,36 +237,39 @@ def start_holder(confinement: Confinement, view: View) -> int:
             keeper = os.fork()
             if keeper == 0:
                 _keep(confinement, view, tell)
-            os.write(tell, f"{keeper}\n".encode())
+            _tell(tell, "pid", keeper)
         finally:
             os._exit(0)
     os.close(tell)
     with os.fdopen(told, "rb") as file:
-        text = file.read().decode(errors="surrogateescape")
-    lines = sorted(text.splitlines(), key=str.isdigit)
-    if len(lines) != 2:
+        said = dict(json.loads(line) for line in file)
+    if said.keys() != {"pid", "view"}:
         raise Failure("cannot make the pid namespace of the root")
-    answer, keeper_pid = lines
-    if answer != "{}":
-        message, hint = json.loads(answer)
+    if said["view"] is not None:
+        message, hint = said["view"]
         raise Failure(message, hint=hint)
-    return int(keeper_pid)
+    return int(said["pid"])
+
+
+def _tell(tell: int, key: str, value: object) -> None:
+    """Write a line [key, value] in one call: two processes write to the pipe, in either order."""
+    os.write(tell, json.dumps([key, value]).encode() + b"\n")
 
 
 def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
     try:
         mounts, devices = _wanted(confinement, view)
         inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
-        answer = "{}"
+        failed = None
     except Failure as failure:
-        answer = json.dumps([failure.message, failure.hint])
+        failed = [failure.message, failure.hint]
     except OSError as error:
-        answer = json.dumps([f"cannot make the view of the root: {error}", ""])
+        failed = [f"cannot make the view of the root: {error}", ""]
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
-    os.write(tell, f"{answer}\n".encode())
+    _tell(tell, "view", failed)
     os.closerange(0, 1 << 20)
-    while answer == "{}":
+    while failed is None:
         signal.pause()
     os._exit(1)
 

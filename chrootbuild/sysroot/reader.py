@@ -28,10 +28,11 @@ READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger
 
 
 class Unreadable(Failure):
-    """A path of the sysroot that cannot be read; ``errno`` says why."""
+    """A path of the sysroot that cannot be read; ``errno`` and, for people, ``why``."""
 
     def __init__(self, path: str, error: int, *, why: str = "", hint: str = "") -> None:
-        super().__init__(f"cannot read {path}: {why or os.strerror(error)}", hint=hint)
+        self.why = why or os.strerror(error)
+        super().__init__(f"cannot read {path}: {self.why}", hint=hint)
         self.path = path
         self.errno = error
 

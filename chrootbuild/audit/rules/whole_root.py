@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chrootbuild.audit.facts import WRITE, Facts, Linked, Rule, Summary, can, others
 from chrootbuild.audit.rules.permissions import in_program_place
+from chrootbuild.compare.drift import CLOSED
 from chrootbuild.compare.verify import verify
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -128,7 +129,7 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
     for finding in verify(facts.record, facts.root, facts.bar):
         if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):
             continue
-        closed = finding.message == "cannot be read" and os.geteuid() != 0
+        closed = finding.message == CLOSED and os.geteuid() != 0
         if closed or finding.rule == "unreadable":
             yield UNREADABLE.note(finding.path, finding.message)
         elif finding.rule != "extra":

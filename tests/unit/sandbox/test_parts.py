@@ -57,7 +57,11 @@ def test_a_trace_without_the_mark_is_empty() -> None:
         (Report(7, "run x", 2, False), "cannot run x: it is not in the root", ""),
         (Report(7, "run /x", 2, True), "cannot run /x: its interpreter (the loader", ""),
         (Report(7, "run /x", 13, True), "cannot run /x: Permission denied", ""),
-        (Report(7, "switch to 1:2", 22), "cannot switch to 1:2: Invalid argument", "run as root, or give"),
+        (
+            Report(7, "switch to 1:2", 22, switching=True),
+            "cannot switch to 1:2: Invalid argument",
+            "run as root, or give",
+        ),
     ],
 )
 def test_why_a_program_did_not_start(report: Report, message: str, hint: str) -> None:
