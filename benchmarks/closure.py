@@ -30,9 +30,9 @@ import gc, sys
 gc.disable()
 from chrootbuild.elf.memo import Memo
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Host
+from chrootbuild.sysroot.reader import Sysroot
 memo = Memo.load(sys.argv[1]) if len(sys.argv) > 1 else Memo()
-resolver = Resolver(Host("/"), memo)
+resolver = Resolver(Sysroot("/"), memo)
 edges = sum(len(resolver.program(path).loads) for path in sys.stdin.read().splitlines())
 memo.save()
 print(edges)

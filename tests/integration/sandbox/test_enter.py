@@ -88,7 +88,7 @@ def test_no_program(tmp_path: Path) -> None:
 _ENTER = """
 import sys
 from chrootbuild.artifact import Device
-from chrootbuild.enter import enter
+from chrootbuild.enter.enter import enter
 print("status", enter(sys.argv[1], sys.argv[3:], (), {"/dev/null": Device(True, 1, 3)} if sys.argv[2] else {}))
 """
 

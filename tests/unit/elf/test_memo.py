@@ -177,8 +177,8 @@ def test_a_resolver_with_a_memo_gives_the_same_answer_and_reads_no_file(tmp_path
     assert [load.path for load in first.loads] == ["/ld.so", "/lib/liba.so.1"]
     code = (
         "import sys; from chrootbuild.elf.memo import Memo; from chrootbuild.rtld.resolver import Resolver;"
-        "from chrootbuild.sysroot.reader import Host;"
-        f"closure = Resolver(Host({str(root)!r}), Memo.load({path!r})).program('/p');"
+        "from chrootbuild.sysroot.reader import Sysroot;"
+        f"closure = Resolver(Sysroot({str(root)!r}), Memo.load({path!r})).program('/p');"
         "print([load.words for load in closure.loads], 'elftools' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
