@@ -41,7 +41,7 @@ def test_a_job_that_ends_early_leaves_nothing_staged_and_lets_go_of_the_lock(tmp
             begin(box.project, box.target())
         assert busy.value.holder.startswith("process ")
         with pytest.raises(Failure, match="was not staged"):
-            run(job, lambda job: job.make(next(iter(job.prepared.plan.artifacts.values()))))
+            run(job, lambda job: job.make(next(iter(job.assessment.plan.artifacts.values()))))
     assert not box.stage.exists()
     assert box.build() > 0
 
