@@ -16,7 +16,9 @@ from pathlib import Path
 
 from chrootbuild.learn.rounds import learn
 from chrootbuild.learn.session import build, proved
-from chrootbuild.sandbox.create import Box, Confinement, confine
+from chrootbuild.sandbox.box import Box
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from chrootbuild.state.project import Project
 from chrootbuild.system.user import ROOT
 

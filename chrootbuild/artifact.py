@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["Artifact", "Device", "Kind", "Origin", "Plan", "Reason", "Recipe", "Skipped"]
-
 
 class Kind(StrEnum):
     """Kind of an artifact; the values are those of ``plan --json``."""

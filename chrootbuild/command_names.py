@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS", "RESERVED"]
-
 # In the order of use; the module of a command in commands/ has its name.
 COMMANDS = {
     "new": "write a first target file from what is installed",

@@ -19,8 +19,6 @@ from chrootbuild.text import printable
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["SILENT", "Progress", "complain", "error", "guarded", "progress", "table", "warn"]
-
 _DELAY, _EVERY = 0.5, 0.1  # seconds before a bar is shown, and between two looks at it
 _FIRST, _WIDEST = 7, 60  # characters: "install", "warning" in the first column; of any column but the last
 _BAR = 24  # columns; a quarter of a narrow terminal

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from chrootbuild.text import printable
 
-__all__ = ["Failure", "TargetError", "TryAgain", "UsageError"]
-
 _LINE = 8000  # characters of a line that is printed: a hostile file's name for a library may be 64 kB
 
 

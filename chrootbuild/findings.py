@@ -9,8 +9,6 @@ from typing import Literal, get_args
 from chrootbuild.console import table
 from chrootbuild.text import printable
 
-__all__ = ["Finding", "Severity", "as_json", "as_text", "failed"]
-
 # Only an error makes a command fail.
 Severity = Literal["error", "warning", "note"]
 

@@ -6,8 +6,6 @@ import errno
 import os
 from collections.abc import Callable
 
-__all__ = ["MAX_LINKS", "LinkLoopError", "components", "join", "safe", "split", "walk"]
-
 MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
 

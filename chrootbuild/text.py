@@ -6,18 +6,6 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = [
-    "did_you_mean",
-    "kind_of",
-    "listing",
-    "printable",
-    "printable_lines",
-    "printable_or_quoted",
-    "quote",
-    "toml_key",
-    "toml_value",
-]
-
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 

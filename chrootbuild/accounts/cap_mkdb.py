@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chrootbuild.accounts.db185 import writer
+from chrootbuild.accounts.db185.format import LITTLE_ENDIAN
 from chrootbuild.accounts.passwd import shown
 from chrootbuild.errors import Failure
-
-__all__ = ["cap_mkdb", "pairs"]
 
 _RECORD, _UNRESOLVED, _REFERENCE = b"\0", b"\1", b"\2"
 _DEPTH = 32  # of tc= in tc=, as in getcap.c
@@ -21,7 +20,7 @@ _LARGEST = 1 << 20  # bytes of a record; getcap.c sets no limit
 _ALL = 64 << 20  # bytes of all records, expanded
 
 
-def cap_mkdb(text: bytes, *, lorder: int = writer.LITTLE_ENDIAN) -> bytes:
+def cap_mkdb(text: bytes, *, lorder: int = LITTLE_ENDIAN) -> bytes:
     """Return the .db file of a capability file; libc reads either byte order (4321, 1234).
 
     Raises Failure where ``tc=`` leads back to itself, or is nested more than 32 deep.

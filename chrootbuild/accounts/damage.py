@@ -10,8 +10,6 @@ from chrootbuild.accounts.db185.reader import DamagedError
 from chrootbuild.accounts.passwd import shown
 from chrootbuild.accounts.pwd_mkdb import BY_NAME, CURRENT, LEGACY, VERSION_KEY, tag
 
-__all__ = ["damaged_records", "damaged_users"]
-
 _NAMED = 5  # names in a message
 
 

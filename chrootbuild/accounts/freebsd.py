@@ -21,8 +21,6 @@ from chrootbuild.accounts.select import Sources
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.target.model import Accounts, Item
 
-__all__ = ["LINE_LIMIT", "host_users", "master_file", "passwd_file"]
-
 LINE_LIMIT = 2046  # bytes of a line without its newline: LINE_MAX is 2048
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from chrootbuild.accounts.passwd import Group, User
 
-__all__ = ["group_file", "passwd_file"]
-
 
 def passwd_file(users: tuple[User, ...]) -> bytes:
     """Return passwd(5), root first; every password field is ``x``."""

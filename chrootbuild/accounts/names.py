@@ -17,8 +17,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.target.model import Accounts
 from chrootbuild.text import did_you_mean
 
-__all__ = ["Names", "UnknownNameError"]
-
 
 class UnknownNameError(TargetError):
     """A user or group found neither in the sysroot nor in the target file."""

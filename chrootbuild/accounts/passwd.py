@@ -11,23 +11,6 @@ from dataclasses import dataclass
 
 from chrootbuild.text import printable
 
-__all__ = [
-    "ID_LIMIT",
-    "MASTER_FIELDS",
-    "PASSWD_FIELDS",
-    "Group",
-    "Parsed",
-    "ParsedGroups",
-    "Problem",
-    "User",
-    "lines",
-    "parse_group_line",
-    "parse_groups",
-    "parse_user_line",
-    "parse_users",
-    "shown",
-]
-
 PASSWD_FIELDS = 7  # name:password:uid:gid:gecos:home:shell
 MASTER_FIELDS = 10  # name:password:uid:gid:class:change:expire:gecos:home:shell
 GROUP_FIELDS = 4  # name:password:gid:members

@@ -10,8 +10,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.target.model import Accounts, Item
 from chrootbuild.text import did_you_mean
 
-__all__ = ["parse_shadow", "password_names", "shadow_file"]
-
 
 def password_names(spec: Accounts, known: Iterable[bytes], users: tuple[User, ...]) -> dict[bytes, Item]:
     """Return the kept users whose hash is copied, with the item that asks for it.
@@ -128,6 +126,11 @@ def shadow_hashes(sources: Sources) -> dict[bytes, tuple[bytes, ...]]:
 def master_password(
     user: User, item: Item | None, hashes: dict[bytes, tuple[bytes, ...]], sources: Sources
 ) -> bytes:
+    """Return the password field of a line of master.passwd(5): the sysroot's where ``item`` asks for it, else ``*``.
+
+    ``*LOCKED*`` stays: pw(8) writes it, and sshd then refuses keys too. ``hashes`` are shadow(5)'s, which a
+    Linux passwd points to. Raises TargetError where the hash asked for cannot be read.
+    """
     own = user.fields[1]
     if user.nis:
         # An empty field means "as NIS has it"; anything else is the sysroot's own.

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chrootbuild.accounts.db185 import writer
+from chrootbuild.accounts.db185.format import BIG_ENDIAN
 from chrootbuild.accounts.passwd import MASTER_FIELDS, User, parse_users
 from chrootbuild.errors import Failure
-
-__all__ = ["BY_NAME", "BY_NUMBER", "BY_UID", "CURRENT", "LEGACY", "VERSION_KEY", "Database", "pairs", "tag"]
 
 BY_NAME, BY_NUMBER, BY_UID, YP_ENABLED, YP_BY_NUMBER = b"12345"
 VERSION_KEY = b"\xffVERSION"
@@ -40,7 +39,7 @@ class Database:
     master: bytes  # a whole master.passwd
     secure: bool
     legacy: bool = False
-    lorder: int = writer.BIG_ENDIAN
+    lorder: int = BIG_ENDIAN
 
     def render(self) -> bytes:
         """Return the database's bytes; raises Failure where a line of ``master`` is wrong."""
@@ -61,7 +60,7 @@ def tag(kind: int, version: int) -> bytes:
 
 
 def pairs(
-    master: bytes, *, secure: bool, legacy: bool = False, lorder: int = writer.BIG_ENDIAN
+    master: bytes, *, secure: bool, legacy: bool = False, lorder: int = BIG_ENDIAN
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, data) in pwd_mkdb's order; the first of equal keys wins.
 
@@ -74,7 +73,7 @@ def pairs(
     yield VERSION_KEY, bytes([CURRENT])
     forms = [(CURRENT, ">")]
     if legacy:
-        forms.append((LEGACY, ">" if lorder == writer.BIG_ENDIAN else "<"))
+        forms.append((LEGACY, ">" if lorder == BIG_ENDIAN else "<"))
     layouts = [
         (
             [tag(kind, version) for kind in (BY_NAME, BY_NUMBER, BY_UID, YP_BY_NUMBER)],

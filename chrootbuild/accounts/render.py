@@ -18,8 +18,6 @@ from chrootbuild.accounts.select import (
 )
 from chrootbuild.target.model import Accounts
 
-__all__ = ["render"]
-
 
 def render(spec: Accounts, sources: Sources) -> Rendered:
     """Return the account files that ``spec`` asks for.

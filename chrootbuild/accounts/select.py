@@ -25,18 +25,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.target.model import Accounts, Item
 from chrootbuild.text import did_you_mean
 
-__all__ = [
-    "NOBODY",
-    "Rendered",
-    "Sources",
-    "encoded",
-    "extra_groups",
-    "extra_users",
-    "first_by_name",
-    "select_groups",
-    "select_users",
-]
-
 NOBODY = 65534  # kept by name only: not an ordinary user, however large its uid
 
 _Entry = TypeVar("_Entry", User, Group)

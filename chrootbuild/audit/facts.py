@@ -14,24 +14,6 @@ from chrootbuild.state.record import Installed, Record
 from chrootbuild.system.acl import NO_ACL, Acl, mask_of
 from chrootbuild.target.model import Target
 
-__all__ = [
-    "EXECUTE",
-    "OTHERS",
-    "READ",
-    "WRITE",
-    "Entry",
-    "Facts",
-    "Linked",
-    "Mount",
-    "Person",
-    "Process",
-    "Rule",
-    "Summary",
-    "ancestors",
-    "can",
-    "others",
-]
-
 READ, WRITE, EXECUTE = 4, 2, 1
 
 

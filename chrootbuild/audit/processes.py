@@ -12,8 +12,6 @@ from chrootbuild.system.mounts import mounts_below, read_mounts
 from chrootbuild.system.processes import processes_in
 from chrootbuild.text import printable
 
-__all__ = ["host_sockets", "mounts_in", "processes"]
-
 _MANY = 4096  # open files examined of one process
 
 

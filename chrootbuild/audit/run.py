@@ -25,8 +25,6 @@ from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable_lines
 
-__all__ = ["audit", "gather"]
-
 _MANY = 100  # findings kept of one rule and severity
 
 

@@ -16,8 +16,6 @@ from chrootbuild.root.tree import Root
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
-__all__ = ["Accounts", "people_of", "read_accounts"]
-
 _LIMIT = 64 << 20  # bytes
 
 

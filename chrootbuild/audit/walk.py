@@ -14,8 +14,6 @@ from chrootbuild.paths import join
 from chrootbuild.root.tree import Root
 from chrootbuild.system.acl import attributes
 
-__all__ = ["walk"]
-
 _HEAD = 4096  # bytes
 _PATH_MAX = (
     4096  # bytes, with the NUL: path_resolution(7). Deeper ones would be opened by components, each anew

@@ -25,8 +25,6 @@ from chrootbuild.system.user import privileged
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
-__all__ = ["clean"]
-
 
 def clean(project: Project, target: Target, path: str = "", *, dry: bool = False) -> None:
     """Remove the installed paths of a target, or one of them; prints each.

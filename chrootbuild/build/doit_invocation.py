@@ -11,8 +11,6 @@ from doit.cmd_base import DodoTaskLoader, DoitCmdBase
 
 from chrootbuild.build.task_names import path_of
 
-__all__ = ["Invocation"]
-
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

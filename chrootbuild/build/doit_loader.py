@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from chrootbuild.state.null_build import Looks
     from chrootbuild.target.reader import Targets
 
-__all__ = ["Run", "cached_tasks", "settle", "tasks"]
-
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -24,8 +24,6 @@ from chrootbuild.state.project import Project
 if TYPE_CHECKING:
     from chrootbuild.state.null_build import Looks
 
-__all__ = ["run_doit"]
-
 
 class _Loader(TaskLoader2):  # type: ignore[misc]
     """A doit task loader for existing tasks."""

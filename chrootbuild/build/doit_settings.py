@@ -29,9 +29,6 @@ from chrootbuild.state.project import find_project
 if TYPE_CHECKING:
     from chrootbuild.console import Progress
 
-__all__ = ["DOIT_CONFIG", "Backend", "tasks_of_dodo"]
-
-
 # -- what doit asks of a project -----------------------------------------------------------
 
 

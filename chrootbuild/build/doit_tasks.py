@@ -20,16 +20,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.state.project import Project
 from chrootbuild.target.model import Target
 
-__all__ = [
-    "CleanAction",
-    "FailAction",
-    "PublishAction",
-    "StageAction",
-    "StageTask",
-    "Staleness",
-    "sources_of",
-]
-
 # What went wrong, for the exit code: doit keeps no more than the text. The actions of a run share one list.
 Failures = list[Failure]
 

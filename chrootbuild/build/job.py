@@ -29,8 +29,6 @@ from chrootbuild.state.stamp import Look, drop_stamp
 from chrootbuild.system.trust import refuse_untrusted
 from chrootbuild.target.model import Target
 
-__all__ = ["Job", "abandon", "begin", "begin_cached", "opened", "run", "stage_all"]
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from chrootbuild.compare.change import Change
     from chrootbuild.publish.publish import Published
 
-__all__ = ["all_chains", "chains", "changes_text", "why_text"]
-
 _MANY = 40  # installs; a first build's list says nothing that plan does not
 _LONG = 100  # links of a chain that are told; a hostile library may be 10,000 away
 

@@ -12,8 +12,6 @@ from chrootbuild.state.record import Record, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
 from chrootbuild.system.signature import RACY, Signature, signature
 
-__all__ = ["changed_since", "stamp", "touches"]
-
 
 def changed_since(project: Project, name: str, look: Look | None) -> frozenset[str] | None:
     """Return the paths changed since a target was built; None where plan or record is not of that build."""

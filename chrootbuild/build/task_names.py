@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-__all__ = ["path_of", "quoted", "task_name"]
-
-
 _UNSAFE = "%=*?[]"  # doit refuses = in a task's name and takes * ? [ as a pattern
 
 

@@ -23,8 +23,6 @@ from chrootbuild.target.model import Target
 from chrootbuild.trace.follow import follow
 from chrootbuild.trace.open import detect, parse
 
-__all__ = ["prove"]
-
 _SHOWN = 20  # paths that drifted
 
 

@@ -9,10 +9,8 @@ import stat
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.create import Box
+from chrootbuild.sandbox.box import Box
 from chrootbuild.system import sockets
-
-__all__ = ["Ready", "State", "look", "parse_ready", "state_of"]
 
 _SOCKET = re.compile(r"(tcp|udp):(?:\[([0-9A-Fa-f:.%]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 - as in the kernel's tables, nothing is bound here

@@ -11,11 +11,9 @@ from chrootbuild.check.ready import Ready, State, look, parse_ready, state_of
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.sandbox.create import Box, Process
+from chrootbuild.sandbox.box import Box, Process
 from chrootbuild.system.user import User
 from chrootbuild.target.model import Service
-
-__all__ = ["ended", "last_lines", "run_outside", "serve", "stop_signal", "words"]
 
 _STOP_SECONDS = 10.0  # between the signal and SIGKILL
 _SETTLE_SECONDS = 1.0  # a service without ``ready`` has to live this long

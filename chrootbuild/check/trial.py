@@ -21,11 +21,11 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.plan.users import Users
-from chrootbuild.sandbox.create import Box, Confinement, confine
+from chrootbuild.sandbox.box import Box
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
-
-__all__ = ["Trial", "check", "trial"]
 
 _COMMAND_SECONDS = 120.0  # for each command of prepare and run
 

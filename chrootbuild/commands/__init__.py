@@ -23,8 +23,6 @@ from chrootbuild.text import did_you_mean
 if TYPE_CHECKING:
     from chrootbuild.state.null_build import Looks
 
-__all__ = ["COMMANDS", "DOIT_COMMANDS", "Context", "main"]
-
 # What doit knows by itself, and what a project's pyproject.toml adds.
 DOIT_COMMANDS = RESERVED - {"build"}
 

@@ -11,7 +11,8 @@ from typing import Any
 from doit import get_var
 from doit.cmd_base import Command
 
-from chrootbuild.commands import COMMANDS, run_command
+from chrootbuild.command_names import COMMANDS
+from chrootbuild.commands import run_command
 from chrootbuild.console import guarded
 
 

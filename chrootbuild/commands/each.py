@@ -11,8 +11,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.target.model import Target
 from chrootbuild.target.reader import read_targets, select
 
-__all__ = ["add_arguments", "each_target"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the names and ``--json``."""

@@ -10,8 +10,6 @@ from chrootbuild.hostside.installer import Change
 from chrootbuild.hostside.snippet import Owner, Snippet, shown
 from chrootbuild.text import printable
 
-__all__ = ["add_actions", "done", "printed"]
-
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
     """Add --install and --uninstall, of which one may be given."""

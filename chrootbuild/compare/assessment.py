@@ -16,8 +16,6 @@ from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.signature import Signature
 from chrootbuild.target.model import Target
 
-__all__ = ["Assessment", "assess", "assess_cached", "make_plan"]
-
 
 @dataclass(frozen=True, slots=True)
 class Assessment:

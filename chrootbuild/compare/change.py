@@ -10,8 +10,6 @@ from chrootbuild.artifact import Artifact, Skipped
 from chrootbuild.paths import split
 from chrootbuild.state.record import Installed
 
-__all__ = ["INSTALL", "KEEP", "REMOVE", "REPLACE", "Change", "Comparison", "by_directory"]
-
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from itertools import chain
 
+from chrootbuild import RECIPE
 from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
 from chrootbuild.compare.change import INSTALL, KEEP, REMOVE, REPLACE, Change, Comparison, by_directory
 from chrootbuild.compare.drift import differs, inspect, kind_differs
@@ -13,13 +14,11 @@ from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
 from chrootbuild.root.tree import Root, root_signature, settled_signature
-from chrootbuild.state.record import RECIPE, Installed, Record
+from chrootbuild.state.record import Installed, Record
 from chrootbuild.system.files import sha256
 from chrootbuild.system.signature import RACY, Signature, signature
 from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
-
-__all__ = ["applicable", "compare", "orphan", "same_root"]
 
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
 

@@ -12,8 +12,6 @@ from chrootbuild.state.record import Installed
 from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
-__all__ = ["CLOSED", "differs", "inspect", "kind_differs"]
-
 CLOSED = "cannot be read"
 
 

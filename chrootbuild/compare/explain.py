@@ -11,8 +11,6 @@ from chrootbuild.paths import LinkLoopError, split, walk
 if TYPE_CHECKING:
     from chrootbuild.compare.change import Change
 
-__all__ = ["explained", "leads_to"]
-
 
 def explained(
     plan: Plan, changes: Mapping[str, Change], installed: Mapping[str, object]

@@ -17,8 +17,6 @@ from chrootbuild.state.record import Record
 from chrootbuild.system.files import sha256
 from chrootbuild.text import kind_of
 
-__all__ = ["damage", "verify"]
-
 _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Dlopen", "Facts"]
-
 # elf(5), <elf.h>
 ET_EXEC, ET_DYN = 2, 3
 DF_1_NODEFLIB = 0x800

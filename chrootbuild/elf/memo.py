@@ -18,8 +18,6 @@ from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.errors import Failure
 from chrootbuild.system.files import read_file, write_atomically
 
-__all__ = ["Memo"]
-
 _FIRST, _LAST = "chrootbuild elf memo 2", "end"
 _TOO_NEW = 1_000_000_000  # nanoseconds; a change so soon after could leave the same times
 _ITEM, _GROUP = "\1", "\2"

@@ -10,8 +10,6 @@ from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["Object", "Objects"]
-
 
 class Object:
     """A file under the path by which it is opened; one per path, compared by identity."""

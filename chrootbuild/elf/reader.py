@@ -18,8 +18,6 @@ from elftools.elf.enums import ENUM_D_TAG, ENUM_P_TYPE_BASE
 from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Facts
 from chrootbuild.elf.records import FDO_DLOPEN, Flavour, dlopens, flavour, split_notes
 
-__all__ = ["read"]
-
 _SMALLEST = 52  # bytes of the smaller header
 _HEAD = 4096  # bytes read at once: the headers, and usually the interpreter and the notes
 _DYNAMIC = 1 << 20  # bytes of a dynamic section

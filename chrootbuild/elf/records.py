@@ -15,8 +15,6 @@ from elftools.elf.structs import ELFStructs
 
 from chrootbuild.elf.facts import Dlopen
 
-__all__ = ["FDO_DLOPEN", "Flavour", "Record", "dlopens", "flavour", "split_notes"]
-
 _INTEGERS = {1: "B", 2: "H", 4: "L", 8: "Q"}
 
 

@@ -6,8 +6,6 @@ import re
 import shlex
 from typing import NamedTuple
 
-__all__ = ["STANDARD_PATH", "Script", "parse", "places"]
-
 STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SPLIT = re.compile(r"-[iv0]*S(.*)|--split-string[= ](.*)", re.DOTALL)
 _WITH_VALUE = frozenset(("-u", "--unset", "-C", "--chdir", "-P", "-L", "-U", "-a", "--argv0"))

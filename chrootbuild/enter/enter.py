@@ -28,8 +28,6 @@ from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals
 from chrootbuild.sandbox.views import inside_view
 from chrootbuild.system import syscalls
 
-__all__ = ["enter"]
-
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC
 
 

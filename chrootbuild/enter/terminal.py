@@ -15,8 +15,6 @@ import termios
 import tty
 from collections.abc import Iterator
 
-__all__ = ["has_terminal", "open_terminal", "pass_on"]
-
 _CHUNK = 1 << 14
 
 

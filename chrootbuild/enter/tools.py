@@ -13,8 +13,6 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.target.model import Target
 
-__all__ = ["with_temporary"]
-
 
 @contextlib.contextmanager
 def with_temporary(project: Project, target: Target) -> Iterator[None]:

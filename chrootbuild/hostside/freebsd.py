@@ -17,8 +17,6 @@ from chrootbuild.plan.users import Known, program
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
-__all__ = ["devfs", "jail", "ruleset"]
-
 _RULES = "/etc/devfs.rules"
 _STOCK = "/etc/defaults/devfs.rules"
 # Lower rulesets are the system's or numbered by hand; devfs(8) takes 16 bits.

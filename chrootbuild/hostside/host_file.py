@@ -13,8 +13,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.trust import refuse_untrusted
 
-__all__ = ["Found", "Place", "opened"]
-
 _LIMIT = 4 << 20  # bytes; no configuration file is larger
 
 

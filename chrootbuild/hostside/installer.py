@@ -21,8 +21,6 @@ from chrootbuild.state.project import Project
 from chrootbuild.system.files import write_atomically
 from chrootbuild.system.trust import refuse_untrusted
 
-__all__ = ["Change", "install", "uninstall"]
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -19,8 +19,6 @@ from chrootbuild.state.project import Project
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
-__all__ = ["KINDS", "PATH", "fstab", "links", "owner", "snippets", "wrapper"]
-
 KINDS = ("links", "wrapper", "syslog", "unit", "fstab", "devfs", "jail")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # in a root; as `check` sets it
 _OF = {"unit": "linux", "devfs": "freebsd", "jail": "freebsd"}

@@ -7,22 +7,6 @@ from collections.abc import Iterable
 
 from chrootbuild.errors import Failure
 
-__all__ = [
-    "apt_string",
-    "c_string",
-    "cron_command",
-    "fstab_field",
-    "glob_string",
-    "jail_string",
-    "plain",
-    "sh",
-    "sh_words",
-    "unit_exec",
-    "unit_name",
-    "unit_path",
-    "unit_word",
-]
-
 
 def plain(text: str, where: str) -> str:
     """Return ``text``; raises Failure for a control character, which a line of ``where`` cannot hold."""

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from chrootbuild.errors import Failure, UsageError
 from chrootbuild.hostside.quoting import apt_string, cron_command, plain, sh, sh_words, unit_exec
 from chrootbuild.hostside.snippet import Form, Owner, Snippet
-from chrootbuild.state.project import SYSTEM, Project
+from chrootbuild.state.places import SYSTEM
+from chrootbuild.state.project import Project
 from chrootbuild.system.trust import refuse_untrusted
-
-__all__ = ["KINDS", "Job", "detached", "job_of", "owner", "program", "refuse_unsafe", "snippets"]
 
 KINDS = ("cron", "systemd", "apt", "dpkg", "watch", "periodic")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -7,8 +7,6 @@ from enum import StrEnum
 
 from chrootbuild.hostside.quoting import plain, sh
 
-__all__ = ["Form", "Owner", "Snippet", "block", "bounds", "marker", "shown", "whole"]
-
 
 class Form(StrEnum):
     """The form of a snippet on the host."""

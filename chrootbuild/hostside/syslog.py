@@ -12,8 +12,6 @@ from chrootbuild.plan.users import Known
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
-__all__ = ["daemon_of", "syslog"]
-
 _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 # The file that syslogd's start script reads with the shell, and its variable.
 _OPTIONS = (

@@ -13,8 +13,6 @@ from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.user import KEPT
 from chrootbuild.target.model import Service, Target
 
-__all__ = ["unit"]
-
 # Allowed by DevicePolicy=closed: systemd.resource-control(5).
 _STANDARD = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
 

@@ -15,8 +15,6 @@ from chrootbuild.system.files import write_atomically
 from chrootbuild.system.trust import refuse_untrusted
 from chrootbuild.target.reader import read_target
 
-__all__ = ["LearnedFile"]
-
 _LIMIT = 16 << 20  # bytes
 
 

@@ -24,8 +24,6 @@ from chrootbuild.target.reader import read_target
 from chrootbuild.trace.events import Access
 from chrootbuild.trace.open import events_of
 
-__all__ = ["minimize"]
-
 _PATHS = ("binaries", "libraries", "files", "links")
 _TREES = ("directories", "seed")  # used by what is used below them
 

@@ -15,8 +15,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.propose.model import KEYS, Proposal
 from chrootbuild.text import toml_value
 
-__all__ = ["Entry", "entries", "merge", "without"]
-
 _HEAD = "# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.\n"
 _WIDTH = 100  # characters of a reason
 _LISTS = frozenset({"binaries", "libraries", "files", "seed", "devices", "mounts"})

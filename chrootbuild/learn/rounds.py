@@ -19,12 +19,10 @@ from chrootbuild.learn.session import LearnContext, build, context_of, proved, t
 from chrootbuild.learn.target_overlay import overlay_target
 from chrootbuild.propose.model import Proposal, Proposals, Refusal
 from chrootbuild.propose.propose import missing, propose
-from chrootbuild.sandbox.create import Confinement
+from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.state.lock import alone
 from chrootbuild.state.project import Project
 from chrootbuild.target.reader import read_target
-
-__all__ = ["LearnResult", "learn", "learn_from"]
 
 _ROUNDS = 12  # of builds and checks; each but the last has added something
 

@@ -19,15 +19,13 @@ from chrootbuild.plan.make import system_of
 from chrootbuild.plan.users import Users, refuse_foreign, users_of
 from chrootbuild.propose.model import Known, known
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sandbox.create import Confinement
+from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.state.project import Project
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 from chrootbuild.target.reader import read_target
 from chrootbuild.trace.events import Event
 from chrootbuild.trace.open import events_of
-
-__all__ = ["LearnContext", "build", "context_of", "proved", "tracer"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,11 @@ from chrootbuild.artifact import Artifact, Kind, Plan
 from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, join, split
 from chrootbuild.plan.users import Users
-from chrootbuild.sandbox.create import Box
+from chrootbuild.sandbox.box import Box
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.target.model import Item, Target
 from chrootbuild.trace.events import Access, Event
-
-__all__ = ["overlay_target", "own_links", "target_files", "through"]
 
 # The system's own in the box: mounted there.
 _MOUNTED = ("/dev", "/proc", "/sys")

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from chrootbuild.sysroot.packages import files_of, named
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["Config", "configuration", "named_port", "names_in", "well_known_port"]
-
 # Of the host's side, from any package.
 _NOT_OURS = frozenset(
     """

@@ -23,8 +23,6 @@ from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.target.reader import read_target
 from chrootbuild.target.schema import NAME
 
-__all__ = ["find", "write_new"]
-
 _SYSTEM = 100  # uids below are fixed, and their names common words
 
 

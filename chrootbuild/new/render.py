@@ -11,8 +11,6 @@ from chrootbuild.new.config import Config
 from chrootbuild.new.unit_file import Unit
 from chrootbuild.text import toml_value
 
-__all__ = ["Findings", "foreground", "render"]
-
 # Options that send a service into the background: "daemon on", "daemonize yes", "--background=true".
 _BACKGROUND = re.compile(r"(?i)\b(daemon(?:ize)?|background)(\s+|=)(on|yes|true)\b")
 _SHOWN = 10  # paths left out

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.sockets import bound
 
-__all__ = ["Unit", "listens", "unit_named", "unit_of"]
-
 # The first with a unit of a name wins: systemd.unit(5).
 _PLACES = (
     "/etc/systemd/system",

@@ -19,8 +19,6 @@ from chrootbuild.plan.declared import file_of
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import Accounts, Target
 
-__all__ = ["add_accounts", "read_sources"]
-
 _BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)
 
 

@@ -17,8 +17,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, join, split, walk
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["DECLARED", "DESCRIBED", "FOUND", "NAMED", "PlanBuilder", "blame"]
-
 _ENOUGH = 8  # reasons kept of a link that half of the root is reached through
 
 # Ranks where two keys describe one path, lowest first: a file of a closure or tree, one of an

@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chrootbuild import RECIPE
 from chrootbuild.artifact import Artifact, Device, Kind, Origin, Plan
 from chrootbuild.errors import Failure
-from chrootbuild.state.record import RECIPE
 from chrootbuild.system.files import BROKEN, StateFile
 from chrootbuild.system.signature import Signature, signature
 from chrootbuild.target.model import Target
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from chrootbuild.elf.memo import Memo
     from chrootbuild.state.project import Project
     from chrootbuild.sysroot.reader import Sysroot
-
-__all__ = [
-    "Cached",
-    "cached_plan",
-    "digest_of",
-    "plan_file",
-    "same_but_content",
-    "same_names",
-    "save_plan",
-    "sources_of",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from chrootbuild.plan.builder import DECLARED, DESCRIBED, NAMED, PlanBuilder, bl
 from chrootbuild.plan.files import Files
 from chrootbuild.target.model import Item, Target
 
-__all__ = ["add_declared", "add_devices", "add_places", "add_timezone", "file_of", "overrule"]
-
 _ZONES = "/usr/share/zoneinfo"
 _LOCALTIME = "/etc/localtime"
 

@@ -27,8 +27,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.target.model import DeviceItem
 from chrootbuild.text import did_you_mean
 
-__all__ = ["DEVFS_ONLY", "Node", "device", "names", "resolve"]
-
 Standard = tuple[Device, int, str, str]  # device, mode, owner, group
 
 

@@ -11,8 +11,6 @@ from chrootbuild.paths import split
 from chrootbuild.plan.builder import PlanBuilder
 from chrootbuild.target.model import Item
 
-__all__ = ["LeftOut"]
-
 # Never added by a tree or glob, only by an exact path.
 _SECRETS = re.compile(
     r"(g?shadow-?|master\.passwd|spwd\.db|opasswd|.*\.key|ssh_host_.*_key|id_(rsa|dsa|ecdsa|ed25519)(_sk)?)"

@@ -18,8 +18,6 @@ from chrootbuild.plan.programs import Gatherer, is_glob, not_there
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import FileItem
 
-__all__ = ["SPECIAL", "Files", "too_long"]
-
 # Never added whole because a link leads to one; only where named.
 _NOT_TREES = frozenset(
     (

@@ -24,8 +24,6 @@ from chrootbuild.rtld.root_cache import render_cache
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
-__all__ = ["CapabilityDatabase", "LoaderFile", "cache_files", "hints_file", "pair_databases"]
-
 _NAMES = ("login.conf.db", "termcap.db")
 _FORMAT = 1  # incremented when the same text gives other bytes
 

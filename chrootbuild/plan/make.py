@@ -23,8 +23,6 @@ from chrootbuild.rtld.root_cache import cache_conflicts
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import Target
 
-__all__ = ["account_sources", "plan", "release_of", "system_of"]
-
 # Show a sysroot's system where the target's programs are scripts, or it has none.
 _BASE = ("/bin/sh", "/sbin/init", "/bin/ls", "/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1")
 

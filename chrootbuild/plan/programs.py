@@ -17,8 +17,6 @@ from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.target.model import FileItem, Target
 
-__all__ = ["SEARCH_PATH", "Gatherer", "find_program", "is_glob", "not_there"]
-
 SEARCH_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 

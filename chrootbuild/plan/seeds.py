@@ -13,8 +13,6 @@ from chrootbuild.plan.programs import not_there
 from chrootbuild.sysroot.reader import Unreadable
 from chrootbuild.target.model import Target
 
-__all__ = ["seeds"]
-
 
 def seeds(target: Target, builder: PlanBuilder, left: LeftOut) -> dict[str, tuple[Artifact, ...]]:
     """Return for each ``seed`` the artifacts in it, parents first; secrets are state and included."""

@@ -14,8 +14,6 @@ from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Target
 
-__all__ = ["Known", "Users", "look", "program", "refuse_foreign", "users_of"]
-
 _NAMES = {"linux": "Linux", "freebsd": "FreeBSD"}
 
 

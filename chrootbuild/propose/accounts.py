@@ -20,8 +20,6 @@ from chrootbuild.propose.uses import By, Uses
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
-__all__ = ["accounts"]
-
 # Read by libc and login programs: names in them do not show a need.
 _DATABASES = frozenset(
     {"/etc/services", "/etc/protocols", "/etc/networks", "/etc/hosts", "/etc/login.defs", "/etc/mime.types"}

@@ -9,8 +9,6 @@ from chrootbuild.propose.uses import By, Use, Uses
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
-__all__ = ["INPUT", "OPENED", "ProposalBuilder", "best", "name_of", "reason"]
-
 OPENED = frozenset({Deed.READ, Deed.UPDATE, Deed.MAP, Deed.EXEC})
 # Operations that need the path to exist, the strongest first.
 INPUT = (

@@ -10,8 +10,6 @@ from chrootbuild.propose.uses import Use
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.trace.events import Deed
 
-__all__ = ["holds_state", "is_input", "is_library", "is_program", "is_script", "mode_of", "secret", "seed"]
-
 _ELF = b"\x7fELF"
 _KEY = b"PRIVATE KEY-----"  # PEM: RFC 7468; also of OpenSSH
 _LOOK = 1 << 16  # bytes searched for a key

@@ -13,8 +13,6 @@ from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.trace.events import Deed
 
-__all__ = ["needed"]
-
 # ruff: noqa: S108 -- paths in a root, none is written to
 
 _USED = {

@@ -11,8 +11,6 @@ from chrootbuild.propose.rules import proc_data
 from chrootbuild.propose.uses import By, Use
 from chrootbuild.trace.events import Deed
 
-__all__ = ["machine"]
-
 _NODES = ("full", "null", "random", "urandom", "zero")  # they lead nowhere
 _TERMINALS = ("pts/", "tty", "ptmx", "console", "vcs")
 _STREAMS = {"/dev/stdin": "0", "/dev/stdout": "1", "/dev/stderr": "2"}

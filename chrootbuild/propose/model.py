@@ -11,8 +11,6 @@ from chrootbuild.artifact import Artifact, Plan
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.resolver import Resolver
 
-__all__ = ["KEYS", "Known", "Proposal", "Proposals", "Refusal", "closures", "known"]
-
 # The keys of a target file that a proposal may be for, in file order.
 KEYS = (
     *"binaries libraries files seed timezone devices mounts".split(),

@@ -21,8 +21,6 @@ from chrootbuild.propose.uses import Use
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.trace.events import Deed
 
-__all__ = ["Optional", "optional"]
-
 _SWEPT = 16  # files; a smaller directory may be needed as a whole
 _READ = 64  # files; a directory of configuration is smaller
 _LIMIT = 4096  # bytes of a fragment

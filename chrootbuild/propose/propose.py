@@ -23,8 +23,6 @@ from chrootbuild.propose.uses import By, Use, collect, plain
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.trace.events import Access, Deed, Event
 
-__all__ = ["missing", "propose", "touched"]
-
 _NOT_FOUND = frozenset({"ENOENT", "ENOTDIR", "EACCES", "EPERM"})
 _MADE = frozenset({Deed.BIND, Deed.MAKE, Deed.REMOVE})
 

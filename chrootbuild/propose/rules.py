@@ -10,8 +10,6 @@ import re
 
 # ruff: noqa: S108 -- paths in a root, none is written to
 
-__all__ = ["is_library_name", "is_nss", "is_policy", "is_secret_name", "never", "proc_data", "zone"]
-
 # Below these nothing is input; a directory in some of them may still be needed.
 _ZONES = {
     "/proc": "the kernel's: mounts = ['/proc'] if the service cannot do without",

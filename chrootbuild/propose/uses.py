@@ -13,8 +13,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.sysroot.reader import Link, Sysroot, Unreadable
 from chrootbuild.trace.events import Access, Deed, Event, Identity
 
-__all__ = ["By", "Use", "Uses", "collect", "plain"]
-
 _LIMIT = 1_000_000  # paths; no trace of a service has more
 
 # The path exists although the call failed: errno(3), and the pages of the calls.

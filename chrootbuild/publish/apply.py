@@ -20,8 +20,6 @@ from chrootbuild.system import syscalls
 from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
 
-__all__ = ["apply", "staged_as"]
-
 _PAUSE = 0.2  # seconds, from execve(2) to the opening of the last library
 _BUSY = "something in the root changes it; stop it and build again"
 

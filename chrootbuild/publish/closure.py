@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from chrootbuild.artifact import Plan
 from chrootbuild.paths import split
 
-__all__ = ["publish_closure"]
-
 
 def publish_closure(plan: Plan, stale: Iterable[str], path: str) -> set[str]:
     """Return the stale paths that have to be published with ``path``.

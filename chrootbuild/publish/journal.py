@@ -16,8 +16,6 @@ from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, from_json, in_pieces, read_record, record_signature
 from chrootbuild.system.files import BROKEN, StateFile, write_atomically
 
-__all__ = ["forget_journal", "is_pending", "read_journal", "write_journal"]
-
 _KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
 

@@ -15,8 +15,6 @@ from chrootbuild.compare.change import Comparison
 from chrootbuild.paths import LinkLoopError, walk
 from chrootbuild.publish.step import Operation
 
-__all__ = ["Phase", "end_of", "is_executable", "phase_of", "phase_of_exchange"]
-
 # By which a run-time linker finds libraries.
 _INDEXES = frozenset({"/etc/ld.so.cache", "/var/run/ld-elf.so.hints", "/var/run/ld-elf32.so.hints"})
 

@@ -30,8 +30,6 @@ from chrootbuild.state.record import Installed, Record, write_record
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import filesystem_of, mounts_below, own_mounts
 
-__all__ = ["Published", "publish", "recover"]
-
 _FEW = 8  # steps
 
 

@@ -19,8 +19,6 @@ from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed
 from chrootbuild.system.user import privileged
 
-__all__ = ["arrange"]
-
 
 def arrange(
     root: Root,

@@ -14,8 +14,6 @@ from chrootbuild.root.tree import Root, root_signature, settled_signature
 from chrootbuild.state.record import Installed
 from chrootbuild.system.signature import RACY, TICK_NS
 
-__all__ = ["refresh_signatures"]
-
 
 def refresh_signatures(
     root: Root, artifacts: Mapping[str, Installed], moved: Iterable[str]

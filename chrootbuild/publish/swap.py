@@ -17,8 +17,6 @@ from chrootbuild.system import syscalls
 from chrootbuild.system.openat import open_beneath, remove_tree
 from chrootbuild.system.user import privileged
 
-__all__ = ["bring_back", "can_exchange", "clone", "foreign_in"]
-
 
 def can_exchange(stage: Stage) -> bool:
     """Return whether the filesystem supports RENAME_EXCHANGE and hard links."""

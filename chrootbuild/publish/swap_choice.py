@@ -13,8 +13,6 @@ from chrootbuild.root.stage import name_of
 from chrootbuild.root.tree import Root
 from chrootbuild.system.user import privileged
 
-__all__ = ["exchanges"]
-
 _FROM = 2  # changes in one directory; a single rename is atomic by itself
 
 

@@ -15,8 +15,6 @@ from chrootbuild.system.files import sha256_of, write_all
 from chrootbuild.system.openat import STEP
 from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 
-__all__ = ["CAPABILITY", "capability_of", "copy", "copy_digest", "open_source", "same"]
-
 CAPABILITY = "security.capability"
 _CHUNK = 1 << 20  # bytes
 _LIMIT = 8 << 30  # bytes; no file that a program needs is larger

@@ -12,8 +12,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import split
 from chrootbuild.root.tree import Root
 
-__all__ = ["refuse_obstacles"]
-
 # ioctl_iflags(2): _IOR('f', 1, long), and the flags of linux/fs.h.
 _FS_IOC_GETFLAGS = 0x80006601 | struct.calcsize("l") << 16
 _IMMUTABLE, _APPEND = 0x10, 0x20

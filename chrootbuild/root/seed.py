@@ -13,8 +13,6 @@ from chrootbuild.root.stage import Stage, name_of
 from chrootbuild.root.tree import Root
 from chrootbuild.system.user import privileged
 
-__all__ = ["seed_name", "stage_seeds"]
-
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -24,8 +24,6 @@ from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
 
-__all__ = ["Stage", "open_stage", "stage_artifact"]
-
 _TRIES = 5  # for a source that changes while it is copied
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

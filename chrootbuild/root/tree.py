@@ -23,8 +23,6 @@ from chrootbuild.system.openat import STEP, is_mount, open_beneath
 from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
 from chrootbuild.text import kind_of
 
-__all__ = ["Observed", "Root", "open_root", "read_root", "root_signature", "settled_signature"]
-
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # Nothing there, a link, a socket, another filesystem, or not ours to read.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV, errno.ENOTDIR, errno.EACCES, errno.EPERM)

@@ -13,8 +13,6 @@ from chrootbuild.rtld.model import Load, Via
 from chrootbuild.rtld.search import Answer, Element, Found, Rules, Where, fatal, join
 from chrootbuild.sysroot.reader import Unreadable
 
-__all__ = ["FreeBSD"]
-
 _COMPAT_INTERPRETER = "/libexec/ld-elf32.so.1"
 _BINARY_LIMIT = 16 << 20  # bytes
 _PLATFORMS = {3: "i386", 62: "amd64", 183: "arm64", 40: "arm", 20: "powerpc", 21: "powerpc", 243: "riscv"}

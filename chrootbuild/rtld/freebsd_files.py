@@ -15,16 +15,6 @@ from dataclasses import dataclass, field
 
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = [
-    "HintsError",
-    "Libmap",
-    "default_hints",
-    "hints_path",
-    "parse_hints",
-    "read_libmap",
-    "render_hints",
-]
-
 _MAGIC = 0x746E6845
 _HEADER = 128  # bytes
 _LIMIT = 1 << 20  # bytes of a list of directories

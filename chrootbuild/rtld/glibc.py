@@ -9,8 +9,6 @@ from chrootbuild.rtld import glibc_built_in
 from chrootbuild.rtld.model import Via
 from chrootbuild.rtld.search import Answer, Element, Found, Rules, Where, expand, fatal, inherit, join, uses
 
-__all__ = ["Glibc"]
-
 _OSABI_ARM = 64
 _CACHED = Where("", Via.CACHE, "ld.so.cache")
 _CACHED_BELOW = Where("", Via.CACHE, "ld.so.cache", some=True)

@@ -11,8 +11,6 @@ from chrootbuild.elf.objects import Objects
 from chrootbuild.rtld import ld_cache
 from chrootbuild.sysroot.reader import Unreadable
 
-__all__ = ["CACHE", "UNKNOWN", "Build", "Cache", "Machine", "Subdirectories", "build", "machine_of"]
-
 CACHE = "/etc/ld.so.cache"
 _CACHE_LIMIT = 64 << 20  # bytes
 _EM_ARM = 40

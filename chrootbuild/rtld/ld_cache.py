@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 from chrootbuild.elf.facts import Facts
 
-__all__ = ["CacheError", "Entry", "class_flag", "parse", "render"]
-
 _MAGIC = b"glibc-ld.so.cache1.1"
 _OLD_MAGIC = b"ld.so-1.7.0\0"
 _HEADER = "20sIIB3xI12x"  # magic, entries, length of the strings, byte order, extensions

@@ -8,8 +8,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Closure", "Load", "Missing", "Shared", "Via"]
-
 
 class Via(StrEnum):
     """Means by which the kernel, the run-time linker or the program finds a file."""

@@ -11,8 +11,6 @@ from chrootbuild.rtld.model import Load, Via
 from chrootbuild.rtld.search import Answer, Element, Found, Rules, Where, fatal, inherit, join
 from chrootbuild.sysroot.reader import Unreadable
 
-__all__ = ["Musl"]
-
 _DEFAULT = ("/lib", "/usr/local/lib", "/usr/lib")
 _PATH_LIMIT = 1 << 20  # bytes
 # The interpreter is libc, and stands for the libraries that other systems split off.

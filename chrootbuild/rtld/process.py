@@ -10,8 +10,6 @@ from chrootbuild.rtld.model import Closure, Load, Missing, Via
 from chrootbuild.rtld.search import Answer, Edge, Rules, Where, make_edge
 from chrootbuild.sysroot.reader import Unreadable
 
-__all__ = ["Process"]
-
 _PRELOAD_LIMIT = 1 << 20  # bytes
 _Step = tuple[Object, tuple[Where, ...]]  # an object, and the directories its requests inherit
 

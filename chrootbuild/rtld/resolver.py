@@ -17,8 +17,6 @@ from chrootbuild.rtld.process import Process
 from chrootbuild.rtld.search import Rules
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["Resolver"]
-
 _T = TypeVar("_T")
 _HEAD = 4096  # bytes of a script: FreeBSD reads a page for the first line, Linux 256 bytes
 _DEEPEST = 5  # nested script interpreters, as in Linux

@@ -11,8 +11,6 @@ from chrootbuild.rtld import ld_cache
 from chrootbuild.rtld.model import Closure, Via
 from chrootbuild.sysroot.reader import Sysroot
 
-__all__ = ["cache_conflicts", "render_cache"]
-
 _LEVEL = re.compile(r"/glibc-hwcaps/([^/]+)/[^/]+$")
 
 

@@ -11,21 +11,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Load, Missing, Shared, Via
 from chrootbuild.sysroot.reader import Unreadable
 
-__all__ = [
-    "Answer",
-    "Edge",
-    "Element",
-    "Found",
-    "Rules",
-    "Where",
-    "expand",
-    "fatal",
-    "inherit",
-    "make_edge",
-    "uses",
-]
-
-
 _MOST = 1024  # directories of one search list: bounds the work on a hostile file
 _INHERITED = 4096  # directories inherited from all loaders: bounds a chain of such files
 

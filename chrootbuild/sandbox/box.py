@@ -22,8 +22,6 @@ from chrootbuild.sandbox.namespaces import Rights, reason
 from chrootbuild.system import syscalls
 from chrootbuild.system.user import ROOT, User
 
-__all__ = ["PATH", "Box", "Process", "cut_trace", "written"]
-
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a program of the root
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ANSWER_SECONDS = 60.0

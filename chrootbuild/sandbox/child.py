@@ -21,8 +21,6 @@ from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, swit
 from chrootbuild.system import syscalls
 from chrootbuild.system.user import User
 
-__all__ = ["MARK", "Entry", "Report", "is_there", "read_report", "start", "start_failure", "traced_argv"]
-
 # Looked up immediately before the program's own execve(2): a trace up to here is not the
 # program's.
 MARK = "/.chrootbuild-the-program-starts-here"

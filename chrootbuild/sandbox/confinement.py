@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from chrootbuild.artifact import Device
 
-__all__ = ["Confinement"]
-
 
 @dataclass(frozen=True, slots=True)
 class Confinement:

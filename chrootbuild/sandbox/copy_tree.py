@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from chrootbuild.root.copy import copy as copy_content
 
-__all__ = ["LIMIT", "copy_tree"]
-
 LIMIT = 4 << 30  # bytes; a root with more is not copied into memory
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -18,13 +18,11 @@ from dataclasses import replace
 from typing import Any
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.box import PATH, Box, Process
+from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.init import run
 from chrootbuild.sandbox.namespaces import canonical, reason, start_helper, wait_for
 from chrootbuild.system import syscalls
-
-__all__ = ["PATH", "Box", "Confinement", "Process", "confine"]
 
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC
 

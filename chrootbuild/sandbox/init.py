@@ -31,8 +31,6 @@ from chrootbuild.sandbox.privileges import reset_signals
 from chrootbuild.sandbox.views import View, host_view, start_holder
 from chrootbuild.system.user import User
 
-__all__ = ["run"]
-
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
 
 

@@ -16,8 +16,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.privileges import map_ids
 from chrootbuild.system import syscalls
 
-__all__ = ["Rights", "canonical", "reason", "refuse", "start_helper", "wait_for"]
-
 
 @dataclass(frozen=True, slots=True)
 class Rights:

@@ -9,8 +9,6 @@ import os
 import socket
 import struct
 
-__all__ = ["answer_everywhere", "loopback_up"]
-
 # From include/uapi/linux: sockios.h, if.h, netlink.h, rtnetlink.h.
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _NETLINK_ROUTE, _RTM_NEWROUTE, _NLMSG_ERROR = 0, 24, 2

@@ -6,8 +6,6 @@ import contextlib
 import os
 from dataclasses import dataclass, field
 
-__all__ = ["Pump", "new_pump"]
-
 _HEAD = 4 << 20  # bytes kept of the beginning
 _TAIL = 64 << 10  # and of the end
 _ROUND = 64  # reads in a row, so that one program does not starve the others

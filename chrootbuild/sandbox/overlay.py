@@ -17,8 +17,6 @@ from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import mounts_below, own_mounts
 
-__all__ = ["Tree", "below", "doing", "mount_overlay", "mount_tree", "open_directory", "open_tree"]
-
 _BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 # Kernel interfaces, not files: an overlay of one is refused or means nothing.
 _KERNEL = {

@@ -11,8 +11,6 @@ import subprocess
 from chrootbuild.system import syscalls
 from chrootbuild.system.user import KEPT, User
 
-__all__ = ["cut_capabilities", "map_ids", "reset_signals", "switch_user"]
-
 
 def cut_capabilities() -> None:
     """Drop all capabilities but KEPT, from the bounding set too. Raises OSError.

@@ -28,8 +28,6 @@ from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
 from chrootbuild.system import syscalls
 
-__all__ = ["SYSTEM_MOUNTS", "View", "host_view", "inside_view", "is_node", "overlay_of", "start_holder"]
-
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
 _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own, none is shared

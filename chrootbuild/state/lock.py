@@ -15,8 +15,6 @@ from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.state.project import Project
 from chrootbuild.text import printable
 
-__all__ = ["alone", "locked"]
-
 
 @contextlib.contextmanager
 def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:

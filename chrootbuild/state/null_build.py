@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     Looks = Mapping[tuple[str, str], Look | None]  # by state folder and target
 
-__all__ = ["candidates", "holds", "look_at", "look_for", "nothing_stale"]
-
 
 def look_for(argv: list[str]) -> Looks | None:
     """Look at the stamps of ``chrootbuild [-C DIR] build [NAME ...]``; None when unsure which they are."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MANUAL", "SYSTEM", "places"]
-
 SYSTEM = "/etc/chrootbuild"  # the project of a machine that has no other
 MANUAL = ".manual"  # NAME.manual.stamp: the target is built only when named
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from chrootbuild.errors import UsageError
 from chrootbuild.state.places import SYSTEM, places
 
-__all__ = ["SYSTEM", "Project", "find_project"]
-
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -21,20 +21,6 @@ from chrootbuild.state.project import Project
 from chrootbuild.system.files import BROKEN, StateFile, write_atomically
 from chrootbuild.system.signature import RACY, Signature, signature
 
-__all__ = [
-    "RECIPE",
-    "Installed",
-    "Record",
-    "entry_from_json",
-    "entry_to_json",
-    "from_json",
-    "in_pieces",
-    "read_record",
-    "record_file",
-    "record_signature",
-    "write_record",
-]
-
 _FORMAT = 1
 _PIECE = 500  # entries that are written at once
 _TYPES = (str, int, int, int, str, str, int, str, str, *(int,) * 8)  # of an entry's list

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from chrootbuild.state.project import Project
 
-__all__ = ["Look", "drop_stamp", "is_fresh", "is_stamp", "look", "write_stamp"]
-
 _VERSION = b"chrootbuild stamp 1"
 _MANY = 1000  # changed paths; with more a build has to compare everything anyway
 _FORK_FROM = 4000  # paths; below, a second process costs more than it saves

@@ -19,8 +19,6 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from chrootbuild.errors import Failure
 
-__all__ = ["Watcher"]
-
 _FILTER = [
     events.DirCreatedEvent,
     events.DirDeletedEvent,

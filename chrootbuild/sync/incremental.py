@@ -32,8 +32,6 @@ from chrootbuild.system.signature import Signature, signature
 from chrootbuild.system.trust import refuse_untrusted
 from chrootbuild.target.model import Target
 
-__all__ = ["Memory", "Remembering", "remember"]
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:

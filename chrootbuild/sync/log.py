@@ -10,8 +10,6 @@ from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.text import printable, printable_lines
 
-__all__ = ["end_line", "say", "show_status", "status", "tell"]
-
 
 def tell(said: dict[str, str], key: str, failure: Failure) -> bool:
     """Print what went wrong, if it is not what was said of it last; that somebody is at work is worth one line."""

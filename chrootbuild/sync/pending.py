@@ -15,8 +15,6 @@ from chrootbuild.state.record import Installed, Record, read_record
 from chrootbuild.system.files import BROKEN, StateFile
 from chrootbuild.target.model import Target
 
-__all__ = ["drop_pending", "note_pending", "read_pending"]
-
 # Path in the root -> identifying fields of its record entry; None: there was none.
 _Before = Mapping[str, list[object] | None]
 

@@ -32,8 +32,6 @@ from chrootbuild.system.processes import running_outdated
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
-__all__ = ["Options", "Steps", "refresh"]
-
 _RESTART_SECONDS = 300.0
 
 # Runs a target's [check] on its root as it is now.

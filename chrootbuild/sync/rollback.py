@@ -31,8 +31,6 @@ from chrootbuild.system.files import BROKEN, StateFile, sha256_of
 from chrootbuild.system.signature import signature
 from chrootbuild.target.model import Target
 
-__all__ = ["backup", "drop_backup", "quarantine", "refuse_quarantined", "roll_back"]
-
 _SUFFIX = "-kept"
 
 

@@ -7,9 +7,6 @@ import os
 import socket
 import time
 
-__all__ = ["notify", "ping_seconds", "reloading"]
-
-
 _SECONDS = 0.1
 
 

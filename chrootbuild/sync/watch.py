@@ -26,8 +26,6 @@ from chrootbuild.sync.sd_notify import notify, ping_seconds, reloading
 from chrootbuild.sync.watch_state import State, Watched, directories, places, read
 from chrootbuild.target.reader import read_targets, select
 
-__all__ = ["watch"]
-
 _SWEEP = 600.0  # seconds; what no event told is found then, at the latest
 _AGAIN = 0.2  # seconds, while somebody else is at work
 _LONGEST = 30  # times the quiet time: then what keeps changing is refreshed all the same

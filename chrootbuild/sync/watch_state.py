@@ -17,8 +17,6 @@ from chrootbuild.sysroot.package_locks import databases
 from chrootbuild.target.model import Target
 from chrootbuild.target.reader import read_targets
 
-__all__ = ["State", "Watched", "directories", "places", "read"]
-
 
 @dataclass(slots=True)
 class Watched:

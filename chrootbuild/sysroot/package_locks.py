@@ -23,8 +23,6 @@ from chrootbuild.errors import TryAgain
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 from chrootbuild.system.signature import Signature, signature
 
-__all__ = ["at_work", "databases", "state_of", "wait_until_idle"]
-
 _PAUSE = 0.1  # seconds between two looks
 
 

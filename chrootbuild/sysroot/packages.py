@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from chrootbuild.sysroot.reader import Sysroot
 
-__all__ = ["Owned", "files_of", "named", "owner_of"]
-
 _DPKG = "/var/lib/dpkg/info"
 _APK = "/lib/apk/db/installed"
 _PACMAN = "/var/lib/pacman/local"

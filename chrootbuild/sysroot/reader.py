@@ -19,9 +19,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, components, join, split
 from chrootbuild.system.signature import Signature, signature
 
-__all__ = ["Link", "Sysroot", "Unreadable"]
-
-
 _UNKNOWN = os.stat_result((0,) * 10)
 _MANY = 4096  # looks that are remembered; one takes as much memory as an artifact
 READ_LIMIT = 256 << 20  # bytes; no text, cache or account file is larger

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from chrootbuild.sysroot.reader import Sysroot, Unreadable
 
-__all__ = ["RuntimeDirectory", "runtime_directories"]
-
 _TMPFILES = ("/usr/lib/tmpfiles.d", "/etc/tmpfiles.d")
 _UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
 _PLACES = {"Runtime": "/run", "State": "/var/lib", "Cache": "/var/cache", "Logs": "/var/log"}

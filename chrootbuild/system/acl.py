@@ -6,8 +6,6 @@ import os
 import struct
 from dataclasses import dataclass
 
-__all__ = ["NO_ACL", "Acl", "acl_of", "attributes", "mask_of", "parse"]
-
 # The value of system.posix_acl_access: u32 version 2, then entries; linux/posix_acl_xattr.h.
 _ENTRY = struct.Struct("<HHI")  # tag, permissions, id
 _USER, _GROUP_OBJ, _GROUP = 0x02, 0x04, 0x08

@@ -14,18 +14,6 @@ from typing import Any
 
 from chrootbuild.errors import Failure
 
-__all__ = [
-    "BROKEN",
-    "STATE_LIMIT",
-    "StateFile",
-    "read_file",
-    "read_state",
-    "sha256",
-    "sha256_of",
-    "write_all",
-    "write_atomically",
-]
-
 STATE_LIMIT = 256 << 20  # bytes of a state file that are read
 _CHUNK = 1 << 20  # bytes
 # What reading a state file raises that is damaged, or that somebody else wrote.

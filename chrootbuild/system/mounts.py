@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["Mounted", "filesystem_of", "mounts_below", "own_mounts", "read_mounts"]
-
 
 class Mounted(NamedTuple):
     """A mount: the real path of its mount point, the filesystem's type, and whether it can be written."""

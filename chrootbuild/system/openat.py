@@ -14,8 +14,6 @@ import stat
 
 from chrootbuild.system import syscalls
 
-__all__ = ["STEP", "is_mount", "open_beneath", "remove_tree"]
-
 STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = (
     syscalls.RESOLVE_BENEATH

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 
 from chrootbuild.text import printable
 
-__all__ = ["processes_in", "running_on", "running_outdated"]
-
 
 def processes_in(root: str) -> list[tuple[int, str]]:
     """Return (pid, name) of every visible process whose root directory is ``root``."""

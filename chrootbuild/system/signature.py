@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["RACY", "TICK_NS", "Signature", "signature"]
-
 # ino, ctime_ns, size, mode: equal means unchanged (mtime is no proof, dpkg sets it).
 Signature = tuple[int, int, int, int]
 RACY: Signature = (0, 0, 0, 0)  # in place of a signature: look closely

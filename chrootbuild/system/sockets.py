@@ -6,8 +6,6 @@ import ipaddress
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Bound", "bound"]
-
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 

@@ -14,50 +14,6 @@ import struct
 import sys
 from typing import Any
 
-__all__ = [
-    "AT_RECURSIVE",
-    "CLONE_NEWIPC",
-    "CLONE_NEWNET",
-    "CLONE_NEWNS",
-    "CLONE_NEWPID",
-    "CLONE_NEWUSER",
-    "MNT_DETACH",
-    "MOUNT_ATTR_RDONLY",
-    "MS_BIND",
-    "MS_NODEV",
-    "MS_NOEXEC",
-    "MS_NOSUID",
-    "MS_PRIVATE",
-    "MS_RDONLY",
-    "MS_REC",
-    "MS_REMOUNT",
-    "PR_CAPBSET_DROP",
-    "PR_CAPBSET_READ",
-    "PR_SET_DUMPABLE",
-    "PR_SET_PDEATHSIG",
-    "RENAME_EXCHANGE",
-    "RENAME_NOREPLACE",
-    "RESOLVE_BENEATH",
-    "RESOLVE_IN_ROOT",
-    "RESOLVE_NO_MAGICLINKS",
-    "RESOLVE_NO_SYMLINKS",
-    "RESOLVE_NO_XDEV",
-    "attach_mount",
-    "available",
-    "capset",
-    "clone_mount",
-    "mount",
-    "mount_setattr",
-    "openat2",
-    "pivot_root",
-    "prctl",
-    "renameat2",
-    "setns",
-    "syncfs",
-    "umount2",
-    "unshare",
-]
-
 # For openat2(2): include/uapi/linux/openat2.h.
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02

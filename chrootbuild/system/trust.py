@@ -11,8 +11,6 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import LinkLoopError, walk
 from chrootbuild.system.acl import acl_of
 
-__all__ = ["refuse_untrusted"]
-
 _WRITE = 0o2
 _OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)
 

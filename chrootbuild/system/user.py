@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["KEPT", "ROOT", "User", "privileged"]
-
 # Numbers of include/uapi/linux/capability.h: what services need to bind, to change user, to chroot
 # and to care for their files. Left out is all that reaches beyond the root: SYS_ADMIN, MKNOD,
 # SYS_PTRACE, SYS_MODULE, SYS_TIME, DAC_READ_SEARCH (open_by_handle_at(2) is a way out), ...

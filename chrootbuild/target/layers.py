@@ -14,8 +14,6 @@ from chrootbuild.target.parse import Parsed
 from chrootbuild.target.toml_lines import KeyPath
 from chrootbuild.text import printable_or_quoted
 
-__all__ = ["Stack", "check_claims", "claims", "compatible", "is_glob"]
-
 _MAGIC = re.compile(r"[*?\[]")
 
 

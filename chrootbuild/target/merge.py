@@ -16,8 +16,6 @@ from chrootbuild.target.layers import Stack, is_glob
 from chrootbuild.target.parse import Parsed
 from chrootbuild.target.rules import account_line
 
-__all__ = ["merge"]
-
 
 def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> model.Target:
     """Return the target of ``layers``, the lowest first, the target's own file last.

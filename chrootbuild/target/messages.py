@@ -10,8 +10,6 @@ from chrootbuild.target import schema
 from chrootbuild.target.toml_lines import KeyPath
 from chrootbuild.text import did_you_mean, listing, quote, toml_key
 
-__all__ = ["explain", "show_key", "syntax_hint", "unknown_key", "value_at"]
-
 
 def show_key(where: KeyPath) -> str:
     """Return a key as it is written in TOML: check.run[2].argv, directories."/tmp".mode."""

@@ -11,20 +11,6 @@ from dataclasses import dataclass, field
 
 from chrootbuild.artifact import Device, Origin
 
-__all__ = [
-    "Accounts",
-    "Check",
-    "Command",
-    "DeviceItem",
-    "DirectoryItem",
-    "FileItem",
-    "HostSide",
-    "Item",
-    "Service",
-    "Target",
-    "TextItem",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -17,8 +17,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.target import messages, schema
 from chrootbuild.target.toml_lines import KeyPath, key_lines
 
-__all__ = ["Parsed", "parse", "read_file"]
-
 KEY_PARTS = 1000
 SIZE_LIMIT = 1 << 20  # bytes; the largest learned file of a real program has some 200 kB
 

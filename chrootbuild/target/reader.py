@@ -22,8 +22,6 @@ from chrootbuild.target.root_place import check_root, nested_roots
 from chrootbuild.target.rules import Role, check_file
 from chrootbuild.text import did_you_mean, listing, printable_or_quoted, quote
 
-__all__ = ["SHIPPED", "Targets", "read_target", "read_targets", "select"]
-
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "common")
 
 

@@ -9,8 +9,6 @@ from chrootbuild.errors import TargetError
 from chrootbuild.state.project import Project
 from chrootbuild.target.model import Target
 
-__all__ = ["check_root", "nested_roots"]
-
 # No root may be or lie in these,
 _WITHIN = (
     *"/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /libexec /proc /sbin /sys".split(),

@@ -14,8 +14,6 @@ from chrootbuild.target.parse import Parsed
 from chrootbuild.target.toml_lines import KeyPath
 from chrootbuild.text import did_you_mean, printable_or_quoted, quote
 
-__all__ = ["Role", "account_line", "check_file"]
-
 
 class Role(Enum):
     """Role of a file; the value is its name in messages."""

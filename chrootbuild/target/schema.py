@@ -11,27 +11,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = [
-    "MODE",
-    "NAME",
-    "PATH",
-    "PROGRAM",
-    "TREE",
-    "Accounts",
-    "Audit",
-    "Build",
-    "Check",
-    "Device",
-    "Directory",
-    "FileEntry",
-    "HostSide",
-    "Run",
-    "Service",
-    "Syslog",
-    "TargetFile",
-    "TextEntry",
-]
-
 _PART = r"(?!\.{1,2}(?:/|\Z))[^/\0]{1,255}"  # one component: not "." or "..", NAME_MAX
 _ABSOLUTE = rf"(?:/{_PART})+"
 _USER = r"[^\s:,/\0+-][^\s:,/\0]*"  # passwd(5): no colon; a leading + or - means NIS

@@ -12,8 +12,6 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["KeyPath", "key_lines"]
-
 KeyPath = tuple[str | int, ...]  # ("files", 3, "mode")
 
 _MAX_PARTS = 100  # of a dotted key; each is recorded with all before it

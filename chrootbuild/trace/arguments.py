@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from chrootbuild.trace.calls import AT_FDCWD, SIGNATURES, Name, number
 
-__all__ = ["descriptor", "names", "split", "strings", "unquote"]
-
 # A quoted string; a run of plain characters; or one character.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"(?:\.\.\.)?|[^"(){}\[\],<]+|.', re.DOTALL)
 # The path that -y and -yy append to a descriptor; < and > within a name are escaped.

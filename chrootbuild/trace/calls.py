@@ -12,21 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = [
-    "AT_FDCWD",
-    "FORKS",
-    "LINE_LIMIT",
-    "SIGNATURES",
-    "Call",
-    "Name",
-    "Pending",
-    "Signature",
-    "freebsd",
-    "lines",
-    "number",
-    "words",
-]
-
 AT_FDCWD = -100  # fcntl.h of Linux and FreeBSD: relative to the current directory
 LINE_LIMIT = 1 << 16  # bytes; the longest line strace writes for two PATH_MAX names is 33 kB
 _PENDING_LIMIT = 1 << 24  # bytes of unfinished calls

@@ -7,8 +7,6 @@ from enum import StrEnum
 
 from chrootbuild.trace.calls import Call, number, words
 
-__all__ = ["Access", "Deed", "Event", "Identity", "deed_of"]
-
 
 class Deed(StrEnum):
     """Operation on a path."""

@@ -13,8 +13,6 @@ from chrootbuild.trace.calls import AT_FDCWD, FORKS, Call, Name, number, words
 from chrootbuild.trace.events import Access, Deed, Event, Identity, deed_of
 from chrootbuild.trace.processes import Place, Process, Processes
 
-__all__ = ["follow"]
-
 _EXITS = frozenset({"+exit", "exit", "_exit", "exit_group"})
 
 # Positions of users and groups in the arguments: credentials(7), chown(2).

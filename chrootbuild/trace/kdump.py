@@ -16,8 +16,6 @@ from typing import BinaryIO
 from chrootbuild.trace.arguments import descriptor
 from chrootbuild.trace.calls import AT_FDCWD, FORKS, SIGNATURES, Call, Name, freebsd, lines, number
 
-__all__ = ["LINE", "parse"]
-
 _TYPES = "CALL|RET|NAMI|GIO|PSIG|CSW|USER|STRU|SCTL|CAP|PFLT|PRET"
 LINE = re.compile(
     r" {0,5}(\d{1,10})(?: +(\d{1,10}))? (\S.{0,18}?) +"  # pid, with -H tid, and the command's name

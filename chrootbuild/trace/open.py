@@ -15,8 +15,6 @@ from chrootbuild.trace.events import Event
 from chrootbuild.trace.follow import follow
 from chrootbuild.trace.strace import parse_files
 
-__all__ = ["Tracer", "detect", "events_of", "parse"]
-
 Tracer = Literal["strace", "kdump", "truss"]
 _LOOK = 400  # lines looked at
 _HEAD = 1 << 16  # bytes that tell who wrote a trace

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Place", "Process", "Processes"]
-
 _PROCESSES = 1 << 13  # kept at once
 _DESCRIPTORS = 256  # kept per process; used only where -y does not show their paths
 

@@ -14,8 +14,6 @@ from typing import BinaryIO
 from chrootbuild.trace import arguments
 from chrootbuild.trace.calls import FORKS, SIGNATURES, Call, Name, Pending, lines
 
-__all__ = ["LINE", "parse", "parse_files"]
-
 _TIME = r"(?:\d+:\d+:\d+(?:\.\d+)?|\d+\.\d+|\(\+ *\d+\.\d+\))"
 _PREFIX = re.compile(
     r" *(?:\[pid +(\d+)(?:<[^>]*>)?\] +|(\d+)(?:<[^>]*>)? +)?"  # [pid 12], 12, 12<comm>

@@ -14,8 +14,6 @@ from typing import BinaryIO
 from chrootbuild.trace import arguments
 from chrootbuild.trace.calls import FORKS, SIGNATURES, Call, Name, freebsd, lines
 
-__all__ = ["LINE", "parse"]
-
 _PREFIX = re.compile(r" *(?:(\d+)(?: +\d+)?: +|(\d+)/(?:0x)?[0-9a-f]+: +)?(?:-?\d+\.\d+ +){0,2}")
 _BEGIN = re.compile(r"([a-z_][a-z0-9_]{0,63})\(")
 _RESULT = re.compile(r"\s*(?:= )?(?:(?:-1 )?E(?:RR|rr)#(\d+)|(EJUSTRETURN)|(E[A-Z]+)|(-?\d+)(?: \(|$| ))")

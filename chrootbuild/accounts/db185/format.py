@@ -20,27 +20,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-__all__ = [
-    "BIG_ENDIAN",
-    "CHARKEY_HASH",
-    "FULL_KEY",
-    "FULL_KEY_DATA",
-    "HEADER",
-    "LITTLE_ENDIAN",
-    "MAGIC",
-    "NUMBER_MASK",
-    "OVERFLOW",
-    "PARTIAL_KEY",
-    "SEGMENT",
-    "SPLITS",
-    "SPLIT_SHIFT",
-    "VERSION",
-    "bucket_page",
-    "hash4",
-    "log2",
-    "overflow_page",
-]
-
 BIG_ENDIAN, LITTLE_ENDIAN = 4321, 1234
 MAGIC, VERSION = 0x061561, 2
 HEADER = struct.Struct(">17I32I32H")  # 260 bytes

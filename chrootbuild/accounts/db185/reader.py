@@ -13,9 +13,6 @@ from chrootbuild.accounts.db185 import format as db185
 from chrootbuild.accounts.db185.format import FULL_KEY, FULL_KEY_DATA, HEADER, OVERFLOW, PARTIAL_KEY
 from chrootbuild.errors import Failure
 
-__all__ = ["DamagedError", "Header", "read_header", "salvage"]
-
-
 _SHARED = 4  # limit on page reads, as a multiple of the page count: buckets may share pages
 
 

@@ -17,8 +17,6 @@ from chrootbuild.accounts.db185.format import (
     log2,
 )
 
-__all__ = ["FIND_OUT", "FullError", "Page", "Pair", "Part", "Table"]
-
 FIND_OUT = 65536  # ffactor 0: set when the first page overflows
 _MIN_FFACTOR = 4
 

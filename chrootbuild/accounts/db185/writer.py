@@ -27,8 +27,6 @@ from chrootbuild.accounts.db185.format import (
 from chrootbuild.accounts.db185.table import FIND_OUT, FullError, Page, Table
 from chrootbuild.errors import Failure
 
-__all__ = ["BIG_ENDIAN", "LITTLE_ENDIAN", "write"]
-
 _LARGEST = 256 << 20  # bytes; overflow pages of a high split point lie behind a hole
 _DIGITS = bytes([ord("0"), ord("1")]).ljust(256, b"1")
 

@@ -35,8 +35,6 @@ from chrootbuild.audit.rules.whole_root import (
 )
 from chrootbuild.findings import Finding
 
-__all__ = ["OF_EACH_PATH", "OF_THE_WHOLE", "RULES"]
-
 # Called for each path of the root; then, after the walk, for the root as a whole.
 OF_EACH_PATH: tuple[Callable[[Entry, Facts], Iterator[Finding]], ...] = (
     setuid_file,

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from chrootbuild.audit.facts import Facts, Rule, Summary
 from chrootbuild.findings import Finding
 
-__all__ = ["MOUNT", "mounted"]
-
 MOUNT = Rule(
     "mount",
     "error for a writable /proc, /sys or the like, and for all of the host's /dev; "

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from chrootbuild.audit.facts import Entry, Facts, Rule
 from chrootbuild.findings import Finding
 
-__all__ = ["DEVICE", "FIFO", "SOCKET", "device", "fifo", "unix_socket"]
-
 DEVICE = Rule(
     "device",
     "error for block devices, memory, ports, raw disks, tapes, disk controllers, and what is neither "

@@ -10,20 +10,6 @@ from chrootbuild.audit.facts import OTHERS, WRITE, Entry, Facts, Person, Rule, a
 from chrootbuild.findings import Finding
 from chrootbuild.system.acl import mask_of
 
-__all__ = [
-    "DAEMON",
-    "DIRECTORY",
-    "FILE",
-    "PROGRAM",
-    "WORLD",
-    "daemon_writable",
-    "in_program_place",
-    "program_writable",
-    "setgid_directory",
-    "setuid_file",
-    "world_writable",
-]
-
 PROGRAM = Rule(
     "program-writable",
     "error",

@@ -9,19 +9,6 @@ from chrootbuild.findings import Finding
 from chrootbuild.system.processes import running_outdated
 from chrootbuild.system.user import KEPT
 
-__all__ = [
-    "CAPABLE",
-    "OUTDATED",
-    "OUTSIDE",
-    "ROOT",
-    "WAYS",
-    "capable",
-    "outdated",
-    "outside",
-    "running_as_root",
-    "ways_out",
-]
-
 ROOT = Rule(
     "process-root",
     "warning",

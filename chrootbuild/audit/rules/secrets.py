@@ -12,8 +12,6 @@ from chrootbuild.audit.facts import OTHERS, READ, Entry, Facts, Rule, can
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 
-__all__ = ["CORE", "EMPTY", "HASH", "KEY", "SSH", "core_dump", "passwords", "private_key", "ssh_access"]
-
 HASH = Rule(
     "password-hash",
     "error where others can read it, or the daemon can and `accounts.passwords` does not name the user; "

@@ -9,8 +9,6 @@ from chrootbuild.audit.facts import Entry, Facts, Rule
 from chrootbuild.audit.rules.permissions import in_program_place
 from chrootbuild.findings import Finding
 
-__all__ = ["FOREIGN", "TOOL", "foreign_program", "left_behind"]
-
 TOOL = Rule(
     "left-behind",
     "warning; note for a shell that was installed or is named in `binaries`, for interpreters and editors",

@@ -17,22 +17,6 @@ from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.trust import refuse_untrusted
 
-__all__ = [
-    "DRIFT",
-    "EXTRA",
-    "LINK",
-    "MISSING",
-    "OWNER",
-    "PLACE",
-    "UNREADABLE",
-    "drift",
-    "hard_links",
-    "missing_libraries",
-    "owners",
-    "place",
-    "unreadable",
-]
-
 LINK = Rule(
     "hard-link",
     "error where the daemon's user can write it; else warning",

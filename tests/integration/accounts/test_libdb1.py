@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from chrootbuild.accounts.cap_mkdb import cap_mkdb
 from chrootbuild.accounts.cap_mkdb import pairs as capability_pairs
-from chrootbuild.accounts.db185.writer import BIG_ENDIAN, LITTLE_ENDIAN, write
+from chrootbuild.accounts.db185.format import BIG_ENDIAN, LITTLE_ENDIAN
+from chrootbuild.accounts.db185.writer import write
 from chrootbuild.accounts.pwd_mkdb import Database, pairs
 from tests.support.account_databases import parse, users
 

@@ -13,7 +13,8 @@ from chrootbuild.check.service import serve
 from chrootbuild.check.trial import check
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.sandbox.create import Confinement, confine
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Item, Service, Target
 from tests.support.confine_lab import leftovers, make_root, running

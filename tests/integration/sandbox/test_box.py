@@ -14,7 +14,9 @@ import pytest
 
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.create import Box, Confinement, confine
+from chrootbuild.sandbox.box import Box
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from chrootbuild.system.user import KEPT, User
 from tests.support.confine_lab import leftovers, make_root, running
 from tests.support.trees import tree

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.artifact import Device
-from chrootbuild.sandbox.create import Box, Confinement, confine
+from chrootbuild.sandbox.box import Box
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from tests.support.confine_lab import leftovers, make_root
 
 pytestmark = [pytest.mark.root, pytest.mark.namespaces]

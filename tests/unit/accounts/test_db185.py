@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chrootbuild.accounts.db185.format import hash4
+from chrootbuild.accounts.db185.format import BIG_ENDIAN, LITTLE_ENDIAN, hash4
 from chrootbuild.accounts.db185.reader import DamagedError, read_header
-from chrootbuild.accounts.db185.writer import BIG_ENDIAN, LITTLE_ENDIAN, write
+from chrootbuild.accounts.db185.writer import write
 from chrootbuild.errors import Failure
 from tests.support.account_databases import parse
 

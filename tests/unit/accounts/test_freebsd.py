@@ -9,8 +9,9 @@ import pytest
 
 from chrootbuild.accounts.cap_mkdb import cap_mkdb
 from chrootbuild.accounts.cap_mkdb import pairs as capability_pairs
+from chrootbuild.accounts.db185.format import BIG_ENDIAN, LITTLE_ENDIAN
 from chrootbuild.accounts.db185.reader import DamagedError
-from chrootbuild.accounts.db185.writer import BIG_ENDIAN, LITTLE_ENDIAN, write
+from chrootbuild.accounts.db185.writer import write
 from chrootbuild.accounts.pwd_mkdb import Database, pairs
 from chrootbuild.accounts.render import render
 from chrootbuild.accounts.select import Sources

@@ -17,7 +17,8 @@ from chrootbuild.errors import Failure, UsageError
 from chrootbuild.hostside import schedule
 from chrootbuild.hostside.schedule import Job
 from chrootbuild.hostside.snippet import Form
-from chrootbuild.state.project import SYSTEM, Project
+from chrootbuild.state.places import SYSTEM
+from chrootbuild.state.project import Project
 from tests.support.hostside_project import ODD
 
 JOB = Job(("/usr/bin/chrootbuild",), SYSTEM)
