@@ -13,7 +13,8 @@ from chrootbuild.compare.drift import differs, inspect, kind_differs
 from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
-from chrootbuild.root.tree import Root, root_signature, settled_signature
+from chrootbuild.root.identity import root_signature, settled_signature
+from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, Record
 from chrootbuild.system.files import sha256
 from chrootbuild.system.signature import RACY, Signature, signature

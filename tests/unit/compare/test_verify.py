@@ -13,7 +13,8 @@ import pytest
 
 from chrootbuild.compare.verify import verify
 from chrootbuild.findings import Finding
-from chrootbuild.root.tree import read_root, root_signature
+from chrootbuild.root.identity import root_signature
+from chrootbuild.root.tree import read_root
 from chrootbuild.state.record import Installed, Record
 
 UID, GID = os.geteuid(), os.getegid()
