@@ -18,7 +18,8 @@ from chrootbuild.paths import split
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, entry_from_json, entry_to_json
 from chrootbuild.system.files import BROKEN
-from chrootbuild.system.openat import is_mount, open_beneath, remove_tree
+from chrootbuild.system.mounts import is_mount
+from chrootbuild.system.openat import open_beneath, remove_tree
 from chrootbuild.text import kind_of
 
 

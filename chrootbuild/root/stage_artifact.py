@@ -10,12 +10,11 @@ from typing import Any
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import CAPABILITY, capability_of, copy, open_source, same
-from chrootbuild.root.identity import root_signature
 from chrootbuild.root.stage import Stage, name_of, staging_hint
 from chrootbuild.state.record import Installed
 from chrootbuild.system.files import sha256, write_all
 from chrootbuild.system.openat import STEP, remove_tree
-from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
+from chrootbuild.system.signature import RACY, TICK_NS, Signature, root_signature, signature
 from chrootbuild.system.user import privileged
 
 _TRIES = 5  # for a source that changes while it is copied

@@ -16,9 +16,10 @@ from typing import Self
 
 from chrootbuild.errors import Failure
 from chrootbuild.paths import split
-from chrootbuild.root.identity import Observed, xattrs_of
 from chrootbuild.system.files import sha256_of
-from chrootbuild.system.openat import STEP, is_mount, open_beneath
+from chrootbuild.system.mounts import is_mount
+from chrootbuild.system.openat import STEP, open_beneath
+from chrootbuild.system.signature import Observed, xattrs_of
 from chrootbuild.text import kind_of
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

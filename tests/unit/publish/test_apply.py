@@ -13,10 +13,10 @@ from chrootbuild.errors import Failure
 from chrootbuild.publish.apply import apply
 from chrootbuild.publish.settle import refresh_signatures
 from chrootbuild.publish.step import Operation
-from chrootbuild.root.identity import root_signature
 from chrootbuild.root.stage import Stage, open_stage
 from chrootbuild.root.tree import Root, open_root
 from chrootbuild.state.record import Installed
+from chrootbuild.system.signature import root_signature
 
 UID, GID = os.geteuid(), os.getegid()
 NAME = "0" * 24
