@@ -137,6 +137,25 @@ def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> s
     return upper
 
 
+def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
+    """Yield the paths of a root in an overlay's upper directory, without whiteouts.
+
+    ``prefix`` is the overlay's path in the root, ``lower`` the real path of the root. Directories
+    are left out where ``lower`` has them. Paths longer than PATH_MAX are skipped.
+    """
+    stack = [""]
+    while stack:
+        here = stack.pop()
+        for name in _entries(upper + here):
+            path = f"{here}/{name}"
+            if _is_directory(upper + path):
+                stack.append(path)
+                if _is_directory(lower + prefix + path):
+                    continue
+            if not _is_whiteout(upper + path):
+                yield prefix + path
+
+
 def _piece(lower: str, path: str) -> _Piece:
     fd = os.open(lower.rstrip("/") + path or "/", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     return _Piece(path, "overlay" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file", fd)
@@ -184,3 +203,29 @@ def _make(root: str, piece: _Piece) -> None:
             PermissionError
         ):  # flags that a user namespace may not touch; the source is read-only
             syscalls.mount("", place, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _mode(path: str) -> tuple[int, int]:
+    """Return the mode and device numbers of a path; zeros where lstat(2) fails."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return info.st_mode, info.st_rdev
+
+
+def _is_directory(path: str) -> bool:
+    return stat.S_ISDIR(_mode(path)[0])
+
+
+def _is_whiteout(path: str) -> bool:
+    """Return whether a path of an upper layer is a whiteout: overlayfs.rst."""
+    mode, device = _mode(path)
+    return stat.S_ISCHR(mode) and device == 0

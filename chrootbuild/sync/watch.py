@@ -20,9 +20,8 @@ from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.state.project import Project
 from chrootbuild.state.stamp import is_fresh
 from chrootbuild.sync.events import Watcher
-from chrootbuild.sync.log import end_line, say, show_status, status, tell
+from chrootbuild.sync.log import end_line, notify, ping_seconds, reloading, say, show_status, status, tell
 from chrootbuild.sync.refresh import Options, refresh
-from chrootbuild.sync.sd_notify import notify, ping_seconds, reloading
 from chrootbuild.sync.watch_state import State, Watched, directories, places, read
 from chrootbuild.target.reader import read_targets, select
 

@@ -1,10 +1,14 @@
-"""Mounts, as proc_pid_mountinfo(5) lists them."""
+"""Mounts: as proc_pid_mountinfo(5) lists them, and whether a name is one."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from chrootbuild.system.openat import open_beneath
 
 
 class Mounted(NamedTuple):
@@ -44,6 +48,15 @@ def filesystem_of(mounts: Iterable[Mounted], directory: str) -> str:
         if len(mount.path) >= len(found.path) and f"{directory}/".startswith(f"{mount.path.rstrip('/')}/"):
             found = mount
     return found.type
+
+
+def is_mount(directory: int, name: str) -> bool:
+    """Return whether a name in a directory is a mount point: of a file, or of the same filesystem, too."""
+    try:
+        os.close(open_beneath(directory, name, getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)))
+    except OSError as error:
+        return error.errno == errno.EXDEV
+    return False
 
 
 def _unescape(field: str) -> str:

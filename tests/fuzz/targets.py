@@ -47,7 +47,7 @@ from chrootbuild.rtld import ld_cache as ldcache
 from chrootbuild.rtld.freebsd_files import HintsError, default_hints, parse_hints, read_libmap, render_hints
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.rtld.root_cache import render_cache
-from chrootbuild.sandbox.box import cut_trace
+from chrootbuild.sandbox.output import cut_trace
 from chrootbuild.state import stamp
 from chrootbuild.state.record import from_json, in_pieces, read_record
 from chrootbuild.sync import pending, rollback

@@ -23,7 +23,8 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, walk
 from chrootbuild.plan.builder import PlanBuilder
 from chrootbuild.publish.order import end_of
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system import syscalls
 from chrootbuild.system.trust import _Judge
 

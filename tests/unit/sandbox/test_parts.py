@@ -8,11 +8,10 @@ import pytest
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox import network
-from chrootbuild.sandbox.box import cut_trace
 from chrootbuild.sandbox.child import MARK, Report, start_failure
 from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.sandbox.namespaces import canonical
-from chrootbuild.sandbox.output import new_pump
+from chrootbuild.sandbox.output import cut_trace, new_pump
 from chrootbuild.sandbox.privileges import _range
 from tests.support.trees import tree
 
