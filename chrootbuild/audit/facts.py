@@ -236,4 +236,4 @@ class Rule:
         return Finding("note", self.id, path, "\n".join((fact, *more)))
 
     def _finding(self, severity: Severity, path: str, fact: str, more: tuple[str, ...]) -> Finding:
-        return Finding(severity, self.id, path, "\n".join((fact, *more, f"remedy: {self.remedy}")))
+        return Finding(severity, self.id, path, "\n".join((fact, *more)), self.remedy)

@@ -195,9 +195,8 @@ class _Kept:
                 if finding.severity == "note":
                     return finding
                 fact = finding.message.partition("\n")[0]
-                return replace(
-                    finding, severity="note", message=f"ignored ({printable_lines(reason)}): {fact}"
-                )
+                message = f"ignored ({printable_lines(reason)}): {fact}"
+                return replace(finding, severity="note", message=message, remedy="")
         return finding
 
     def all(self) -> Iterator[Finding]:
@@ -206,7 +205,7 @@ class _Kept:
         yield from sorted(kept, key=lambda finding: (finding.path, finding.rule))
         for (rule, severity), count in self.more.items():
             like = next(iter(self.groups[rule, severity].values()))
-            yield replace(like, path="", message=f"{count} more like these")
+            yield replace(like, path="", message=f"{count} more like these", remedy="")
         for key, _ in dict.fromkeys(self.ignored.values()):
             if key not in self.used:
                 yield Finding(

@@ -137,6 +137,8 @@ def cached_tasks(run: Run) -> list[Task] | None:
             if job is None:
                 return None
             jobs.push(job)
+            if job.assessment.target.manual and not run.invocation.names:
+                return None  # its mark is lost, and is written anew by the other way
             found += _build(run, job)
         run.jobs.push(jobs.pop_all())
     return found

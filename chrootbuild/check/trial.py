@@ -49,14 +49,14 @@ def check(
     users: Users,
     devices: Mapping[str, Device] | None = None,
     logs: str = "",
-    explain: Callable[[str], Iterable[str]] | None = None,
+    explain: Callable[[str], Iterable[tuple[str, str]]] | None = None,
     bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
     """Run a target's ``[check]`` on an overlay of ``root``; with an error among the findings it failed.
 
     ``devices`` are the plan's nodes by path, for those that could not be made. ``logs`` is a
     directory for the output. After a failure it is run once more under strace(1), and
-    ``explain`` turns the path of a trace into lines, one for each missing path.
+    ``explain`` turns the path of a trace into missing paths, each with a line about it.
     Raises Failure where no check can run: no namespaces, no root, a wrong target file.
     """
     if target.os == "freebsd":
@@ -191,16 +191,15 @@ def _unproven(box: Box, user: User) -> list[Finding]:
     return found
 
 
-def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterable[Finding]:
+def _explained(trial_: Trial, explain: Callable[[str], Iterable[tuple[str, str]]]) -> Iterable[Finding]:
     """Turn the traces of a failed run into findings, each path once."""
     said: set[str] = set()
     for name, file in trial_.traces:
         with file:
-            lines = explain(f"/proc/self/fd/{file.fileno()}") if name in trial_.failed else ()
-            for line in lines:
+            found = explain(f"/proc/self/fd/{file.fileno()}") if name in trial_.failed else ()
+            for path, line in found:
                 if line not in said:
                     said.add(line)
-                    path = line.split()[0] if line.startswith("/") else ""
                     yield Finding("note", "missing", path, line)
 
 

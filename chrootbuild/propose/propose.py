@@ -188,7 +188,7 @@ def _files(builder: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
 def _is_secret(builder: ProposalBuilder, use: Use) -> bool:
     why = secret(builder.sysroot, use)
     if why:
-        builder.refuse(use.path, why, min(use.deeds.values()))
+        builder.refuse(use.path, why, min(use.deeds.values()), nameable=True)
     return bool(why)
 
 

@@ -121,6 +121,15 @@ def test_a_manual_target_is_built_when_named(project: Project) -> None:
     assert project.doit("y") == ""
 
 
+def test_a_manual_target_is_left_out_though_its_mark_is_lost(project: Project) -> None:
+    project.chrootbuild("build", "x", "y")
+    (project.folder / ".chrootbuild/y.manual.stamp").unlink()
+    (project.folder / "build/y/etc/one").unlink()
+    project.chrootbuild("build")
+    assert not (project.folder / "build/y/etc/one").exists()
+    assert "1 installed" in project.chrootbuild("build", "y")
+
+
 @pytest.mark.parametrize("words", [("-n", "2"), ("-n2",), ("--process", "2"), ("-n", "2", "-P", "thread")])
 def test_artifacts_are_staged_in_parallel(project: Project, words: tuple[str, ...]) -> None:
     assert "7 installed" in project.doit(*words)

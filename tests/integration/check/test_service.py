@@ -354,10 +354,11 @@ def test_a_root_that_is_not_there(tmp_path: Path) -> None:
 def test_what_failed_is_run_again_under_trace_and_explained(tmp_path: Path) -> None:
     traces = []
 
-    def explain(path: str) -> list[str]:
+    def explain(path: str) -> list[tuple[str, str]]:
         text = Path(path).read_text()
         traces.append(text)
-        return ["/etc/greeting  asked for by does, exists in the sysroot"] if "/etc/greeting" in text else []
+        line = "/etc/greeting  asked for by does, exists in the sysroot"
+        return [("/etc/greeting", line)] if "/etc/greeting" in text else []
 
     passes = Command(("does", "say", "passes"), ORIGIN)
     checks = Check(run=(passes,), service=service("need", "/etc/greeting").service)

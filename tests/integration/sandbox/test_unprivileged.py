@@ -175,7 +175,8 @@ def test_trace(root: Path) -> None:
         + """
 def explain(path):
     with open(path) as file:
-        return [line.split('"')[1] + " is missing" for line in file if "/etc/greeting" in line and "openat" in line]
+        paths = [line.split('"')[1] for line in file if "/etc/greeting" in line and "openat" in line]
+    return [(path, path + " is missing") for path in paths]
 serves("need", "/etc/greeting", explain=explain)
 """
     )
