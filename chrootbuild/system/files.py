@@ -62,7 +62,7 @@ def read_file(path: str) -> bytes:
         number = errno.EFBIG if info.st_size > STATE_LIMIT else number
         if number:
             raise OSError(number, os.strerror(number), path)
-        return file.read(STATE_LIMIT)
+        return file.read(info.st_size)  # it is replaced, never extended
 
 
 def write_atomically(

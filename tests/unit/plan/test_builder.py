@@ -17,7 +17,7 @@ HERE, THERE = Origin("targets/x.toml", "files", 3), Origin("targets/x.toml", "fi
 
 
 @pytest.fixture
-def draft(tmp_path: Path) -> PlanBuilder:
+def builder(tmp_path: Path) -> PlanBuilder:
     return PlanBuilder(Sysroot(str(tmp_path)), "targets/x.toml")
 
 
