@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -156,10 +157,10 @@ def _negotiate(channel: socket.socket, helper: int, task: str) -> Rights:
         why = os.strerror(int(answer[1:])) if answer[1:].isdigit() else "the helper ended"
         if may_be_chrooted():  # no user namespace can be made in one: user_namespaces(7)
             raise chrooted(task, f"cannot make namespaces: {why}")
+        more = "; none can be made in a chroot(2)" if answer == b"e%d" % errno.EPERM else ""
         raise Failure(
             f"cannot make namespaces: {why}",
-            hint="run as root, or allow user namespaces (sysctl user.max_user_namespaces);"
-            " in a chroot(2) no ordinary user can make any",
+            hint=f"run as root, or allow user namespaces (sysctl user.max_user_namespaces){more}",
         )
     # Root in a container without root is like everybody else: its mounts are of a user namespace.
     outer = ids_mapped()
