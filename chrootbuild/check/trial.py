@@ -66,7 +66,7 @@ def check(
     if not target.check.run and not target.check.service:
         return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
     mounts = tuple(item.value for item in target.mounts)
-    confinement = Confinement(root, mounts, devices or {})
+    confinement = Confinement(root, mounts, devices or {}, f"check {target.name}")
     findings = trial(confinement, target.check, users, logs=logs, bar=bar).findings
     if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
         return findings

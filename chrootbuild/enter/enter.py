@@ -60,7 +60,9 @@ def enter(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     try:
-        helper, channel, _ = start_helper(_NAMESPACES, functools.partial(_visit, visit), *keep)
+        helper, channel, _ = start_helper(
+            _NAMESPACES, functools.partial(_visit, visit), *keep, task=f"enter {visit.root}"
+        )
         if theirs >= 0:
             os.close(theirs)
             theirs = -1

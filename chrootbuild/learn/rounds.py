@@ -153,7 +153,7 @@ def _on_the_host(session: _LearnSession, strace: str) -> None:
     session.bar.stage("running on a copy of the host, traced")
     try:
         run = trial(
-            Confinement(context.target.sysroot, system=True),
+            Confinement(context.target.sysroot, task=f"learn {name}", system=True),
             context.target.check,
             context.users,
             strace=strace,

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
+from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, switch_user
 from chrootbuild.system import syscalls
 from chrootbuild.system.user import User
@@ -37,6 +38,7 @@ class Entry:
     user: User
     mapped: bool  # its ids are mapped; else a user namespace of its own shows the caller as that user
     view: int  # the inside view's mount namespace
+    root: Place  # its root: nothing is executed anywhere else
     pids: int  # its pid namespace
     report: int  # a pipe to write the report to
 
@@ -88,7 +90,8 @@ def main(memory: int) -> None:
         file.seek(0)
         values = json.load(file)
     user = User(**values.pop("user"))
-    entry = Entry(user=User(user.uid, user.gid, tuple(user.groups)), **values)
+    root = Place(*values.pop("root"))
+    entry = Entry(user=User(user.uid, user.gid, tuple(user.groups)), root=root, **values)
     for fd in (entry.view, entry.pids, entry.report):
         os.set_inheritable(fd, False)
     start(entry)
@@ -123,6 +126,8 @@ def start_failure(report: Report, privileged: bool) -> Failure:
         why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
     elif report.errno == errno.ENOENT:
         why = "it is not in the root"
+    elif report.errno == errno.EXDEV:
+        why = "its mount namespace leads to another directory, and nothing is run there"
     elif report.errno == errno.ENOEXEC:
         why = "it is for another machine or system"
     else:
@@ -169,6 +174,8 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
     nested = not entry.mapped and entry.user.uid != 0
     try:
         syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
+        if place_of("/") != entry.root:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         os.setsid()  # no controlling terminal, against TIOCSTI
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -17,4 +17,5 @@ class Confinement:
     devices: Mapping[str, Device] = field(
         default_factory=dict
     )  # by path in the root; shown as the host's nodes
+    task: str = "confine a program"  # of the caller, for an error: "cannot check web: ..."
     system: bool = False  # lower is a whole system, with its mounts, /dev, /proc and /sys

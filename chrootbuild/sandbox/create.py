@@ -34,7 +34,9 @@ def confine(confinement: Confinement) -> Iterator[Box]:
     Without root it is made in a user namespace: user_namespaces(7).
     """
     confinement = replace(confinement, lower=canonical(confinement.lower))
-    helper, channel, rights = start_helper(_NAMESPACES, functools.partial(run, confinement))
+    helper, channel, rights = start_helper(
+        _NAMESPACES, functools.partial(run, confinement), task=confinement.task
+    )
     fds: list[int] = []
     try:
         hello, fds = _hello(channel)

@@ -27,6 +27,7 @@ from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
 from chrootbuild.sandbox.overlay import doing
+from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import reset_signals
 from chrootbuild.sandbox.views import View, host_view, start_holder
 from chrootbuild.system.user import User
@@ -42,6 +43,7 @@ class _State:
     selector: selectors.BaseSelector
     keeper: int  # the inside's init, its pid here
     inside_view: int
+    root: Place  # of the inside view
     inside_pids: int
     pumps: dict[str, list[Pump]] = field(default_factory=dict)
     tracers: set[int] = field(default_factory=set)
@@ -87,6 +89,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         selectors.DefaultSelector(),
         keeper,
         os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
+        place_of(f"/proc/{keeper}/root"),
         os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
     )
     directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
@@ -152,7 +155,16 @@ def _start(
                 _run_outside(state, argv, env, tell)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
-            entry = Entry(argv, env, switch, state.rights.mapped, state.inside_view, state.inside_pids, tell)
+            entry = Entry(
+                argv,
+                env,
+                switch,
+                state.rights.mapped,
+                state.inside_view,
+                state.root,
+                state.inside_pids,
+                tell,
+            )
             if strace:
                 reset_signals()
                 command = traced_argv(entry, strace, f"{log}.strace", privileges=privileges)

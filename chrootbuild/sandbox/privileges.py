@@ -70,6 +70,23 @@ def map_ids(pid: int) -> bool:
     return False
 
 
+def ids_mapped() -> bool | None:
+    """Return whether other ids than its own exist for this process; None in the initial user namespace.
+
+    user_namespaces(7): /proc/self/uid_map, and /proc/self/setgroups, which says deny where no group can be set.
+    """
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            counts = [int(line.split()[2]) for line in file]
+        with open("/proc/self/setgroups", encoding="ascii") as file:
+            denied = file.read().strip() == "deny"
+    except (OSError, ValueError, IndexError):
+        return None
+    if sum(counts) == (1 << 32) - 1 and len(counts) == 1:
+        return None
+    return sum(counts) > 1 and not denied
+
+
 def _range(path: str, uid: int) -> tuple[str, str] | None:
     """Return first id and count of a user's line in /etc/subuid or /etc/subgid: subuid(5)."""
     try:

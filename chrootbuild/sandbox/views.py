@@ -26,6 +26,7 @@ from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
+from chrootbuild.sandbox.own_root import place_of
 from chrootbuild.system import syscalls
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -113,10 +114,13 @@ def inside_view(
     shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
     with doing(f"enter {root} by pivot_root"):
+        wanted = place_of(root)
         os.chdir(root)
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", syscalls.MNT_DETACH)
         os.chdir("/")
+        if place_of("/") != wanted:
+            raise Failure(f"cannot enter {root}: / is another directory; nothing was run in it")
     for path, mount in shown.items():
         with doing(f"show the host's {path} in the root", hint):
             if path in devices:

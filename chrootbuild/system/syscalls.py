@@ -48,6 +48,9 @@ AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100  # include/uapi/linux/fcntl.h
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_AT_EMPTY_PATH = 0x1000
+# struct statx of include/uapi/linux/stat.h: its size, and the offset of stx_mnt_id.
+_STATX_SIZE, _STX_MNT_ID, _STATX_MNT_ID = 256, 0x90, 0x1000
 
 # For prctl(2): include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -57,7 +60,18 @@ PR_CAPBSET_DROP = 24
 
 _CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 _NUMBERS = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
-_FUNCTIONS = ("renameat2", "syncfs", "unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "capset")
+_FUNCTIONS = (
+    "renameat2",
+    "syncfs",
+    "unshare",
+    "setns",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "prctl",
+    "capset",
+    "statx",
+)
 
 
 def available(name: str) -> bool:
@@ -157,6 +171,28 @@ def clone_mount(path: str) -> int:
     return result
 
 
+def clone_tree(fd: int) -> int:
+    """Return a descriptor of a copy of the directory ``fd`` with all that is mounted below it: open_tree(2).
+
+    Raises OSError.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | _AT_EMPTY_PATH
+    result = _syscall("open_tree", fd, b"", flags)
+    if result < 0:
+        raise _error()
+    return result
+
+
+def mount_id(fd: int) -> int:
+    """Return the id of the mount that a descriptor's file is on: statx(2). Raises OSError."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _function("statx")(fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer):
+        raise _error()
+    return int(struct.unpack_from("=Q", buffer, _STX_MNT_ID)[0])
+
+
 def attach_mount(fd: int, path: str) -> None:
     """Attach a mount of :func:`clone_mount` at ``path``, a link at its end not followed: move_mount(2)."""
     if _syscall("move_mount", fd, b"", _AT_FDCWD, _path(path), _MOVE_MOUNT_F_EMPTY_PATH) < 0:
@@ -215,6 +251,7 @@ def _function(name: str) -> Any:
         "pivot_root": [text, text],
         "prctl": [c_int, word, word, word, word],
         "capset": [text, text],
+        "statx": [c_int, text, c_int, ctypes.c_uint, ctypes.c_void_p],
     }[name]
     return function
 
