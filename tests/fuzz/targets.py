@@ -197,6 +197,7 @@ def audited(data: bytes) -> None:
     key_forms.is_key(data[:4096], len(data), "privatekey")
     key_forms.holds_text_key(data)
     roots.roots_of(data, freebsd=True)
+    roots.roots_of(roots.lines_of(data), freebsd=True)
     for path in ("/x/.htpasswd", "/x/.netrc", "/x/any"):
         credentials.known_by_content(data, path)
     for place, _, form in credentials._NAMED:

@@ -33,7 +33,11 @@ _SERVICES = re.compile(
 )
 # Anywhere in the start of a text: what has to be in it, what it then is, and the pattern.
 _ANYWHERE = (
-    (b"aws_secret_access_key", "an AWS key", re.compile(rb"aws_secret_access_key\s{0,9}=\s{0,9}[\w/+]{16}")),
+    (
+        b"aws_secret_access_key",
+        "an AWS key",
+        re.compile(rb"aws_secret_access_key\s{0,9}=\s{0,9}[\w/+]{40}\b"),
+    ),
     (b"client-key-data:", "a kubeconfig", re.compile(rb"client-key-data:[ \t\"']{0,9}[A-Za-z0-9+/]{16}")),
     (
         b"current-context",

@@ -32,8 +32,11 @@ _TEXTS = (
 )
 _STARTS = (
     *(b"PuTTY-User-Key-File-", b"SSH PRIVATE KEY FILE FORMAT 1.1\n", b"== ed25519v1-secret:"),
-    *(b"\xfe\xed\xfe\xed\0\0\0", b"\xce\xce\xce\xce\0\0\0"),  # Java's JKS and JCEKS
     *(b"untrusted comment: minisign encrypted secret key", b"untrusted comment: signify secret key"),
+)
+# JKS and JCEKS: magic, version, number of entries; the first is a key (1), no certificate (2).
+_JAVA = re.compile(
+    rb"(?:\xfe\xed\xfe\xed|\xce\xce\xce\xce)\x00\x00\x00[\x01\x02].{4}\x00\x00\x00\x01", re.DOTALL
 )
 _BARE = re.compile(rb"\s*[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\s*\Z")  # what wg genkey prints
 _SEQUENCE, _INTEGER, _OCTETS, _OID = 0x30, 0x02, 0x04, 0x06
@@ -50,7 +53,9 @@ def is_key(head: bytes, size: int, name: str = "") -> bool:
         return True
     if "priv" in name.lower() and size <= 64 and _BARE.match(head):
         return True
-    return is_der(head, size) or is_openpgp(head, size) or is_keytab(head)
+    if name == "cacerts":  # Java's certificates are in a form for keys
+        return False
+    return _JAVA.match(head) is not None or is_der(head, size) or is_openpgp(head, size) or is_keytab(head)
 
 
 def holds_text_key(text: bytes) -> bool:

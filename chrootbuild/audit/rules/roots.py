@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from chrootbuild.accounts.db185 import reader
 from chrootbuild.audit.facts import Entry, Facts, Rule
 from chrootbuild.audit.rules.secrets import content
+from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 
 SECOND = Rule(
@@ -16,7 +18,7 @@ SECOND = Rule(
     "leave the account out of the sysroot's file and of accounts.extra, and build",
 )
 
-_PLACES = {"/etc/passwd", "/etc/master.passwd"}
+_PLACES = {"/etc/passwd", "/etc/master.passwd", "/etc/pwd.db", "/etc/spwd.db"}
 _ZERO = re.compile(rb"\s*[+-]?0+\s*\Z")  # as strtoul(3) takes it
 _LIMIT = 64 << 20
 _MANY = 5
@@ -26,12 +28,30 @@ def second_root(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge the accounts of uid 0 in the root's own files."""
     if entry.path not in _PLACES or not entry.is_file:
         return
-    others, toor = roots_of(content(entry, facts, _LIMIT), freebsd=facts.system == "freebsd")
+    data = content(entry, facts, _LIMIT)
+    if entry.path.endswith(".db"):
+        data = lines_of(data)
+    others, toor = roots_of(data, freebsd=facts.system == "freebsd")
     if others:
         names = ", ".join(name.decode("utf-8", "backslashreplace") for name in others[:_MANY])
         yield SECOND.error(entry.path, f"accounts with the uid 0: {names}")
     elif toor:
         yield SECOND.note(entry.path, "toor has the uid 0, and no password")
+
+
+def lines_of(data: bytes) -> bytes:
+    """Return the accounts of a database of pwd_mkdb(8) as lines; the uid is behind name and password."""
+    try:
+        records = sorted(set(reader.salvage(data).values()))
+    except Failure:
+        return b""
+    parts = (record.split(b"\0", 2) for record in records)
+    # A number in either byte order: only 0 is looked for.
+    return b"\n".join(
+        b"%s:%s:%d:" % (part[0], part[1], int.from_bytes(part[2][:4], "big"))
+        for part in parts
+        if len(part) == 3 and part[0] and len(part[2]) >= 4
+    )
 
 
 def roots_of(text: bytes, *, freebsd: bool) -> tuple[list[bytes], bool]:

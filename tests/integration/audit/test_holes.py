@@ -272,7 +272,7 @@ HOLES: dict[str, Hole] = {
     "openvpn": secret("a", "-----BEGIN OpenVPN Static key V1-----\n"),
     "ssh-1": secret("a", "SSH PRIVATE KEY FILE FORMAT 1.1\n\0"),
     "ssh2": secret("a", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n"),
-    "java": secret("a", b"\xfe\xed\xfe\xed\0\0\0\2" + bytes(60)),
+    "java": secret("a", b"\xfe\xed\xfe\xed\0\0\0\2\0\0\0\1\0\0\0\1" + bytes(60)),
     "tor": secret("a", b"== ed25519v1-secret: type0 ==\0\0\0" + bytes(64)),
     "keytab": secret("a", b"\5\2\0\0\0\x40\0\2\0\4TEST" + bytes(60)),
     # credentials
@@ -430,6 +430,13 @@ HARMLESS: dict[str, Callable[[Path], object]] = {
     "a-certificate": lambda r: put(r, "var/app/a.der", der(0x30, der(0x30, b"\xa0\3\2\1\2" + b"x" * 300))),
     "a-public-key": lambda r: put(r, "var/app/a", der(0x30, INTEGERS[3:])),
     "a-public-ring": lambda r: put(r, "var/app/a.gpg", b"\x99" + PGP[1:]),
+    "javas-certificates": lambda r: (
+        put(r, "var/app/cacerts", PKCS12),
+        put(r, "var/app/a", b"\xfe\xed\xfe\xed\0\0\0\2\0\0\0\1\0\0\0\2" + bytes(60)),
+    ),
+    "code-that-passes-a-key": lambda r: put(
+        r, "var/app/a.py", "f(aws_secret_access_key=aws_secret_access_key)\n"
+    ),
     "an-age-recipient": lambda r: put(r, "var/app/a", "age1" + "q" * 58),
     "a-peer": lambda r: put(r, "var/app/a", f"PublicKey = {WG}\n"),
     "text-about-keys": lambda r: put(r, "var/app/a", "  -----BEGIN PRIVATE KEY-----\n  and so on\n"),
