@@ -15,7 +15,7 @@ _NAME, _VFS = 0, 1  # linux/unix_diag.h
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 _BODY = 16  # bytes of a unix_diag_msg
 _MOST = 1 << 20  # sockets, and
-_FILES = 4096  # open files examined of one process
+_FILES = 1 << 16  # open files examined of one process
 
 
 class Listener(NamedTuple):
@@ -35,6 +35,7 @@ class Listeners:
     def __init__(self, found: Iterable[Listener]) -> None:
         self._by_file: dict[tuple[int, int], Listener] = {}
         self._by_name: dict[str, Listener] = {}
+        self._holders: dict[int, list[tuple[int, str]]] | None = None
         for listener in found:
             if listener.file is not None:
                 self._by_file.setdefault(listener.file, listener)
@@ -44,6 +45,15 @@ class Listeners:
     def of(self, path: str, info: os.stat_result) -> Listener | None:
         """Return who listens on a socket: by the file's inode, else by its real path."""
         return self._by_file.get((info.st_dev, info.st_ino & 0xFFFFFFFF)) or self._by_name.get(path)
+
+    def holders(self, listener: Listener) -> tuple[tuple[int, str], ...]:
+        """Return the processes that hold a socket, (pid, name), as of the first call."""
+        if self._holders is None:  # once: a daemon may have bound any number of sockets
+            try:
+                self._holders = _holders()
+            except OSError:
+                self._holders = {}
+        return tuple(self._holders.get(listener.inode, ()))
 
 
 NO_LISTENERS = Listeners(())
@@ -117,18 +127,20 @@ def _listed() -> Iterator[Listener]:
             yield Listener(row[7], int(row[6]))
 
 
-def holders(listener: Listener) -> tuple[tuple[int, str], ...]:
-    """Return the processes that hold a socket, (pid, name); those of others are seen by root alone."""
-    wanted, found = f"socket:[{listener.inode}]", []
+def _holders() -> dict[int, list[tuple[int, str]]]:
+    """Return the processes that hold each socket, by its inode; those of others are seen by root alone."""
+    found: dict[int, list[tuple[int, str]]] = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            numbers = os.listdir(f"/proc/{pid}/fd")[:_FILES]
-            if any(_link(f"/proc/{pid}/fd/{number}") == wanted for number in numbers):
-                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                    found.append((int(pid), file.read().rstrip("\n")))
+            texts = {_link(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")[:_FILES]}
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                name = file.read().rstrip("\n")
         except OSError:
             continue  # it has ended, or is somebody else's
-    return tuple(found)
+        for text in texts:
+            if text.startswith("socket:["):
+                found.setdefault(int(text[len("socket:[") : -1]), []).append((int(pid), name))
+    return found
 
 
 def _link(path: str) -> str:

@@ -46,20 +46,28 @@ _ANYWHERE = (
     ),
     (b"gh", "a GitHub token", re.compile(rb"\bgh[opsur]_[A-Za-z0-9]{36}\b|\bgithub_pat_\w{40}")),
 )
-_PASSWORD = rb"^\s*(?:password|passwd|pass|secret_key|client_secret|oauth_token|sasl_password)\s*[=: ]\s*\S"
-# By the end of the path: what it then is, and what has to be in it.
+_PASSWORD = (
+    rb"^[ \t]*(?:password|passwd|pass|secret_key|client_secret|oauth_token|sasl_password)"
+    rb"[ \t]{0,99}[=: \t][ \t]{0,99}\S"
+)
+# By the end of the path: what it then is, and what has to be in it. Repeats are bounded, or end at a line's
+# end: the file may be somebody's who wants the search to take long.
 _NAMED = tuple(
     (re.compile(rf"(?:.*/)?(?:{path})\Z"), what, re.compile(pattern, re.MULTILINE | re.IGNORECASE))
     for path, what, pattern in (
         (r"[._]?netrc|\.authinfo", "a .netrc", rb"\bpassword\s+\S"),
         (r"\.?pgpass(?:\.conf)?", "PostgreSQL's passwords", rb"^[^#:\n]+:[^:\n]*:[^:\n]*:[^:\n]*:\S"),
-        (r"\.my\.cnf|my-login\.cnf|debian\.cnf", "a password of MySQL", rb"^\s*password\s*=\s*\S"),
+        (
+            r"\.my\.cnf|my-login\.cnf|debian\.cnf",
+            "a password of MySQL",
+            rb"^[ \t]*password[ \t]{0,99}=[ \t]{0,99}\S",
+        ),
         (r"\.mylogin\.cnf", "passwords of MySQL", rb"[^\0]"),
-        (r"\.git-credentials", "passwords of git", rb"://[^:/\s]+:[^@\s]+@"),
+        (r"\.git-credentials", "passwords of git", rb"://[^:/\s]{1,255}:[^@\s]{1,255}@"),
         (
             r"\.docker/config\.json|\.dockercfg|containers/auth\.json",
             "a registry's password",
-            rb'"auth"\s*:\s*"[^"]{4}',
+            rb'"auth"\s{0,99}:\s{0,99}"[^"]{4}',
         ),
         (r"\.npmrc", "a token of npm", rb"(?:_authToken|_password|_auth)\s*="),
         (r"\.pypirc|\.fetchmailrc|\.msmtprc|\.s3cfg|rclone\.conf|hub|hosts\.yml", "a password", _PASSWORD),
@@ -67,8 +75,12 @@ _NAMED = tuple(
         (r"\.vault-token|credentials\.tfrc\.json|\.ldap\.secret|ldap\.secret", "a token", rb"\S{8}"),
         (r"(?:chap|pap)-secrets", "passwords of PPP", rb"^[^#\s]\S*\s+\S+\s+\S"),
         (r"sasl_passwd", "passwords of Postfix", rb"^[^#\s]\S*\s+\S+:\S"),
-        (r"wpa_supplicant[\w.-]*\.conf", "a password of a network", rb"^\s*(?:psk|password)\s*=\s*\S"),
-        (r"\.cvspass", "passwords of CVS", rb":pserver:\S+ A\S"),
+        (
+            r"wpa_supplicant[\w.-]*\.conf",
+            "a password of a network",
+            rb"^[ \t]*(?:psk|password)[ \t]{0,99}=[ \t]{0,99}\S",
+        ),
+        (r"\.cvspass", "passwords of CVS", rb":pserver:\S{1,255} A\S"),
         (r"CVSROOT/passwd", "passwords of CVS", rb"^[^:#\s]+:[./0-9A-Za-z]{13}(?::|\s*$)"),
         (r"krb5cc_[\w.]+", "a ticket of Kerberos", rb"\A\x05[\x01-\x04]"),
         (

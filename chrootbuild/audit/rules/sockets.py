@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 
 from chrootbuild.audit.facts import Entry, Facts, Rule
-from chrootbuild.audit.listeners import Listener, holders
+from chrootbuild.audit.listeners import Listener
 from chrootbuild.findings import Finding
 
 SOCKET = Rule(
@@ -51,7 +51,7 @@ def unix_socket(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 def _outside(listener: Listener, facts: Facts) -> tuple[str, ...]:
     inside = {process.pid for process in facts.processes}
-    return tuple(name for pid, name in holders(listener) if pid not in inside)
+    return tuple(name for pid, name in facts.listeners.holders(listener) if pid not in inside)
 
 
 def _commands(listener: Listener | None, who: tuple[str, ...]) -> bool:

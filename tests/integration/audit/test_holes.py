@@ -487,6 +487,8 @@ def test_hostile_content_costs_no_time_and_no_traceback(place: Workshop) -> None
     """Long lines, blanks, unfinished elements, loops of links: each file is bounded."""
     put(place.root, "var/app/a", b"-----BEGIN PRIVATE KEY-----\n" + b" \n" * 200_000)
     put(place.root, "var/app/.netrc", b" " * 500_000 + b"password")
+    put(place.root, "var/app/.pypirc", b"\n" * 500_000)
+    put(place.root, "var/app/.git-credentials", b"://a:" * 100_000)
     put(place.root, "var/app/.pgpass", b":" * 500_000)
     put(place.root, "var/app/.htpasswd", b"a:" * 200_000)
     put(place.root, "var/app/d", b"\x30\x84\xff\xff\xff\xff\x02\x84")
