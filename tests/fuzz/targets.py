@@ -23,7 +23,8 @@ from chrootbuild.accounts.names import Names
 from chrootbuild.accounts.pwd_mkdb import Database
 from chrootbuild.accounts.render import render
 from chrootbuild.accounts.select import Sources
-from chrootbuild.audit.rules import secrets
+from chrootbuild.audit import listeners
+from chrootbuild.audit.rules import believed, credentials, key_forms, roots, secrets
 from chrootbuild.build.job import Job
 from chrootbuild.check.ready import parse_ready
 from chrootbuild.elf import reader
@@ -170,7 +171,6 @@ def accounts(data: bytes) -> None:
         for min_uid, freebsd in ((0, False), (1000, False), (0, True)):
             _render(sources, min_uid, freebsd)
     list(secrets._lines(data))
-    secrets._PEM.search(data)
     secrets._PUBLIC.search(data)
 
 
@@ -190,6 +190,25 @@ def db185(data: bytes) -> None:
     damaged_users(data, MASTER, secure=True)
     damaged_records(data, b"a|b:x:\n")
     list(secrets._database(data))
+
+
+def audited(data: bytes) -> None:
+    """What audit looks for in the files, attributes and sockets of a root."""
+    key_forms.is_key(data[:4096], len(data), "privatekey")
+    key_forms.holds_text_key(data)
+    roots.roots_of(data, freebsd=True)
+    roots.roots_of(roots.lines_of(data), freebsd=True)
+    for path in ("/x/.htpasswd", "/x/.netrc", "/x/any"):
+        credentials.known_by_content(data, path)
+    for place, _, form in credentials._NAMED:
+        place.match(os.fsdecode(data))
+        form.search(data)
+    believed.obeyed_by(os.fsdecode(data))
+    believed._NO_LINE.match(data)
+    believed._GRANT.search(data)
+    acl.parse_default(data)
+    with contextlib.suppress(EOFError, OSError):
+        list(listeners.parse_dump(data))
 
 
 def capabilities(data: bytes) -> None:
@@ -382,7 +401,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(elf, elf_memo, elf_closure, ld_cache, ld_hints, libmap_conf, shebang),
-        *(accounts, db185, capabilities),
+        *(accounts, db185, capabilities, audited),
         *(traces, proposals, configuration, learned_file),
         target_file,
         *(record, journal, plan, stamps, unfinished, installed),
