@@ -46,7 +46,10 @@ class LearnContext:
     def confinement(self) -> Confinement:
         """What a box of its root is made of."""
         return Confinement(
-            self.target.root, tuple(item.value for item in self.target.mounts), self.plan.devices
+            self.target.root,
+            tuple(item.value for item in self.target.mounts),
+            self.plan.devices,
+            limits=self.target.check.limits,
         )
 
 

@@ -5,7 +5,7 @@ ends with everything it started. Nothing of the root runs with its rights.
 
 Requests: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
 Answers: {"pid": n, "tracer": n}, {"failure": [message, hint]}, {"done": null}, and whenever a process
-has ended {"exit": [pid, status]} (status as subprocess has it).
+has ended {"exit": [pid, status]} (status as subprocess has it), and once a limit was hit {"limit": key}.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox import network
+from chrootbuild.sandbox.bounds.limits import bound_user
+from chrootbuild.sandbox.bounds.warden import Places, full, open_places, start_warden
 from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.privileges import reset_signals
-from chrootbuild.sandbox.views import View, host_view, start_holder
+from chrootbuild.sandbox.views import View, host_view, shows_shm, start_holder
 from chrootbuild.system.user import User
+from chrootbuild.target.model import Limits
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
 
@@ -43,6 +46,9 @@ class _State:
     keeper: int  # the inside's init, its pid here
     inside_view: int
     inside_pids: int
+    limits: Limits
+    places: Places
+    warden: int  # its pipe
     pumps: dict[str, list[Pump]] = field(default_factory=dict)
     tracers: set[int] = field(default_factory=set)
 
@@ -69,17 +75,25 @@ def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoR
                     os._exit(0)  # the kernel kills the rest of the pid namespace
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
-                    _send(channel, _obey(state, json.loads(line)))
+                    answer = _obey(state, json.loads(line))
+                    _heed(state)
+                    _send(channel, answer)
             elif key.data.open and not key.data.pass_on():  # it may have been closed in this round
                 _close(state, key.data)
 
 
 def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) -> _State:
-    view = host_view(confinement.lower, system=confinement.system, privileged=rights.privileged)
+    view = host_view(
+        confinement.lower,
+        system=confinement.system,
+        privileged=rights.privileged,
+        limits=confinement.limits,
+    )
     with doing("set up the network of the box"):
         network.loopback_up()
         network.answer_everywhere()
     keeper = start_holder(confinement, view)
+    places = open_places(view.scratch, view.root, keeper, shm=shows_shm(confinement))
     state = _State(
         rights,
         view,
@@ -88,6 +102,9 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         keeper,
         os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
         os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        confinement.limits,
+        places,
+        start_warden(confinement.limits, places),
     )
     directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
@@ -150,6 +167,8 @@ def _start(
                 os.dup2(fd, number)
             if user is None:
                 _run_outside(state, argv, env, tell)
+            if not state.rights.privileged:
+                bound_user(state.limits)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
             entry = Entry(argv, env, switch, state.rights.mapped, state.inside_view, state.inside_pids, tell)
@@ -217,8 +236,16 @@ def _trace_failure(program: str, output: str) -> Failure:
 # -- ends ----------------------------------------------------------------------------------
 
 
+def _heed(state: _State) -> None:
+    """Report the limit that was hit, if one was: before the ends and failures that come of it."""
+    with contextlib.suppress(BlockingIOError):
+        if key := os.read(state.warden, 64):
+            _send(state.channel, {"limit": key.decode()})
+
+
 def _reap(state: _State) -> None:
     """Report every process that has ended, after its output is written."""
+    _heed(state)
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -236,6 +263,9 @@ def _reap(state: _State) -> None:
 
 def _end(state: _State) -> None:
     """Kill all that was started, let the tracers write to the end, then flush the output."""
+    _reap(state)
+    if key := full(state.limits, state.places):  # since the warden's last look
+        _send(state.channel, {"limit": key})
     with contextlib.suppress(ProcessLookupError):
         os.kill(state.keeper, signal.SIGKILL)
     until = time.monotonic() + _FLUSH_SECONDS
