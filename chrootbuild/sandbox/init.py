@@ -187,6 +187,8 @@ def _start(
     if report.errno or not report.pid:
         for pump in list(state.pumps[name]):
             pump.pass_on()
+        if not report.errno and not strace:
+            raise Failure(f"cannot run {argv[0]}: it was killed before it was started")
         if not report.errno:
             raise _trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
         raise start_failure(report, state.rights.privileged)

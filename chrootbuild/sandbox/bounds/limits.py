@@ -16,6 +16,7 @@ from chrootbuild.system import syscalls
 from chrootbuild.target.model import Limits
 
 _RESERVED = 300  # RESERVED_PIDS of the kernel: numbers below are given once, and then never again
+_OWN_PID_MAX, _OWN_NPROC = (6, 14), (5, 14)  # the kernels whose namespaces count for themselves
 _OURS = 16  # tasks of the box itself, of the caller's user as well
 _PAGE = 4096
 _PROC = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -50,8 +51,12 @@ def room(size: int) -> str:
 
 
 def bound_pids(limits: Limits) -> None:
-    """Bound the tasks of this pid namespace where its kernel can (Linux 6.14); to be called by its first process."""
-    _set("pid_max", limits.processes + _RESERVED + 2)
+    """Bound the tasks of this pid namespace; to be called by its first process.
+
+    Before Linux 6.14 kernel.pid_max is that of the whole machine: it is left as it is.
+    """
+    if _release() >= _OWN_PID_MAX:
+        _set("pid_max", limits.processes + _RESERVED + 2)
 
 
 def bound_shared_memory(limits: Limits) -> None:
@@ -64,7 +69,7 @@ def bound_user(limits: Limits) -> None:
 
     Before Linux 5.14 the limit counts the user's tasks on the whole machine: it is left as it is.
     """
-    if _release() < (5, 14):
+    if _release() < _OWN_NPROC:
         return
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     most = limits.processes + _OURS

@@ -78,17 +78,20 @@ def _watch(limits: Limits, places: Places, tell: int, first: int) -> NoReturn:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     ours = {str(first), str(os.getpid()), places.keeper}
     start = _meminfo("Shmem")
-    due = 0.0
-    while True:
-        pids = {name for name in os.listdir("/proc") if name.isdigit()} - ours
-        hit = "processes" if len(pids) > limits.processes else ""
-        begun = time.monotonic()
-        if not hit and begun >= due:
-            hit = full(limits, places) or _crowded(limits, pids) or _greedy(limits, pids, start)
-            due = begun + _SHARE * (time.monotonic() - begun)
-        if hit:
-            break
-        time.sleep(_TICK)
+    due, hit = 0.0, ""
+    while not hit:
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # out of descriptors: what the kernel bounds stays bounded
+            pids = {name for name in os.listdir("/proc") if name.isdigit()} - ours
+            begun = time.monotonic()
+            if len(pids) > limits.processes:
+                hit = "processes"
+            elif begun >= due:
+                hit = full(limits, places) or _crowded(limits, pids) or _greedy(limits, pids, start)
+                due = begun + _SHARE * (time.monotonic() - begun)
+        if not hit:
+            time.sleep(_TICK)
     os.write(tell, hit.encode())
     while os.getppid() == first:  # until the box is ended: nothing is to be started any more
         os.kill(
