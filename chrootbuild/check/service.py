@@ -75,7 +75,12 @@ def run_outside(
 
     Its whole process group is killed after ``seconds``.
     """
-    process = box.outside(command, name=name, env=env)
+    try:
+        process = box.outside(command, name=name, env=env)
+    except Failure as failure:
+        if not box.exceeded:
+            raise
+        return failure.message
     status = box.wait(process, seconds)
     if status is None:
         box.signal(process, signal.SIGKILL, group=True)
@@ -178,8 +183,8 @@ def _stop(running: _Running, number: int) -> str:
         if box.wait(running.process, pause) is not None:
             time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST)
-    for process in left:
-        box.signal(process, signal.SIGKILL)
+    if left:
+        box.end()  # one by one they would go on to start each other
     names = ", ".join(sorted({process.name for process in left}))
     return (
         f"{names}: did not end within {_STOP_SECONDS:g} seconds of {_name(number)}, and was killed"

@@ -21,6 +21,7 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.plan.users import Users
+from chrootbuild.sandbox.bounds.limits import hit
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
@@ -66,9 +67,12 @@ def check(
     if not target.check.run and not target.check.service:
         return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
     mounts = tuple(item.value for item in target.mounts)
-    confinement = Confinement(root, mounts, devices or {}, f"check {target.name}")
+    confinement = Confinement(
+        root, mounts, devices or {}, f"check {target.name}", limits=target.check.limits
+    )
     findings = trial(confinement, target.check, users, logs=logs, bar=bar).findings
-    if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
+    rules = {finding.rule for finding in findings}
+    if not failed(findings) or explain is None or rules == {"prepare"} or "limits" in rules:
         return findings
     strace = shutil.which("strace")
     if strace is None:
@@ -78,7 +82,10 @@ def check(
         )
     bar.stage("once more under strace")
     again = trial(confinement, target.check, users, strace=strace, privileges=bool(target.setuid), bar=bar)
-    return (*findings, *_explained(again, explain))
+    hit_again = (
+        finding for finding in again.findings if finding.rule == "limits"
+    )  # of the trace, as it seems
+    return (*findings, *hit_again, *_explained(again, explain))
 
 
 def trial(
@@ -101,27 +108,16 @@ def trial(
     service = checks.service
     user = users(service.user) if service else ROOT
     ready = parse_ready(service.ready) if service else None
-    parts: dict[str, Sequence[Finding]] = {}
     bar.begin()
     with confine(confinement) as box:
         if arrange is not None:
             arrange(box)
         env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
-        for number, text in enumerate(checks.prepare, 1):
-            bar.now(f"prepare-{number}: {words(text)}")
-            parts[f"prepare-{number}"] = _prepare(box, text, f"prepare-{number}", env)
-            if parts[f"prepare-{number}"]:
-                break
-        if not any(parts.values()):
-            for number, command in enumerate(checks.run, 1):
-                bar.now(f"run-{number}: {words(command.argv)}")
-                parts[f"run-{number}"] = _run(box, command, f"run-{number}", strace=strace)
-            if service:
-                privileges = privileges and user != ROOT
-                parts["service"] = serve(
-                    box, service, user, env, strace=strace, privileges=privileges, bar=bar
-                )
+        parts = _parts(box, checks, user, env, strace=strace, privileges=privileges, bar=bar)
         box.end()
+        if box.exceeded:  # what else its last part complains of comes of that
+            last = next(reversed(parts), "arrange")
+            parts[last] = [_exceeded(box, last)]
         if logs:
             probes = [f"probe-{number + 1}" for number in range(len(service.probe) if service else 0)]
             _keep(box, (*parts, "ready", *probes), logs)
@@ -131,6 +127,44 @@ def trial(
             tuple(name for name, found in parts.items() if failed(found)),
             box.changed(),
         )
+
+
+def _parts(
+    box: Box,
+    checks: Check,
+    user: User,
+    env: Mapping[str, str],
+    *,
+    strace: str,
+    privileges: bool,
+    bar: Progress,
+) -> dict[str, Sequence[Finding]]:
+    """Run prepare, run and service in their order, up to a prepare that fails or a limit that is hit."""
+    parts: dict[str, Sequence[Finding]] = {}
+    for number, text in enumerate(checks.prepare, 1):
+        name = f"prepare-{number}"
+        bar.now(f"{name}: {words(text)}")
+        parts[name] = _prepare(box, text, name, env)
+        if parts[name] or box.exceeded:
+            return parts
+    for number, command in enumerate(checks.run, 1):
+        name = f"run-{number}"
+        bar.now(f"{name}: {words(command.argv)}")
+        parts[name] = _run(box, command, name, strace=strace)
+        if box.exceeded:
+            return parts
+    if checks.service:
+        privileges = privileges and user != ROOT
+        parts["service"] = serve(
+            box, checks.service, user, env, strace=strace, privileges=privileges, bar=bar
+        )
+    return parts
+
+
+def _exceeded(box: Box, name: str) -> Finding:
+    """Return the finding of a limit that was hit while this part ran."""
+    output = last_lines(box.output(name), "it printed")
+    return Finding("error", "limits", "", "\n".join([hit(box.confinement.limits, box.exceeded), *output]))
 
 
 def _prepare(

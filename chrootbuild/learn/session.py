@@ -50,6 +50,7 @@ class LearnContext:
             tuple(item.value for item in self.target.mounts),
             self.plan.devices,
             f"learn {self.target.name}",
+            limits=self.target.check.limits,
         )
 
 

@@ -56,6 +56,7 @@ class Box:
     _root: int
     _inside: int
     _keeper: int
+    exceeded: str = ""  # the key of the limit that was hit: all was killed then, and nothing can be started
     _buffer: bytes = b""
     _ended: dict[int, int] = field(default_factory=dict)
 
@@ -209,7 +210,7 @@ class Box:
         return answer
 
     def _read(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next answer; None when an exit was reported instead, or after ``seconds``."""
+        """Return the next answer; None when an exit or a limit was reported instead, or after ``seconds``."""
         while b"\n" not in self._buffer:
             if not select.select([self._channel], [], [], max(0.0, seconds))[0]:
                 return None
@@ -219,6 +220,9 @@ class Box:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        if "limit" in answer:
+            self.exceeded = self.exceeded or answer["limit"]
+            return None
         if "exit" not in answer:
             return answer
         pid, status = answer["exit"]

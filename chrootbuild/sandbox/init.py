@@ -5,7 +5,7 @@ ends with everything it started. Nothing of the root runs with its rights.
 
 Requests: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
 Answers: {"pid": n, "tracer": n}, {"failure": [message, hint]}, {"done": null}, and whenever a process
-has ended {"exit": [pid, status]} (status as subprocess has it).
+has ended {"exit": [pid, status]} (status as subprocess has it), and once a limit was hit {"limit": key}.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox import network
+from chrootbuild.sandbox.bounds.limits import bound_user
+from chrootbuild.sandbox.bounds.warden import Places, full, open_places, start_warden
 from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
@@ -29,8 +31,9 @@ from chrootbuild.sandbox.output import Pump, new_pump
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import reset_signals
-from chrootbuild.sandbox.views import View, host_view, start_holder
+from chrootbuild.sandbox.views import View, host_view, shows_shm, start_holder
 from chrootbuild.system.user import User
+from chrootbuild.target.model import Limits
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
 
@@ -45,6 +48,9 @@ class _State:
     inside_view: int
     root: Place  # of the inside view
     inside_pids: int
+    limits: Limits
+    places: Places
+    warden: int  # its pipe
     pumps: dict[str, list[Pump]] = field(default_factory=dict)
     tracers: set[int] = field(default_factory=set)
 
@@ -71,17 +77,25 @@ def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoR
                     os._exit(0)  # the kernel kills the rest of the pid namespace
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
-                    _send(channel, _obey(state, json.loads(line)))
+                    answer = _obey(state, json.loads(line))
+                    _heed(state)
+                    _send(channel, answer)
             elif key.data.open and not key.data.pass_on():  # it may have been closed in this round
                 _close(state, key.data)
 
 
 def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) -> _State:
-    view = host_view(confinement.lower, system=confinement.system, privileged=rights.privileged)
+    view = host_view(
+        confinement.lower,
+        system=confinement.system,
+        privileged=rights.privileged,
+        limits=confinement.limits,
+    )
     with doing("set up the network of the box"):
         network.loopback_up()
         network.answer_everywhere()
     keeper = start_holder(confinement, view)
+    places = open_places(view.scratch, view.root, keeper, shm=shows_shm(confinement))
     state = _State(
         rights,
         view,
@@ -91,6 +105,9 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
         place_of(f"/proc/{keeper}/root"),
         os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        confinement.limits,
+        places,
+        start_warden(confinement.limits, places),
     )
     directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
@@ -153,6 +170,8 @@ def _start(
                 os.dup2(fd, number)
             if user is None:
                 _run_outside(state, argv, env, tell)
+            if not state.rights.privileged:
+                bound_user(state.limits)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
             entry = Entry(
@@ -180,6 +199,8 @@ def _start(
     if report.errno or not report.pid:
         for pump in list(state.pumps[name]):
             pump.pass_on()
+        if not report.errno and not strace:
+            raise Failure(f"cannot run {argv[0]}: it was killed before it was started")
         if not report.errno:
             raise _trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
         raise start_failure(report, state.rights.privileged)
@@ -229,8 +250,16 @@ def _trace_failure(program: str, output: str) -> Failure:
 # -- ends ----------------------------------------------------------------------------------
 
 
+def _heed(state: _State) -> None:
+    """Report the limit that was hit, if one was: before the ends and failures that come of it."""
+    with contextlib.suppress(BlockingIOError):
+        if key := os.read(state.warden, 64):
+            _send(state.channel, {"limit": key.decode()})
+
+
 def _reap(state: _State) -> None:
     """Report every process that has ended, after its output is written."""
+    _heed(state)
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -248,6 +277,9 @@ def _reap(state: _State) -> None:
 
 def _end(state: _State) -> None:
     """Kill all that was started, let the tracers write to the end, then flush the output."""
+    _reap(state)
+    if key := full(state.limits, state.places):  # since the warden's last look
+        _send(state.channel, {"limit": key})
     with contextlib.suppress(ProcessLookupError):
         os.kill(state.keeper, signal.SIGKILL)
     until = time.monotonic() + _FLUSH_SECONDS

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
+from chrootbuild.sandbox.bounds import limits
 from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import mounts_below, own_mounts
@@ -84,10 +85,11 @@ def open_tree(lower: str, *, privileged: bool) -> Tree:
 
 
 def mount_tree(
-    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool
+    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool, room: int
 ) -> tuple[list[tuple[str, str]], str]:
     """Mount the overlays of a tree at the directory ``root``; raises Failure.
 
+    What is no overlay is a tmpfs that ``room`` bytes can be added to.
     Returns pairs of a directory of the tree ("" for its top) and its upper directory;
     and why an overlay was refused, if with ``copy`` a copy took its place.
     """
@@ -107,10 +109,11 @@ def mount_tree(
                     refused = error.strerror or ""
                     syscalls.mount("tmpfs", target, "tmpfs", 0, "mode=0755,size=50%")
                     copy_tree(piece.fd, below(root, piece.path))
+                    _leave_room(below(root, piece.path), room)
             elif piece.path:
                 _make(root, piece)
             else:
-                syscalls.mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=50%")
+                syscalls.mount("tmpfs", root, "tmpfs", 0, f"mode=0755,{limits.room(room)}")
     return uppers, refused
 
 
@@ -154,6 +157,13 @@ def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
                     continue
             if not _is_whiteout(upper + path):
                 yield prefix + path
+
+
+def _leave_room(place: str, room: int) -> None:
+    """Bound a tmpfs to what is in it, and ``room`` bytes more."""
+    usage = os.statvfs(place)
+    used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    syscalls.mount("", place, "", syscalls.MS_REMOUNT, f"size={used + room}")
 
 
 def _piece(lower: str, path: str) -> _Piece:

@@ -24,10 +24,12 @@ from typing import NoReturn
 
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
+from chrootbuild.sandbox.bounds.limits import bound_pids, bound_shared_memory, room
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
 from chrootbuild.sandbox.own_root import place_of
 from chrootbuild.system import syscalls
+from chrootbuild.target.model import Limits
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
@@ -35,7 +37,7 @@ _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own, none is share
 _THROW_AWAY = ("/run", "/var/tmp")  # noqa: S108 - and /tmp, which holds the scratch space as well
 # Mounts of the sandbox's own: type, flags, options.
 _OWN = {
-    "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k"),
+    "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k,nr_inodes=4096"),
     "/dev/mqueue": ("mqueue", _QUIET, ""),
     "/dev/pts": ("devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
     _SHM: ("tmpfs", _FLAGS, "mode=1777"),
@@ -60,7 +62,7 @@ class View:
     notes: tuple[str, ...] = ()
 
 
-def host_view(lower: str, *, system: bool, privileged: bool) -> View:
+def host_view(lower: str, *, system: bool, privileged: bool, limits: Limits) -> View:
     """Make the host view around the directory ``lower``; raises Failure.
 
     To be called in a new mount and pid namespace. ``system``: ``lower`` is a whole system, with
@@ -72,17 +74,20 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     with doing(f"open {lower}", "build the root first"):
         tree = open_tree(lower, privileged=privileged)
     with doing("mount a throw-away overlay", hint):
-        scratch = _scratch(privileged)
+        scratch = _scratch(privileged, limits)
         for path in _THROW_AWAY:
             _throw_away(path, scratch, privileged)
         if os.path.isdir(_SHM):  # POSIX shared memory of the sandbox alone
-            syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, "mode=1777")
+            syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, f"mode=1777,{room(limits.files)}")
     with doing("mount /proc", hint):
         syscalls.mount("proc", "/proc", "proc", _QUIET)
+    bound_shared_memory(limits)
     root, work = f"{scratch}/root", f"{scratch}/work"
     for path in (root, work, f"{scratch}/log"):
         os.mkdir(path)
-    uppers, refused = mount_tree(tree, root, scratch, privileged=privileged, copy=not system)
+    uppers, refused = mount_tree(
+        tree, root, scratch, privileged=privileged, copy=not system, room=limits.files
+    )
     notes = (f"the overlay was refused ({refused}): this ran on a copy",) if refused else ()
     if lower != "/" and os.path.isdir(lower):
         with doing(f"mount over {lower}"):
@@ -95,13 +100,14 @@ def inside_view(
     mounts: tuple[str, ...],
     devices: Mapping[str, Device],
     host_directory: Callable[[str], int],
+    limits: Limits | None = None,
 ) -> None:
     """Leave the host view for good: ``root``, a mount point, becomes /; raises Failure.
 
     To be called by pid 1 of a new pid namespace, which /proc then shows, in a mount
     namespace of its own. ``devices`` are shown as the host's nodes. ``host_directory`` returns a
     mount (as clone_mount does) for a path among ``mounts`` that is no kernel interface. A /dev
-    among them gets the harmless standard devices.
+    among them gets the harmless standard devices. ``limits`` bound /dev/shm.
     """
     if "/dev" in mounts:
         devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
@@ -110,7 +116,7 @@ def inside_view(
     for path in sorted(mounts):
         if path in _OWN:
             with doing(f"mount {path} in the root", hint):
-                _mount_own(root, path)
+                _mount_own(root, path, limits)
     shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
     with doing(f"enter {root} by pivot_root"):
@@ -134,10 +140,10 @@ def inside_view(
 # -- the overlays --------------------------------------------------------------------------
 
 
-def _scratch(privileged: bool) -> str:
+def _scratch(privileged: bool, limits: Limits) -> str:
     """Mount an overlay of /tmp over itself; return a directory there that is a tmpfs of its own."""
     host = open_directory(_TMP)
-    syscalls.mount("tmpfs", _TMP, "tmpfs", 0, "mode=0755,size=50%")
+    syscalls.mount("tmpfs", _TMP, "tmpfs", 0, f"mode=0755,{room(limits.files + limits.trace)}")
     space = open_directory(_TMP)
     try:
         mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
@@ -155,15 +161,17 @@ def _throw_away(path: str, scratch: str, privileged: bool) -> None:
         store = f"{scratch}/.{path.replace('/', '.')}"
         os.mkdir(store)
         tree = open_tree(path, privileged=privileged)
-        mount_tree(tree, path, store, privileged=privileged, copy=False)
+        mount_tree(tree, path, store, privileged=privileged, copy=False, room=0)
 
 
 # -- the mounts inside ---------------------------------------------------------------------
 
 
-def _mount_own(root: str, path: str) -> None:
+def _mount_own(root: str, path: str, limits: Limits | None) -> None:
     """Mount a kernel interface of the sandbox below ``root``, no link followed out of it."""
     kind, flags, options = _OWN[path]
+    if path == _SHM and limits is not None:
+        options += f",{room(limits.files)}"
     target = below(root, path)
     if path == "/dev/pts":
         try:
@@ -260,8 +268,9 @@ def _tell(tell: int, key: str, value: object) -> None:
 
 def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
     try:
+        bound_pids(confinement.limits)
         mounts, devices = _wanted(confinement, view)
-        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
+        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view), confinement.limits)
         failed = None
     except Failure as failure:
         failed = [failure.message, failure.hint]
@@ -274,6 +283,11 @@ def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
     while failed is None:
         signal.pause()
     os._exit(1)
+
+
+def shows_shm(confinement: Confinement) -> bool:
+    """Return whether the inside view has a /dev/shm of its own."""
+    return confinement.system or _SHM in confinement.mounts
 
 
 def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
