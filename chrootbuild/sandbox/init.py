@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox import network
 from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
@@ -29,6 +28,7 @@ from chrootbuild.sandbox.output import Pump, new_pump
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.privileges import reset_signals
 from chrootbuild.sandbox.views import View, host_view, start_holder
+from chrootbuild.system import sockets
 from chrootbuild.system.user import User
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
@@ -77,8 +77,8 @@ def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoR
 def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) -> _State:
     view = host_view(confinement.lower, system=confinement.system, privileged=rights.privileged)
     with doing("set up the network of the box"):
-        network.loopback_up()
-        network.answer_everywhere()
+        sockets.loopback_up()
+        sockets.answer_everywhere()
     keeper = start_holder(confinement, view)
     state = _State(
         rights,

@@ -15,6 +15,7 @@ from typing import NoReturn
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.privileges import map_ids
 from chrootbuild.system import syscalls
+from chrootbuild.system.seccomp import new_session_keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def _be_first(
 ) -> NoReturn:
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        new_session_keyring()
         first(rights, channel)
     except Exception as error:  # noqa: BLE001 - there is nowhere else that it could be seen
         refuse(channel, error)
