@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from chrootbuild.artifact import Device
 from chrootbuild.check.ready import parse_ready
-from chrootbuild.check.service import ended, last_lines, run_outside, serve, words
+from chrootbuild.check.service import ended, last_lines, output_outside, run_outside, serve, words
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
@@ -139,7 +139,7 @@ def _prepare(
     why = run_outside(box, command, name, _COMMAND_SECONDS, env)
     if not why:
         return ()
-    output = last_lines(box.output(name), "it printed")
+    output = output_outside(box, name, "it printed")
     return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
 
 

@@ -25,6 +25,7 @@ from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, 
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
+from chrootbuild.sandbox.outside import Outside, confine_command, outside
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.privileges import reset_signals
 from chrootbuild.sandbox.views import View, host_view, start_holder
@@ -38,6 +39,7 @@ _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write
 class _State:
     rights: Rights
     view: View
+    outside: Outside
     channel: socket.socket
     selector: selectors.BaseSelector
     keeper: int  # the inside's init, its pid here
@@ -79,10 +81,13 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
     with doing("set up the network of the box"):
         sockets.loopback_up()
         sockets.answer_everywhere()
+    with doing("look at the links of the root"):
+        place = outside(view, confinement.lower)
     keeper = start_holder(confinement, view)
     state = _State(
         rights,
         view,
+        place,
         channel,
         selectors.DefaultSelector(),
         keeper,
@@ -181,6 +186,7 @@ def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int)
     try:
         os.setsid()
         reset_signals()
+        confine_command(state.outside)
         os.chdir(state.view.work)
         os.write(tell, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         os.closerange(3, 1 << 20)
