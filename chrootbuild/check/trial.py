@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from chrootbuild.plan.users import Users
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
+from chrootbuild.system.programs import find_program
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
 
@@ -70,7 +70,7 @@ def check(
     findings = trial(confinement, target.check, users, logs=logs, bar=bar).findings
     if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
         return findings
-    strace = shutil.which("strace")
+    strace = find_program("strace")
     if strace is None:
         return (
             *findings,
