@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from chrootbuild.artifact import Device
 from chrootbuild.check.ready import parse_ready
+from chrootbuild.check.search import search
 from chrootbuild.check.service import ended, last_lines, output_outside, run_outside, serve, words
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
@@ -169,10 +170,9 @@ def _unlike(command: Command, output: bytes) -> str:
     if command.stdout is None:
         return ""
     try:
-        found = re.search(command.stdout, output.decode("utf-8", "surrogateescape"))
+        return search(command.stdout, output)
     except re.error as error:
         raise TargetError(f"cannot use stdout = {command.stdout!r}: {error} ({command.origin})") from None
-    return "" if found else f"did not print {command.stdout!r}"
 
 
 def _unproven(box: Box, user: User) -> list[Finding]:
