@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -105,6 +107,17 @@ def words(command: str | tuple[str, ...]) -> str:
     return command if isinstance(command, str) else " ".join(command)
 
 
+def output_outside(box: Box, name: str, heading: str) -> list[str]:
+    """Return the last lines of a host command's output, with a hint where it met a link in ROOT."""
+    output = box.output(name)
+    lines = last_lines(output, heading)
+    if os.strerror(errno.ELOOP).encode() in output:
+        lines.append(
+            "hint: a link in ROOT is not followed, since it may lead out; write the path that it leads to"
+        )
+    return lines
+
+
 def last_lines(output: bytes, heading: str) -> list[str]:
     """Return the last lines of an output below a heading; none if there is no output."""
     lines = [line.rstrip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
@@ -154,7 +167,7 @@ def _probe(running: _Running) -> str:
         while why := run_outside(running.box, probe, name, max(0.1, until - time.monotonic()), running.env):
             died = _died(running)
             if died or time.monotonic() >= until:
-                output = last_lines(running.box.output(name), "the probe printed")
+                output = output_outside(running.box, name, "the probe printed")
                 return "\n".join([f"{died or why}, while probed by: {words(probe)}", *output])
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)

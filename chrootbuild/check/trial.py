@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import BinaryIO
 
 from chrootbuild.artifact import Device
 from chrootbuild.check.ready import parse_ready
-from chrootbuild.check.service import ended, last_lines, run_outside, serve, words
+from chrootbuild.check.search import search
+from chrootbuild.check.service import ended, last_lines, output_outside, run_outside, serve, words
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
@@ -25,6 +25,7 @@ from chrootbuild.sandbox.bounds.limits import hit
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
+from chrootbuild.system.programs import find_program
 from chrootbuild.system.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
 
@@ -74,7 +75,7 @@ def check(
     rules = {finding.rule for finding in findings}
     if not failed(findings) or explain is None or rules == {"prepare"} or "limits" in rules:
         return findings
-    strace = shutil.which("strace")
+    strace = find_program("strace")
     if strace is None:
         return (
             *findings,
@@ -173,7 +174,7 @@ def _prepare(
     why = run_outside(box, command, name, _COMMAND_SECONDS, env)
     if not why:
         return ()
-    output = last_lines(box.output(name), "it printed")
+    output = output_outside(box, name, "it printed")
     return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
 
 
@@ -203,10 +204,9 @@ def _unlike(command: Command, output: bytes) -> str:
     if command.stdout is None:
         return ""
     try:
-        found = re.search(command.stdout, output.decode("utf-8", "surrogateescape"))
+        return search(command.stdout, output)
     except re.error as error:
         raise TargetError(f"cannot use stdout = {command.stdout!r}: {error} ({command.origin})") from None
-    return "" if found else f"did not print {command.stdout!r}"
 
 
 def _unproven(box: Box, user: User) -> list[Finding]:

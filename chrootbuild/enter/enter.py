@@ -1,7 +1,7 @@
 """A shell or command inside the real root: what is done there stays.
 
 It sees the root alone (pivot_root(2)) and processes of its own, has the capabilities of
-privileges.KEPT, and a terminal of its own. The network is the host's.
+user.CONFINED, and a terminal of its own. The network is the host's.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from chrootbuild.sandbox.overlay import doing, open_directory
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals
 from chrootbuild.sandbox.views import inside_view
 from chrootbuild.system import syscalls
+from chrootbuild.system.seccomp import confine_calls
 
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC
 
@@ -132,6 +133,7 @@ def _become(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         reset_signals()
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
+        confine_calls()  # while CAP_SYS_ADMIN is there
         cut_capabilities()
         os.execvpe(visit.argv[0], list(visit.argv), dict(visit.env))  # noqa: S606
     except OSError as error:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from chrootbuild.sandbox.namespaces import Rights, reason
 from chrootbuild.sandbox.output import cut_trace
 from chrootbuild.sandbox.overlay import written
 from chrootbuild.system import syscalls
+from chrootbuild.system.programs import find_shell
 from chrootbuild.system.user import ROOT, User
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a program of the root
@@ -91,7 +91,7 @@ class Box:
 
         A string is run by bash, else by sh; a list is exec'd.
         """
-        argv = [_shell(), "-c", command] if isinstance(command, str) else list(command)
+        argv = [find_shell(), "-c", command] if isinstance(command, str) else list(command)
         own = {
             "PATH": _HOST_PATH,
             "HOME": self.work,
@@ -241,10 +241,6 @@ class Box:
                 return file.read().strip()
         except OSError:
             return ""
-
-
-def _shell() -> str:
-    return shutil.which("bash", path=_HOST_PATH) or "sh"
 
 
 def _of(directory: int, path: str = "") -> str:

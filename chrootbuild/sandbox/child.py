@@ -20,6 +20,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, switch_user
 from chrootbuild.system import syscalls
+from chrootbuild.system.seccomp import confine_calls
 from chrootbuild.system.user import User
 
 # Looked up immediately before the program's own execve(2): a trace up to here is not the
@@ -186,6 +187,7 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
             _tell(tell, "unmapped")
             os.read(waits, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
+        confine_calls()  # while CAP_SYS_ADMIN is there
         cut_capabilities()
         if nested:
             os.setresuid(entry.user.uid, entry.user.uid, entry.user.uid)

@@ -21,17 +21,18 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox import network
 from chrootbuild.sandbox.bounds.limits import bound_user
 from chrootbuild.sandbox.bounds.warden import Places, full, open_places, start_warden
 from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
+from chrootbuild.sandbox.outside import Outside, confine_command, outside
 from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import reset_signals
 from chrootbuild.sandbox.views import View, host_view, shows_shm, start_holder
+from chrootbuild.system import sockets
 from chrootbuild.system.user import User
 from chrootbuild.target.model import Limits
 
@@ -42,6 +43,7 @@ _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write
 class _State:
     rights: Rights
     view: View
+    outside: Outside
     channel: socket.socket
     selector: selectors.BaseSelector
     keeper: int  # the inside's init, its pid here
@@ -92,13 +94,16 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         limits=confinement.limits,
     )
     with doing("set up the network of the box"):
-        network.loopback_up()
-        network.answer_everywhere()
+        sockets.loopback_up()
+        sockets.answer_everywhere()
+    with doing("look at the links of the root"):
+        place = outside(view, confinement.lower)
     keeper = start_holder(confinement, view)
     places = open_places(view.scratch, view.root, keeper, shm=shows_shm(confinement))
     state = _State(
         rights,
         view,
+        place,
         channel,
         selectors.DefaultSelector(),
         keeper,
@@ -214,6 +219,7 @@ def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int)
     try:
         os.setsid()
         reset_signals()
+        confine_command(state.outside)
         os.chdir(state.view.work)
         os.write(tell, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         os.closerange(3, 1 << 20)

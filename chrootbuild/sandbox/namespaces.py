@@ -18,6 +18,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.own_root import chrooted, may_be_chrooted, own_root
 from chrootbuild.sandbox.privileges import ids_mapped, map_ids
 from chrootbuild.system import syscalls
+from chrootbuild.system.seccomp import new_session_keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ def _be_first(
 ) -> NoReturn:
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        new_session_keyring()
         first(rights, channel)
     except Exception as error:  # noqa: BLE001 - there is nowhere else that it could be seen
         refuse(channel, error)

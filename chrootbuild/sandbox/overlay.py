@@ -18,7 +18,7 @@ from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import mounts_below, own_mounts
 
-_BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 # Kernel interfaces, not files: an overlay of one is refused or means nothing.
 _KERNEL = {
     *"autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl".split(),
@@ -60,7 +60,7 @@ def below(root: str, path: str) -> str:
     """Return this view's path of a path in ``root``, all links resolved in there; raises OSError."""
     top = open_directory(root)
     try:
-        return f"/proc/self/fd/{syscalls.openat2(top, path.lstrip('/') or '.', os.O_PATH, _BELOW)}"
+        return f"/proc/self/fd/{syscalls.openat2(top, path.lstrip('/') or '.', os.O_PATH, BELOW)}"
     finally:
         os.close(top)
 

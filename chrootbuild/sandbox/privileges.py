@@ -7,19 +7,20 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import KEPT, User
+from chrootbuild.system.user import CONFINED, User
 
 
-def cut_capabilities() -> None:
-    """Drop all capabilities but KEPT, from the bounding set too. Raises OSError.
+def cut_capabilities(capabilities: Mapping[str, int] = CONFINED) -> None:
+    """Drop all capabilities but these, from the bounding set too. Raises OSError.
 
     no_new_privs stays unset: services use su(1) and the like, and no setuid program
     can gain more than the bounding set.
     """
     kept = 0
-    for number in KEPT.values():
+    for number in capabilities.values():
         kept |= 1 << number
     for number in range(64):
         try:

@@ -3,8 +3,8 @@
 The *host view* is for prepare, ready and probe: this machine, read-only. /run, /tmp and
 /var/tmp are writable, as throw-away overlays; an overlay also cuts off the sockets in it, so
 that no daemon of the host is reached by mistake. The overlay of the root is at ``View.root``, and at
-the root's own path. The *inside view* is for the confined programs: that overlay alone, by
-pivot_root(2), with the mounts they need.
+the root's own path; what each command sees of all that is narrowed by outside.py. The *inside
+view* is for the confined programs: that overlay alone, by pivot_root(2), with the mounts they need.
 
 All upper layers are on one tmpfs without a name on the host: nothing has to be cleaned up.
 Sources: mount_namespaces(7), pivot_root(2), Documentation/filesystems/overlayfs.rst.
@@ -46,8 +46,8 @@ _OWN = {
 }
 # The kernel interfaces of a whole system.
 SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
-_HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
-_DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
+DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ def inside_view(
     among them gets the harmless standard devices. ``limits`` bound /dev/shm.
     """
     if "/dev" in mounts:
-        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
+        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in HARMLESS} | dict(devices)
     hint = "build the root: the directory is part of it"
     # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are visible.
     for path in sorted(mounts):
         if path in _OWN:
             with doing(f"mount {path} in the root", hint):
-                _mount_own(root, path, limits)
+                mount_own(root, path, limits)
     shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
     with doing(f"enter {root} by pivot_root"):
@@ -133,7 +133,7 @@ def inside_view(
                 _make_place(path)
             syscalls.attach_mount(mount, path)
     if "/dev" in mounts:
-        for name, text in _DEV_LINKS.items():
+        for name, text in DEV_LINKS.items():
             os.symlink(text, f"/dev/{name}")
 
 
@@ -167,8 +167,8 @@ def _throw_away(path: str, scratch: str, privileged: bool) -> None:
 # -- the mounts inside ---------------------------------------------------------------------
 
 
-def _mount_own(root: str, path: str, limits: Limits | None) -> None:
-    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it."""
+def mount_own(root: str, path: str, limits: Limits | None = None) -> None:
+    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it; raises OSError."""
     kind, flags, options = _OWN[path]
     if path == _SHM and limits is not None:
         options += f",{room(limits.files)}"

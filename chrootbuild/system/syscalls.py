@@ -38,14 +38,18 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
+MS_NOSYMFOLLOW = 256
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 AT_RECURSIVE = 0x8000
 
-_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW = -100, 0x100  # include/uapi/linux/fcntl.h
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _AT_EMPTY_PATH = 0x1000
@@ -55,6 +59,7 @@ _STATX_SIZE, _STX_MNT_ID, _STATX_MNT_ID = 256, 0x90, 0x1000
 # For prctl(2): include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 
@@ -160,12 +165,13 @@ def mount_setattr(path: str, flags: int, attributes: int, propagation: int) -> N
         raise _error(path)
 
 
-def clone_mount(path: str) -> int:
+def clone_mount(path: str, *, follow: bool = True) -> int:
     """Return a descriptor of a detached bind mount of ``path``: open_tree(2).
 
-    ``path`` may be a file. Raises OSError: ENOSYS before Linux 5.2.
+    ``path`` may be a file, and without ``follow`` a link itself. Raises OSError: ENOSYS before Linux 5.2.
     """
-    result = _syscall("open_tree", _AT_FDCWD, _path(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if follow else _AT_SYMLINK_NOFOLLOW)
+    result = _syscall("open_tree", _AT_FDCWD, _path(path), flags)
     if result < 0:
         raise _error(path)
     return result
@@ -202,6 +208,28 @@ def attach_mount(fd: int, path: str) -> None:
 def prctl(option: int, argument: int) -> int:
     """Control an attribute of the calling thread, by one argument. Raises OSError."""
     result = int(_function("prctl")(option, argument, 0, 0, 0))
+    if result < 0:
+        raise _error()
+    return result
+
+
+def set_filter(program: bytes) -> None:
+    """Set a seccomp(2) filter, instructions of classic BPF, for this thread and its children.
+
+    Raises OSError: EACCES without CAP_SYS_ADMIN in the user namespace and no_new_privs.
+    """
+    import ctypes
+
+    steps = ctypes.create_string_buffer(program, len(program))
+    code = struct.pack("@HP", len(program) // 8, ctypes.addressof(steps))  # struct sock_fprog
+    text = ctypes.create_string_buffer(code, len(code))
+    if _function("prctl")(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(text), 0, 0):
+        raise _error()
+
+
+def by_number(number: int, *arguments: int | bytes | None) -> int:
+    """Make a system call by the machine's own number, and return its result. Raises OSError."""
+    result = _call(number, *arguments)
     if result < 0:
         raise _error()
     return result
@@ -257,13 +285,17 @@ def _function(name: str) -> Any:
 
 
 def _syscall(name: str, *arguments: int | bytes | None) -> int:
+    return _call(_NUMBERS[name], *arguments)
+
+
+def _call(number: int, *arguments: int | bytes | None) -> int:
     import ctypes
 
     function = _libc().syscall
     function.restype = ctypes.c_long
     # Each argument is widened by hand: a variadic call would pass an int as 32 bits.
     words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
-    return int(function(ctypes.c_long(_NUMBERS[name]), *words))
+    return int(function(ctypes.c_long(number), *words))
 
 
 def _errno() -> int:

@@ -373,7 +373,7 @@ def test_what_failed_is_run_again_under_trace_and_explained(tmp_path: Path) -> N
 
 
 def test_without_strace_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("chrootbuild.check.trial.find_program", lambda _: None)
     target = Target("t", "", ORIGIN, str(tmp_path), check=service("exit", "1"))
     error, note = check(target, str(make_root(tmp_path)), users=users, explain=lambda _: [])
     assert (error.severity, note.severity) == ("error", "note")

@@ -76,7 +76,7 @@ with confine(Confinement(root, ("/proc", "/sys"))) as box:
     print(box.rights.privileged, box.rights.mapped)
 """
     assert as_nobody(script, root) == (
-        "0:0\nCapEff:\t00000000200425fb\n"
+        "0:0\nCapEff:\t00000000000425fb\n"
         "mount: Operation not permitted\nmknod: Operation not permitted\nwritten\nFalse False\n"
     )
 
