@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = """
-values      artifact command_names errors findings paths text console: the values and the words of all
+values      artifact command_names errors findings paths text output console: the values and the words of all
 system      the kernel's interface: system calls, descriptors, files, mounts, processes, trust
 state       what is kept between runs: places, stamp, project, record, lock; the null build
 target      TOML -> Target

@@ -39,7 +39,8 @@ class _Visit:
     mounts: tuple[str, ...]
     devices: Mapping[str, Device]
     env: Mapping[str, str]
-    tty: int  # the program's end of its terminal; -1: the caller's input and output as they are
+    tty: int  # the program's end of its terminal; -1: it has none
+    plain: frozenset[int]  # of 0, 1, 2 those that are no terminal: the caller's own
 
 
 def enter(
@@ -55,9 +56,10 @@ def enter(
     nodes. All that it leaves running is ended. Raises Failure.
     """
     env = {"PATH": PATH, **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
-    ours, theirs = terminal.open_terminal() if terminal.has_terminal() else (-1, -1)
-    keep = (0, 1, 2) if theirs < 0 else (2, theirs)
-    visit = _Visit(canonical(root), argv, mounts, devices or {}, env, theirs)
+    ours, theirs = terminal.open_terminal() if terminal.terminals() else (-1, -1)
+    plain = frozenset((0, 1, 2)) - terminal.terminals()
+    keep = (*plain, *((theirs,) if theirs >= 0 else ()))
+    visit = _Visit(canonical(root), argv, mounts, devices or {}, env, theirs, plain)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     try:
@@ -121,10 +123,10 @@ def _visit(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
 def _become(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
     try:
         if visit.tty >= 0:
-            errors = -1 if os.isatty(2) else os.dup(2)
+            kept = {fd: os.dup(fd) for fd in visit.plain}
             os.login_tty(visit.tty)
-            if errors >= 0:
-                os.dup2(errors, 2)
+            for fd, copy in kept.items():
+                os.dup2(copy, fd)
         else:
             os.setsid()
         os.closerange(3, channel.fileno())

@@ -20,6 +20,7 @@ from chrootbuild.state.record import Installed, entry_from_json, entry_to_json
 from chrootbuild.system.files import BROKEN
 from chrootbuild.system.mounts import is_mount
 from chrootbuild.system.openat import open_beneath, remove_tree
+from chrootbuild.system.provenance import fault_of
 from chrootbuild.text import kind_of
 
 
@@ -170,8 +171,10 @@ def noted(stage: Stage, artifacts: Mapping[str, Artifact]) -> dict[str, Installe
     """
     found = {}
     try:
-        fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
+        fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=stage.fd)
         with os.fdopen(fd, encoding="utf-8") as file:
+            if fault := fault_of(os.fstat(fd)):
+                raise ValueError(fault)
             for line in file:
                 path, entry = json.loads(line)
                 artifact = artifacts.get(path)
