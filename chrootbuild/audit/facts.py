@@ -13,7 +13,7 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.findings import Finding, Severity
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, Record
-from chrootbuild.system.acl import NO_ATTRIBUTES, Acl, Attributes, mask_of
+from chrootbuild.system.rights.acl import NO_ATTRIBUTES, Acl, Attributes, mask_of
 from chrootbuild.target.model import Target
 
 READ, WRITE, EXECUTE = 4, 2, 1

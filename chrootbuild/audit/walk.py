@@ -12,7 +12,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.paths import join
 from chrootbuild.root.tree import Root
-from chrootbuild.system.acl import attributes
+from chrootbuild.system.rights.acl import attributes
 
 _HEAD = 4096  # bytes
 _PATH_MAX = (

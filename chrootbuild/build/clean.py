@@ -20,7 +20,7 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, read_record, write_record
 from chrootbuild.state.stamp import drop_stamp
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 

@@ -14,7 +14,7 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.sandbox.box import Box, Process
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 from chrootbuild.target.model import Service
 
 _STOP_SECONDS = 10.0  # between the signal and SIGKILL

@@ -26,7 +26,7 @@ from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
 from chrootbuild.system.programs import find_program
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
 
 _COMMAND_SECONDS = 120.0  # for each command of prepare and run

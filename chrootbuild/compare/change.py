@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
 from chrootbuild.paths import split
 from chrootbuild.state.record import Installed
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 

@@ -25,8 +25,8 @@ from chrootbuild.root.copy import copy_digest, open_source
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, Record
 from chrootbuild.system.files import sha256
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, Signature, root_signature, settled_signature, signature
-from chrootbuild.system.user import privileged
 from chrootbuild.text import kind_of
 
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"

@@ -23,11 +23,11 @@ from chrootbuild.enter import terminal
 from chrootbuild.sandbox.box import PATH
 from chrootbuild.sandbox.child import Report, is_there, start_failure
 from chrootbuild.sandbox.namespaces import Rights, canonical, reason, refuse, start_helper, wait_for
-from chrootbuild.sandbox.overlay import doing, open_directory
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals
-from chrootbuild.sandbox.views import inside_view
+from chrootbuild.sandbox.view.overlay import doing, open_directory
+from chrootbuild.sandbox.view.views import inside_view
 from chrootbuild.system import syscalls
-from chrootbuild.system.seccomp import confine_calls
+from chrootbuild.system.rights.seccomp import confine_calls
 
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC
 

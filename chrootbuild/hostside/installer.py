@@ -20,7 +20,7 @@ from chrootbuild.hostside.snippet import Form, Owner, Snippet, block, bounds, ma
 from chrootbuild.state.claim import claim
 from chrootbuild.state.project import Project
 from chrootbuild.system.files import read_file, write_atomically
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 
 @dataclass(frozen=True, slots=True)

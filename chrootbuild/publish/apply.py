@@ -17,7 +17,7 @@ from chrootbuild.publish.swap import bring_back, foreign_in
 from chrootbuild.root.stage import Stage
 from chrootbuild.root.tree import Root
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.text import kind_of
 
 _PAUSE = 0.2  # seconds, from execve(2) to the opening of the last library

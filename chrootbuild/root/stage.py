@@ -20,7 +20,7 @@ from chrootbuild.state.record import Installed, entry_from_json, entry_to_json
 from chrootbuild.system.files import BROKEN
 from chrootbuild.system.mounts import is_mount
 from chrootbuild.system.openat import open_beneath, remove_tree
-from chrootbuild.system.provenance import fault_of
+from chrootbuild.system.rights.provenance import fault_of
 from chrootbuild.text import kind_of
 
 

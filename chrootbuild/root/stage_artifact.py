@@ -14,8 +14,8 @@ from chrootbuild.root.stage import Stage, name_of, staging_hint
 from chrootbuild.state.record import Installed
 from chrootbuild.system.files import sha256, write_all
 from chrootbuild.system.openat import STEP, remove_tree
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, TICK_NS, Signature, root_signature, signature
-from chrootbuild.system.user import privileged
 
 _TRIES = 5  # for a source that changes while it is copied
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -269,7 +269,7 @@ def open_root(path: str, trusted: Sequence[str] = ()) -> Root:
     Raises Failure where it is a link, or where somebody else can write to one
     of its parents (law 8): they could redirect every later build.
     """
-    from chrootbuild.system.trust import refuse_untrusted
+    from chrootbuild.system.rights.trust import refuse_untrusted
 
     parent = os.path.dirname(path)
     existing = parent

@@ -16,10 +16,10 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights, reason
 from chrootbuild.sandbox.output import cut_trace
-from chrootbuild.sandbox.overlay import written
+from chrootbuild.sandbox.view.overlay import written
 from chrootbuild.system import syscalls
 from chrootbuild.system.programs import find_shell
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a program of the root
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,7 +55,7 @@ class Box:
     _scratch: int
     _root: int
     _inside: int
-    _keeper: int
+    _holder: int
     exceeded: str = ""  # the key of the limit that was hit: all was killed then, and nothing can be started
     _buffer: bytes = b""
     _ended: dict[int, int] = field(default_factory=dict)
@@ -119,10 +119,10 @@ class Box:
 
     def running(self) -> tuple[Process, ...]:
         """Return all processes of the root, background ones too."""
-        view = self._link(self._keeper, "ns/mnt")
+        view = self._link(self._holder, "ns/mnt")
         for _ in range(_LOOKS):
             pids = sorted(int(name) for name in os.listdir(_of(self._proc)) if name.isdigit())
-            links = {pid: self._link(pid, "ns/mnt") for pid in pids if pid != self._keeper}
+            links = {pid: self._link(pid, "ns/mnt") for pid in pids if pid != self._holder}
             found = tuple(Process(self._comm(pid), pid) for pid, link in links.items() if link == view)
             if found or "" not in links.values():
                 break

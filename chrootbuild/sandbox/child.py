@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, switch_user
+from chrootbuild.sandbox.view.own_root import Place, place_of
 from chrootbuild.system import syscalls
-from chrootbuild.system.seccomp import confine_calls
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.seccomp import confine_calls
+from chrootbuild.system.rights.user import User
 
 # Looked up immediately before the program's own execve(2): a trace up to here is not the
 # program's.
@@ -217,3 +217,10 @@ def _map_one(pid: int, user: User) -> None:
     ):
         with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
             file.write(text)
+
+
+def trace_failure(program: str, output: str) -> Failure:
+    """Return the error of a program that strace(1) did not start; ``output`` is the file of its words."""
+    with open(output, encoding="utf-8", errors="replace") as file:
+        said = file.read(2000).strip()
+    return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")

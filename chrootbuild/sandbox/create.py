@@ -53,7 +53,7 @@ def confine(confinement: Confinement) -> Iterator[Box]:
             _scratch=fds[1],
             _root=fds[2],
             _inside=fds[3],
-            _keeper=hello["keeper"],
+            _holder=hello["holder"],
         )
     finally:
         channel.close()

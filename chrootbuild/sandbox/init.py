@@ -23,17 +23,19 @@ from typing import Any, NoReturn
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.bounds.limits import bound_user
 from chrootbuild.sandbox.bounds.warden import Places, full, open_places, start_warden
-from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
+from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, trace_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.holder import start_holder
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
-from chrootbuild.sandbox.outside import Outside, confine_command, outside
-from chrootbuild.sandbox.overlay import doing
-from chrootbuild.sandbox.own_root import Place, place_of
 from chrootbuild.sandbox.privileges import reset_signals
-from chrootbuild.sandbox.views import View, host_view, shows_shm, start_holder
+from chrootbuild.sandbox.view.outside import Outside, confine_command, outside
+from chrootbuild.sandbox.view.overlay import doing
+from chrootbuild.sandbox.view.own_root import Place, place_of
+from chrootbuild.sandbox.view.views import View, host_view, shows_shm
 from chrootbuild.system import sockets
-from chrootbuild.system.user import User
+from chrootbuild.system.processes import tracer_of
+from chrootbuild.system.rights.user import User
 from chrootbuild.target.model import Limits
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
@@ -46,7 +48,7 @@ class _State:
     outside: Outside
     channel: socket.socket
     selector: selectors.BaseSelector
-    keeper: int  # the inside's init, its pid here
+    holder: int  # the inside's init, its pid here
     inside_view: int
     root: Place  # of the inside view
     inside_pids: int
@@ -98,23 +100,23 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         sockets.answer_everywhere()
     with doing("look at the links of the root"):
         place = outside(view, confinement.lower)
-    keeper = start_holder(confinement, view)
-    places = open_places(view.scratch, view.root, keeper, shm=shows_shm(confinement))
+    holder = start_holder(confinement, view)
+    places = open_places(view.scratch, view.root, holder, shm=shows_shm(confinement))
     state = _State(
         rights,
         view,
         place,
         channel,
         selectors.DefaultSelector(),
-        keeper,
-        os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
-        place_of(f"/proc/{keeper}/root"),
-        os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        holder,
+        os.open(f"/proc/{holder}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
+        place_of(f"/proc/{holder}/root"),
+        os.open(f"/proc/{holder}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
         confinement.limits,
         places,
         start_warden(confinement.limits, places),
     )
-    directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
+    directories = ("/proc", view.scratch, view.root, f"/proc/{holder}/root")
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
     hello = {
         "scratch": view.scratch,
@@ -122,7 +124,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         "work": view.work,
         "uppers": view.uppers,
         "notes": view.notes,
-        "keeper": keeper,
+        "holder": holder,
     }
     socket.send_fds(channel, [json.dumps(hello).encode() + b"\n"], fds)
     for fd in fds:
@@ -207,9 +209,9 @@ def _start(
         if not report.errno and not strace:
             raise Failure(f"cannot run {argv[0]}: it was killed before it was started")
         if not report.errno:
-            raise _trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
+            raise trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
         raise start_failure(report, state.rights.privileged)
-    tracer = _tracer(report.pid) if strace else 0
+    tracer = tracer_of(report.pid) if strace else 0
     state.tracers |= {tracer} - {0}
     return {"pid": report.pid, "tracer": tracer}
 
@@ -236,21 +238,6 @@ def _close(state: _State, pump: Pump) -> None:
     for pumps in state.pumps.values():
         if pump in pumps:
             pumps.remove(pump)
-
-
-def _tracer(pid: int) -> int:
-    """Return the pid of a process's tracer (proc_pid_status(5)); 0 if it has none, or is gone."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("TracerPid:"))
-    except (OSError, StopIteration):
-        return 0
-
-
-def _trace_failure(program: str, output: str) -> Failure:
-    with open(output, encoding="utf-8", errors="replace") as file:
-        said = file.read(2000).strip()
-    return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")
 
 
 # -- ends ----------------------------------------------------------------------------------
@@ -287,7 +274,7 @@ def _end(state: _State) -> None:
     if key := full(state.limits, state.places):  # since the warden's last look
         _send(state.channel, {"limit": key})
     with contextlib.suppress(ProcessLookupError):
-        os.kill(state.keeper, signal.SIGKILL)
+        os.kill(state.holder, signal.SIGKILL)
     until = time.monotonic() + _FLUSH_SECONDS
     _reap(state)
     while state.tracers and time.monotonic() < until:

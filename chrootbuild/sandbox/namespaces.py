@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.own_root import chrooted, may_be_chrooted, own_root
 from chrootbuild.sandbox.privileges import ids_mapped, map_ids
+from chrootbuild.sandbox.view.own_root import chrooted, may_be_chrooted, own_root
 from chrootbuild.system import syscalls
-from chrootbuild.system.seccomp import new_session_keyring
+from chrootbuild.system.rights.seccomp import new_session_keyring
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import CONFINED, User
+from chrootbuild.system.rights.user import CONFINED, User
 
 
 def cut_capabilities(capabilities: Mapping[str, int] = CONFINED) -> None:

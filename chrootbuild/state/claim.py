@@ -8,8 +8,8 @@ import stat
 
 from chrootbuild.console import warn
 from chrootbuild.errors import Failure
-from chrootbuild.system.provenance import believed, make_folder, mark
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.provenance import believed, make_folder, mark
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 
 def claim(folder: str) -> None:

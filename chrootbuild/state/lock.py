@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.state.claim import claim
 from chrootbuild.state.project import Project
-from chrootbuild.system.provenance import fault_of, make_folder
+from chrootbuild.system.rights.provenance import fault_of, make_folder
 from chrootbuild.text import printable
 
 

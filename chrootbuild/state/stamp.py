@@ -101,7 +101,7 @@ def _believed(state: str) -> bool:
     info = os.stat(state)
     if info.st_uid == 0 and info.st_gid == STATE_GROUP and not info.st_mode & 0o022:
         return True
-    from chrootbuild.system.provenance import believed
+    from chrootbuild.system.rights.provenance import believed
 
     return believed(state)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from chrootbuild.errors import Failure
-from chrootbuild.system.provenance import believed, fault_of, make_folder
+from chrootbuild.system.rights.provenance import believed, fault_of, make_folder
 
 STATE_LIMIT = 256 << 20  # bytes of a state file that are read
 _CHUNK = 1 << 20  # bytes

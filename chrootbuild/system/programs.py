@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 _PLACES = ("/usr/bin", "/bin")
 

@@ -54,8 +54,8 @@ from chrootbuild.state.record import from_json, in_pieces, read_record
 from chrootbuild.sync import pending, rollback
 from chrootbuild.sysroot.packages import files_of, named, owner_of
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system import acl
 from chrootbuild.system.mounts import mounts_below, read_mounts
+from chrootbuild.system.rights import acl
 from chrootbuild.target.model import DeviceItem, Target
 from chrootbuild.target.parse import parse
 from chrootbuild.target.reader import read_targets

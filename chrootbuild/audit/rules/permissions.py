@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chrootbuild.audit.facts import OTHERS, WRITE, Entry, Facts, Person, Rule, ancestors, can
 from chrootbuild.findings import Finding
-from chrootbuild.system.acl import mask_of
+from chrootbuild.system.rights.acl import mask_of
 
 PROGRAM = Rule(
     "program-writable",

@@ -15,7 +15,7 @@ from chrootbuild.root.stage import stage_place
 from chrootbuild.rtld.model import Missing
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 LINK = Rule(
     "hard-link",

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from chrootbuild.sandbox.overlay import below
+from chrootbuild.sandbox.view.overlay import below
 from chrootbuild.target.model import Limits
 
 _TICK = 0.02  # seconds between two looks at the number of processes
@@ -31,18 +31,18 @@ class Places:
     scratch: int  # the tmpfs of all upper layers, outputs and traces
     logs: int
     others: tuple[int, ...]  # file systems of limits.files bytes each
-    keeper: str  # the pid of the root's first process
+    holder: str  # the pid of the root's first process
 
 
-def open_places(scratch: str, root: str, keeper: int, *, shm: bool) -> Places:
+def open_places(scratch: str, root: str, holder: int, *, shm: bool) -> Places:
     """Open what a box can fill; ``shm``: the inside view has a /dev/shm of its own."""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     others = [os.open(root, flags)]
     if os.path.ismount(_SHM):
         others.append(os.open(_SHM, flags))
     if shm:
-        others.append(os.open(below(f"/proc/{keeper}/root/.", _SHM), flags))
-    return Places(os.open(scratch, flags), os.open(f"{scratch}/log", flags), tuple(others), str(keeper))
+        others.append(os.open(below(f"/proc/{holder}/root/.", _SHM), flags))
+    return Places(os.open(scratch, flags), os.open(f"{scratch}/log", flags), tuple(others), str(holder))
 
 
 def start_warden(limits: Limits, places: Places) -> int:
@@ -76,7 +76,7 @@ def full(limits: Limits, places: Places) -> str:
 def _watch(limits: Limits, places: Places, tell: int, first: int) -> NoReturn:
     with contextlib.suppress(OSError):  # needs CAP_SYS_NICE
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    ours = {str(first), str(os.getpid()), places.keeper}
+    ours = {str(first), str(os.getpid()), places.holder}
     start = _meminfo("Shmem")
     due, hit = 0.0, ""
     while not hit:

@@ -15,7 +15,7 @@ import pytest
 from chrootbuild.enter.enter import enter
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 from tests.support.confine_lab import make_root
 
 pytestmark = [

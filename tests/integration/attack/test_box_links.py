@@ -15,7 +15,7 @@ from chrootbuild.check.trial import check
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
 from tests.support.confine_lab import make_root
 

@@ -12,7 +12,7 @@ from chrootbuild.check.search import search
 from chrootbuild.check.trial import check
 from chrootbuild.errors import TargetError
 from chrootbuild.findings import Finding
-from chrootbuild.system.user import ROOT
+from chrootbuild.system.rights.user import ROOT
 from chrootbuild.target.model import Check, Command, Target
 from tests.support.confine_lab import make_root
 

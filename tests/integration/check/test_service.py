@@ -15,7 +15,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Item, Service, Target
 from tests.support.confine_lab import leftovers, make_root, running
 

@@ -17,7 +17,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import CONFINED, User
+from chrootbuild.system.rights.user import CONFINED, User
 from tests.support.confine_lab import leftovers, make_root, running
 from tests.support.trees import tree
 

@@ -10,7 +10,7 @@ import pytest
 from chrootbuild.audit.facts import EXECUTE, OTHERS, READ, WRITE, Entry, Person, can
 from chrootbuild.audit.rules import RULES
 from chrootbuild.audit.rules.permissions import in_program_place
-from chrootbuild.system.acl import Acl, Attributes, parse
+from chrootbuild.system.rights.acl import Acl, Attributes, parse
 from tests.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs/audit.md"

@@ -17,7 +17,7 @@ from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system.provenance import mark
+from chrootbuild.system.rights.provenance import mark
 from tests.support.elf_builder import DT_NEEDED, DT_RUNPATH, DT_SONAME, Elf
 
 

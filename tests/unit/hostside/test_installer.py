@@ -12,7 +12,7 @@ from chrootbuild.hostside import host_file, installer
 from chrootbuild.hostside.installer import Change, install, uninstall
 from chrootbuild.hostside.snippet import Form, Owner, Snippet
 from chrootbuild.state.project import Project
-from chrootbuild.system.provenance import make_folder
+from chrootbuild.system.rights.provenance import make_folder
 from tests.support.hostside_project import make_project
 from tests.support.trees import tree
 

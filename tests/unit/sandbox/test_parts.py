@@ -8,10 +8,10 @@ import pytest
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.child import MARK, Report, start_failure
-from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.sandbox.namespaces import canonical
 from chrootbuild.sandbox.output import cut_trace, new_pump
 from chrootbuild.sandbox.privileges import _range
+from chrootbuild.sandbox.view.copy_tree import copy_tree
 from chrootbuild.system import sockets
 from tests.support.trees import tree
 

@@ -15,7 +15,7 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, in_pieces, read_record, write_record
 from chrootbuild.system.files import BROKEN, STATE_LIMIT, StateFile, write_atomically
-from chrootbuild.system.provenance import make_folder
+from chrootbuild.system.rights.provenance import make_folder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from chrootbuild.system.seccomp import filter_code
+from chrootbuild.system.rights.seccomp import filter_code
 
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 TIOCSTI, TIOCLINUX, TCGETS = 0x5412, 0x541C, 0x5401

@@ -18,11 +18,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chrootbuild.sandbox.overlay import BELOW, open_directory
 from chrootbuild.sandbox.privileges import cut_capabilities
-from chrootbuild.sandbox.views import DEV_LINKS, HARMLESS, View, mount_own
+from chrootbuild.sandbox.view.overlay import BELOW, open_directory
+from chrootbuild.sandbox.view.views import DEV_LINKS, HARMLESS, View, mount_own
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import OUTSIDE
+from chrootbuild.system.rights.user import OUTSIDE
 
 _NODEV, _NO_LINKS = syscalls.MOUNT_ATTR_NODEV, syscalls.MOUNT_ATTR_NOSYMFOLLOW
 _READ_ONLY = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC

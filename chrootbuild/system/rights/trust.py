@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from chrootbuild.errors import Failure
 from chrootbuild.paths import LinkLoopError, walk
-from chrootbuild.system.acl import acl_of
-from chrootbuild.system.provenance import sudo_caller
+from chrootbuild.system.rights.acl import acl_of
+from chrootbuild.system.rights.provenance import sudo_caller
 
 _WRITE = 0o2
 _OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)

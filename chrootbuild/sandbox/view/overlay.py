@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.bounds import limits
-from chrootbuild.sandbox.copy_tree import copy_tree
+from chrootbuild.sandbox.view.copy_tree import copy_tree
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import mounts_below, own_mounts
 
