@@ -128,7 +128,7 @@ _AS_USER = """
 import sys
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 with confine(Confinement(sys.argv[1])) as box:
     for user in (User(0, 0), User(42, 43)):
         box.wait(box.inside(("does", *sys.argv[2:]), name="x", user=user), 20)

@@ -26,7 +26,7 @@ from chrootbuild.check.trial import check
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
 from chrootbuild.errors import Failure
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 from chrootbuild.target.model import Check, Service, Target
 root = sys.argv[1]
 def does(box, *words, user=User(0, 0)):
@@ -240,10 +240,10 @@ def test_a_user_that_is_not_there_in_the_range(root: Path, tmp_path: Path) -> No
 
 _SWARM = """
 import time
-from chrootbuild.sandbox import init, views
+from chrootbuild.sandbox import holder, init
 from chrootbuild.target.model import Limits
 for part in sys.argv[2:]:
-    if part == "kernel": views.bound_pids = lambda _: None
+    if part == "kernel": holder.bound_pids = lambda _: None
     if part == "user": init.bound_user = lambda _: None
     if part == "warden": init.start_warden = lambda *_: os.pipe2(os.O_NONBLOCK)[0]
 with confine(Confinement(root, limits=Limits(processes=100))) as box:
