@@ -120,6 +120,8 @@ class Box:
     def running(self) -> tuple[Process, ...]:
         """Return all processes of the root, background ones too."""
         view = self._link(self._holder, "ns/mnt")
+        if not view:
+            return ()  # with the first process of the root all others were killed
         for _ in range(_LOOKS):
             pids = sorted(int(name) for name in os.listdir(_of(self._proc)) if name.isdigit())
             links = {pid: self._link(pid, "ns/mnt") for pid in pids if pid != self._holder}
