@@ -113,11 +113,28 @@ def _crowded(limits: Limits, pids: Collection[str]) -> str:
 def _greedy(limits: Limits, pids: Collection[str], start: int) -> str:
     """Add up the memory: quickly, what is shared as often as it is used; exactly only where that is too much."""
     quick = sum(_resident(pid) for pid in pids)
-    if quick > limits.memory and sum(_proportional(pid) for pid in pids) > limits.memory:
+    if (
+        quick > limits.memory
+        and sum(_proportional(pid) for pid in pids if not _is_fork(pid)) > limits.memory
+    ):
         return "memory"
     if _meminfo("Shmem") - start > limits.memory and _unmapped(pids) > limits.memory:
         return "memory"
     return ""
+
+
+def _is_fork(pid: str) -> bool:
+    """Return whether a process is a fork of chrootbuild that becomes a program in a moment: its memory is ours.
+
+    No program of the root can pass for one: its executable is another file.
+    """
+    try:
+        mine, other = os.stat("/proc/self/exe"), os.stat(f"/proc/{pid}/exe")
+    except OSError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino) and _text(
+        f"/proc/{pid}/cmdline"
+    ) == _text("/proc/self/cmdline")
 
 
 def _resident(pid: str) -> int:
