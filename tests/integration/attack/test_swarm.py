@@ -117,7 +117,7 @@ def _hit(tmp_path: Path, *words: str, limits: Limits = LITTLE) -> str:
 def test_the_warden_alone_ends_a_swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels before 6.14 have one pid_max for the whole machine."""
     monkeypatch.setattr("chrootbuild.sandbox.holder.bound_pids", lambda _: None)
-    assert _hit(tmp_path, "swarm", str(MOST)) == "processes"
+    assert _hit(tmp_path, "swarm", str(MOST), limits=Limits(processes=100)) == "processes"
 
 
 def test_the_kernel_alone_stops_a_swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
