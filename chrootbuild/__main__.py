@@ -17,7 +17,7 @@ def main() -> int:
     argv = sys.argv[1:]
     looks = None
     if "build" in argv[:3]:
-        from chrootbuild.state.null_build import look_for, nothing_stale
+        from chrootbuild.state.up_to_date import look_for, nothing_stale
 
         looks = look_for(argv)
         if nothing_stale(looks):

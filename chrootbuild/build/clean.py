@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from chrootbuild.artifact import Kind
 from chrootbuild.compare.change import REMOVE
-from chrootbuild.compare.compare import orphan, same_root
+from chrootbuild.compare.staleness import orphan, same_root
 from chrootbuild.errors import Failure
 from chrootbuild.publish.publish import recover
 from chrootbuild.root.obstacles import refuse_obstacles

@@ -27,16 +27,16 @@ from chrootbuild.compare.assessment import Assessment, assess
 from chrootbuild.compare.change import Change
 from chrootbuild.errors import Failure, TryAgain, UsageError
 from chrootbuild.publish.closure import publish_closure
-from chrootbuild.state.null_build import candidates, holds
 from chrootbuild.state.places import MANUAL
 from chrootbuild.state.project import Project
 from chrootbuild.state.stamp import is_fresh, look, write_stamp
+from chrootbuild.state.up_to_date import candidates, holds
 from chrootbuild.system.signature import signature
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
 if TYPE_CHECKING:
-    from chrootbuild.state.null_build import Looks
+    from chrootbuild.state.up_to_date import Looks
     from chrootbuild.target.reader import Targets
 
 

@@ -22,7 +22,7 @@ from chrootbuild.errors import TryAgain
 from chrootbuild.state.project import Project
 
 if TYPE_CHECKING:
-    from chrootbuild.state.null_build import Looks
+    from chrootbuild.state.up_to_date import Looks
 
 
 class _Loader(TaskLoader2):  # type: ignore[misc]

@@ -22,8 +22,8 @@ from doit.task import Task
 
 from chrootbuild.build.doit_invocation import Invocation, path_of
 from chrootbuild.errors import Failure, TryAgain
-from chrootbuild.state.null_build import look_at, nothing_stale
 from chrootbuild.state.project import find_project
+from chrootbuild.state.up_to_date import look_at, nothing_stale
 
 if TYPE_CHECKING:
     from chrootbuild.console import Progress

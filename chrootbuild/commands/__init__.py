@@ -22,7 +22,7 @@ from chrootbuild.state.project import Project, find_project
 from chrootbuild.text import did_you_mean
 
 if TYPE_CHECKING:
-    from chrootbuild.state.null_build import Looks
+    from chrootbuild.state.up_to_date import Looks
 
 # What doit knows by itself, and what a project's pyproject.toml adds.
 DOIT_COMMANDS = RESERVED - {"build"}

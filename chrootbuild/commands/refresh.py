@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chrootbuild.commands import Context
 from chrootbuild.console import complain
 from chrootbuild.errors import Failure, TryAgain, UsageError
-from chrootbuild.state.null_build import look_at, nothing_stale
+from chrootbuild.state.up_to_date import look_at, nothing_stale
 from chrootbuild.sysroot.package_locks import at_work
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from chrootbuild.artifact import Plan
 from chrootbuild.compare.change import Comparison
-from chrootbuild.compare.compare import compare
+from chrootbuild.compare.staleness import compare
 from chrootbuild.plan.cache import Cached, save_plan
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project

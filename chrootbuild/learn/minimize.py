@@ -11,8 +11,8 @@ from chrootbuild.check.trial import trial
 from chrootbuild.console import Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import failed
-from chrootbuild.learn.learned_file import LearnedFile
-from chrootbuild.learn.render import Entry, entries
+from chrootbuild.learn.learned_file import Entry, entries
+from chrootbuild.learn.learned_store import LearnedFile
 from chrootbuild.learn.rounds import LearnResult
 from chrootbuild.learn.session import LearnContext, build, proved, tracer
 from chrootbuild.propose.propose import touched

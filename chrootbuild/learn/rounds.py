@@ -14,7 +14,7 @@ from chrootbuild.check.trial import trial
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
-from chrootbuild.learn.learned_file import LearnedFile
+from chrootbuild.learn.learned_store import LearnedFile
 from chrootbuild.learn.session import LearnContext, build, context_of, proved, tracer
 from chrootbuild.learn.target_overlay import overlay_target
 from chrootbuild.propose.model import Proposal, Proposals, Refusal

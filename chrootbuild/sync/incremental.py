@@ -18,7 +18,7 @@ from chrootbuild.build.job import Job, begin, opened
 from chrootbuild.build.stamping import stamp
 from chrootbuild.compare.assessment import Assessment
 from chrootbuild.compare.change import KEEP, Change, Comparison
-from chrootbuild.compare.compare import compare
+from chrootbuild.compare.staleness import compare
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.reader import read
 from chrootbuild.plan.cache import digest_of, same_but_content, same_names

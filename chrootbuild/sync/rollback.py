@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build.job import Job, opened, run
 from chrootbuild.compare.change import Change, Comparison, by_directory
-from chrootbuild.compare.compare import compare, orphan
 from chrootbuild.compare.drift import inspect
+from chrootbuild.compare.staleness import compare, orphan
 from chrootbuild.console import table
 from chrootbuild.errors import Failure
 from chrootbuild.paths import safe

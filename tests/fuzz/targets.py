@@ -36,7 +36,7 @@ from chrootbuild.errors import Failure, TargetError
 from chrootbuild.hostside import installer
 from chrootbuild.hostside.freebsd import ruleset
 from chrootbuild.hostside.snippet import Owner
-from chrootbuild.learn import render as learned
+from chrootbuild.learn import learned_file as learned
 from chrootbuild.new.make import find
 from chrootbuild.new.render import render as render_target
 from chrootbuild.plan import cache

@@ -1,114 +1,181 @@
+"""The text of targets/NAME.learned.toml."""
+
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chrootbuild.errors import Failure, TargetError
-from chrootbuild.learn.learned_file import LearnedFile
-from chrootbuild.propose.model import Proposal
-from chrootbuild.state.project import Project
-from tests.support.sysroot import write
+from chrootbuild.errors import TargetError
+from chrootbuild.learn.learned_file import entries, merge, without
+from chrootbuild.propose.model import KEYS, Proposal
+
+FOUND = (
+    Proposal("files", "/etc/mime.types", "food opens it"),
+    Proposal("binaries", "/bin/sh", "food executes it"),
+    Proposal("files", "/etc/hosts", "food opens it"),
+    Proposal("timezone", "host", "food reads /etc/localtime"),
+    Proposal("accounts.groups", "mail", "food switches to it"),
+    Proposal("accounts.users", "foo", "food switches to it"),
+    Proposal("directories", "/tmp", "food makes files in it", table=(("mode", "1777"),)),
+    Proposal("directories", "/var/lib/foo", "food enters it"),
+    Proposal("links", "/dev/stderr", "food opens it", text="/proc/self/fd/2"),
+)
+TEXT = """\
+# Written by `chrootbuild learn`: what the service was seen to need. Read it, and commit it.
+
+binaries = [
+    "/bin/sh",  # food executes it
+]
+
+files = [
+    "/etc/hosts",  # food opens it
+    "/etc/mime.types",  # food opens it
+]
+
+timezone = "host"  # food reads /etc/localtime
+
+[accounts]
+users = [
+    "foo",  # food switches to it
+]
+groups = [
+    "mail",  # food switches to it
+]
+
+[directories]
+"/tmp" = { mode = "1777" }  # food makes files in it
+"/var/lib/foo" = {}  # food enters it
+
+[links]
+"/dev/stderr" = "/proc/self/fd/2"  # food opens it
+"""
 
 
-def learned(base: Path, target: str = "") -> LearnedFile:
-    top = base / "sysroot"
-    write(
-        top,
-        {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", "etc/a": "", "etc/b": ""},
+def test_the_whole_text() -> None:
+    assert merge("", FOUND) == TEXT
+    assert tomllib.loads(TEXT)["accounts"] == {"users": ["foo"], "groups": ["mail"]}
+
+
+def test_a_second_run_changes_nothing() -> None:
+    """Whatever the order, and whatever reason it finds then."""
+    again = [Proposal(p.key, p.value, "bar opens it", table=p.table, text=p.text) for p in reversed(FOUND)]
+    assert merge(TEXT, again) == TEXT
+    assert merge(TEXT, ()) == TEXT
+
+
+def test_new_entries_are_sorted_in() -> None:
+    text = merge(
+        TEXT, [Proposal("files", "/etc/host.x", "bar opens it"), Proposal("mounts", "/proc", "bar reads it")]
     )
-    write(base / "targets", {"x.toml": f'sysroot = "{top}"\nos = "linux"\n{target}'})
-    return LearnedFile(Project(str(base), str(base / ".chrootbuild"), str(base / "build")), "x")
+    assert text == TEXT.replace(
+        '    "/etc/hosts"', '    "/etc/host.x",  # bar opens it\n    "/etc/hosts"'
+    ).replace("\n[accounts]", '\nmounts = [\n    "/proc",  # bar reads it\n]\n\n[accounts]')
 
 
-def file(path: str) -> Proposal:
-    return Proposal("files", path, "x opens it")
+def test_people_s_own_words_stay() -> None:
+    """Comments behind an entry, lines above one, and the head of the file."""
+    text = "# ours\n# two lines\n\n" + TEXT.partition("\n\n")[2].replace(
+        '    "/etc/hosts",  # food opens it\n',
+        '    # the list of\n    # names\n    "/etc/hosts",  # reviewed: "#1" ok\n',
+    )
+    assert merge(text, FOUND) == text
+    assert merge(text, [Proposal("devices", "null", "x")]).startswith("# ours\n# two lines\n\nbinaries")
 
 
-def test_what_is_new_is_added_once(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    assert not here.exists()
-    assert here.add([file("/etc/b"), file("/etc/a")]) == ([file("/etc/b"), file("/etc/a")], [])
-    assert here.read().endswith('files = [\n    "/etc/a",  # x opens it\n    "/etc/b",  # x opens it\n]\n')
-    inode = os.stat(here.path).st_ino
-    assert here.add([file("/etc/a")]) == ([], [])
-    assert os.stat(here.path).st_ino == inode
-    assert os.stat(here.path).st_mode & 0o777 == 0o644
-    assert sorted(os.listdir(tmp_path / "targets")) == ["x.learned.toml", "x.toml"]
+def test_another_layout_is_read_and_put_in_order() -> None:
+    text = 'files = ["/b", "/a", { path = "/c", mode = "0640" }]\n[accounts]\nusers = ["x"]\n'
+    put = merge(text, ())
+    assert tomllib.loads(put) == {
+        "files": ["/a", "/b", {"path": "/c", "mode": "0640"}],
+        "accounts": {"users": ["x"]},
+    }
+    assert merge(put, ()) == put
 
 
-def test_nothing_new_makes_no_file(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    assert here.add([]) == ([], [])
-    assert not here.exists()
+def test_an_entry_for_a_directory_that_is_there_keeps_its_settings() -> None:
+    text = merge("", [Proposal("directories", "/var/x", "a", table=(("mode", "0700"),))])
+    assert merge(text, [Proposal("directories", "/var/x", "b")]) == text
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_what_no_plan_can_be_made_with_stays_out_alone(tmp_path: Path, place: int) -> None:
-    here = learned(tmp_path)
-    good = [file("/etc/a"), file("/etc/b"), Proposal("directories", "/srv", "x lists it")]
-    every: list[Proposal] = [*good]
-    every.insert(place, Proposal("accounts.users", "nobody-here", "x switches to it"))
-    added, [(unfit, why)] = here.add(every)
-    assert added == good
-    assert unfit.value == "nobody-here"
-    assert why.startswith("it cannot be in the root: cannot find")
-    assert "nobody-here" not in here.read()
-    assert "/srv" in here.read()
+def test_a_time_zone_that_was_chosen_stays() -> None:
+    text = 'timezone = "Asia/Tokyo"\n'
+    assert tomllib.loads(merge(text, [Proposal("timezone", "host", "x")])) == {"timezone": "Asia/Tokyo"}
 
 
-def test_if_none_is_fit_there_is_no_file(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    added, unfit = here.add([Proposal("accounts.users", "nobody-here", "x switches to it")])
-    assert (added, len(unfit)) == ([], 1)
-    assert not here.exists()
+def test_dropping_entries() -> None:
+    text = without(TEXT, lambda entry: entry.key == "files" and entry.name == "/etc/hosts")
+    assert text == TEXT.replace('    "/etc/hosts",  # food opens it\n', "")
+    assert tomllib.loads(without(TEXT, lambda _: True)) == {}
 
 
-def test_a_target_that_is_wrong_by_itself_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
-    here = learned(tmp_path, 'files = ["/etc/gone"]\n')
-    with pytest.raises(TargetError, match="/etc/gone"):
-        here.add([file("/etc/a"), file("/etc/b")])
-    assert not here.exists()
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("files = [", "cannot read x: "),
+        ('exclude = ["/a"]\n', "cannot edit x: learn does not write the key exclude"),
+        ("[accounts]\nmin_uid = 0\n", "cannot edit x: learn does not write the key accounts"),
+        ('files = "/a"\n', "cannot edit x: learn does not write the key files"),
+    ],
+)
+def test_what_is_not_ours_is_never_lost(text: str, message: str) -> None:
+    with pytest.raises(TargetError) as error:
+        merge(text, (), "x")
+    assert error.value.message.startswith(message)
+    assert error.value.hint
 
 
-def test_an_interruption_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = learned(tmp_path)
-    here.add([file("/etc/a")])
-    before = here.read()
-
-    def interrupted(*_: object) -> None:
-        assert here.read() != before
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("chrootbuild.learn.learned_file.make_plan", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        here.add([file("/etc/b")])
-    assert here.read() == before
+def test_a_reason_cannot_add_lines() -> None:
+    """A program's name comes from a trace, which anybody may have written."""
+    text = merge("", [Proposal("files", "/a", 'x\n[build]\ntemporary = ["/evil"]\r\u2028y' + "z" * 200)])
+    assert tomllib.loads(text) == {"files": ["/a"]}
+    assert len(text.splitlines()) == 5
 
 
-def test_entries_are_dropped_and_an_empty_file_goes(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    here.add([file("/etc/a"), file("/etc/b")])
-    here.drop({("files", "/etc/a")})
-    assert "/etc/a" not in here.read()
-    here.drop({("files", "/etc/b")})
-    assert not here.exists()
+_PATHS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).map(lambda text: f"/{text}")
+_PROPOSALS = st.lists(
+    st.builds(
+        Proposal,
+        st.sampled_from([key for key in KEYS if key not in ("timezone", "links")]),
+        _PATHS,
+        st.text(max_size=40),
+    ),
+    max_size=20,
+)
 
 
-def test_a_link_to_a_file_elsewhere_stays_a_link(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    (tmp_path / "kept.toml").write_text("")
-    os.symlink("../kept.toml", here.path)
-    here.add([file("/etc/a")])
-    assert os.path.islink(here.path)
-    assert "/etc/a" in (tmp_path / "kept.toml").read_text()
+@given(_PROPOSALS, _PROPOSALS)
+def test_any_names_and_reasons_survive(first: list[Proposal], second: list[Proposal]) -> None:
+    """Valid TOML with the same values, and stable."""
+    text = merge(merge("", first), second)
+    table = tomllib.loads(text)
+    wanted = {(proposal.key, proposal.value) for proposal in [*first, *second]}
+    assert {(entry.key, entry.name) for entry in entries(text)} == wanted
+    assert set(table.get("files", [])) == {value for key, value in wanted if key == "files"}
+    assert merge(text, [*second, *first]) == text
 
 
-@pytest.mark.root
-def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    here = learned(tmp_path)
-    Path(here.path).write_text("")
-    os.chmod(here.path, 0o666)
-    with pytest.raises(Failure, match="cannot trust"):
-        here.read()
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"files = [{'1' * 5000}]",  # Python refuses to make a number of so many digits,
+        f"files = [0x{'f' * 5000}]",  # and to show one
+        f"files = {'[' * 5000}",
+    ],
+)
+def test_what_python_refuses_is_an_error_of_the_file(text: str) -> None:
+    with pytest.raises(TargetError, match="cannot read the learned file: "):
+        entries(text)
+
+
+def test_accounts_that_are_no_lists_are_not_of_our_writing() -> None:
+    with pytest.raises(TargetError, match="learn does not write the key accounts"):
+        entries("accounts = { users = 5 }")
+
+
+@pytest.mark.parametrize("key", ["users", "groups"])
+def test_a_list_that_no_target_has_is_refused_and_not_lost(key: str) -> None:
+    with pytest.raises(TargetError, match=f"learn does not write the key {key}"):
+        entries(f'{key} = ["foo"]\n')
