@@ -97,7 +97,7 @@ def gather(
         setuid=_canonical(inside, (item.value for item in target.setuid)),
         named=_canonical(inside, _programs(target, inside)),
         exact=_canonical(inside, (item.path for item in target.files)),
-        free=_free(target, inside, record),
+        daemon_owned=_daemon_owned(target, inside, record),
         # Without root the caller owns everything in the root, as root would else.
         trusted=frozenset({0, uid}),
         trusted_groups=frozenset({0} if uid == 0 else {0, gid}),
@@ -146,7 +146,7 @@ def _canonical(inside: Sysroot, paths: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _free(target: Target, inside: Sysroot, record: Record | None) -> frozenset[str]:
+def _daemon_owned(target: Target, inside: Sysroot, record: Record | None) -> frozenset[str]:
     """Return the daemon-owned directories: as installed, else as the target declares them."""
     seeds = (item.value for item in target.seed)
     if record is not None:

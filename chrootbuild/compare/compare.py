@@ -107,7 +107,7 @@ def _agree(artifact: Artifact, entry: Installed) -> bool:
         return entry.path == artifact.source and entry.source != RACY
     if artifact.kind is Kind.LINK:
         return entry.detail == artifact.link
-    return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
+    return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.daemon_owned
 
 
 def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str, Signature]) -> bool:
@@ -180,7 +180,7 @@ def _detail(artifact: Artifact) -> str:
         case Kind.TEXT:
             return sha256(artifact.content)
         case _:
-            return "open" if artifact.open else ""
+            return "open" if artifact.daemon_owned else ""
 
 
 def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:

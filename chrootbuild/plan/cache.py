@@ -139,7 +139,7 @@ def _row(artifact: Artifact) -> list[Any]:
         artifact.capabilities,
         artifact.elf,
         artifact.implied,
-        artifact.open,
+        artifact.daemon_owned,
     ]
 
 
