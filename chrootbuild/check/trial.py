@@ -1,6 +1,6 @@
 """``[check]``: runs a target's programs and service on a throw-away overlay of its root.
 
-Neither the root nor a live service is touched: see confine.py. The caller verifies the root first.
+Neither the root nor a live service is touched: see sandbox/create.py. The caller verifies the root first.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
     looks = look_at(project.directory, project.state, names)
     if looks is None or not nothing_stale(looks):
         return False
-    # NAME.pending: something was published and not yet checked or restarted (pending.py).
+    # NAME.pending: something was published and not yet checked or restarted (sync/pending.py).
     return not any(os.path.lexists(f"{state}/{name}.pending") for state, name in looks)
 
 

@@ -49,7 +49,7 @@ def compare(
     installed: Mapping[str, Installed] = {} if record is None else record.artifacts
     proven = record is not None and record.recipe == RECIPE
     ours = same_root(record, root)
-    vouched, moved = changed is not None and ours, changed or ()
+    watched, moved = changed is not None and ours, changed or ()
     changes: dict[str, Change] = {}
     known: dict[str, Installed] = {}
     groups = by_directory(artifacts)
@@ -59,7 +59,7 @@ def compare(
             entry is not None
             and proven
             and _agree(artifact, entry)
-            and ((vouched and artifact.source not in moved) or _unchanged(root, path, entry, seen))
+            and ((watched and artifact.source not in moved) or _unchanged(root, path, entry, seen))
         ):
             known[path] = entry
             changes[path] = Change(path, KEEP, "", artifact)
