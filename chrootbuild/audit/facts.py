@@ -251,7 +251,7 @@ class Rule:
 
     def note(self, path: str, fact: str, *more: str) -> Finding:
         """Return a finding for information; it needs no remedy."""
-        return Finding("note", self.id, path, "\n".join((fact, *more)))
+        return Finding("note", self.id, path, fact, more)
 
     def _finding(self, severity: Severity, path: str, fact: str, more: tuple[str, ...]) -> Finding:
-        return Finding(severity, self.id, path, "\n".join((fact, *more)), self.remedy)
+        return Finding(severity, self.id, path, fact, more, self.remedy)

@@ -205,9 +205,8 @@ class _Kept:
                 self.used.add(key)
                 if finding.severity == "note":
                     return finding
-                fact = finding.message.partition("\n")[0]
-                message = f"ignored ({printable_lines(reason)}): {fact}"
-                return replace(finding, severity="note", message=message, remedy="")
+                fact = f"ignored ({printable_lines(reason)}): {finding.fact}"
+                return replace(finding, severity="note", fact=fact, details=(), remedy="")
         return finding
 
     def all(self) -> Iterator[Finding]:
@@ -216,7 +215,7 @@ class _Kept:
         yield from sorted(kept, key=lambda finding: (finding.path, finding.rule))
         for (rule, severity), count in self.more.items():
             like = next(iter(self.groups[rule, severity].values()))
-            yield replace(like, path="", message=f"{count} more like these", remedy="")
+            yield replace(like, path="", fact=f"{count} more like these", details=(), remedy="")
         for key, _ in dict.fromkeys(self.ignored.values()):
             if key not in self.used:
                 yield Finding(

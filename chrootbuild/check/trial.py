@@ -165,7 +165,7 @@ def _parts(
 def _exceeded(box: Box, name: str) -> Finding:
     """Return the finding of a limit that was hit while this part ran."""
     output = last_lines(box.output(name), "it printed")
-    return Finding("error", "limits", "", "\n".join([hit(box.confinement.limits, box.exceeded), *output]))
+    return Finding("error", "limits", "", hit(box.confinement.limits, box.exceeded), tuple(output))
 
 
 def _prepare(
@@ -175,7 +175,7 @@ def _prepare(
     if not why:
         return ()
     output = output_outside(box, name, "it printed")
-    return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
+    return [Finding("error", "prepare", "", f"{words(command)}: {why}", tuple(output))]
 
 
 def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
@@ -184,7 +184,7 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
     try:
         process = box.inside(command.argv, name=name, env=command.env, merge=False, strace=strace)
     except Failure as failure:
-        return [Finding("error", "run", program, str(failure))]
+        return [Finding("error", "run", program, failure.first_line, failure.lines_below)]
     status = box.wait(process, _COMMAND_SECONDS)
     if status is None:
         box.signal(process, signal.SIGKILL, group=True)
@@ -196,7 +196,7 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
     if not why:
         return []
     output = last_lines(box.output(name), "it printed") + last_lines(box.output(name, "err"), "its errors")
-    return [Finding("error", "run", program, "\n".join([f"{shown}: {why}", *output]))]
+    return [Finding("error", "run", program, f"{shown}: {why}", tuple(output))]
 
 
 def _unlike(command: Command, output: bytes) -> str:

@@ -173,10 +173,10 @@ def _on_the_host(session: _LearnSession, strace: str) -> None:
     except Failure as failure:
         session.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
         return
-    errors = [finding.message for finding in run.findings if finding.severity == "error"]
+    errors = [finding.fact for finding in run.findings if finding.severity == "error"]
     if errors:
         fact = "it fails on a copy of the host as well, so that files may not be the reason"
-        session.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
+        session.on_the_host = f"{fact}: {errors[0]}"
     try:
         events = itertools.chain.from_iterable(
             context.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces
