@@ -67,7 +67,8 @@ def serve(
     findings = [Finding("note", "stop", program, late)] if late else []
     if problem:
         output = last_lines(box.output("service"), f"{program} printed")
-        findings.insert(0, Finding("error", rule, program, problem, (*said, *output)))
+        fact, *more = problem.split("\n")  # a command in it may have several lines
+        findings.insert(0, Finding("error", rule, program, fact, (*more, *said, *output)))
     return tuple(findings)
 
 

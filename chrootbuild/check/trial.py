@@ -175,7 +175,8 @@ def _prepare(
     if not why:
         return ()
     output = output_outside(box, name, "it printed")
-    return [Finding("error", "prepare", "", f"{words(command)}: {why}", tuple(output))]
+    fact, *more = f"{words(command)}: {why}".split("\n")  # a command may have several lines
+    return [Finding("error", "prepare", "", fact, (*more, *output))]
 
 
 def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
@@ -196,7 +197,8 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
     if not why:
         return []
     output = last_lines(box.output(name), "it printed") + last_lines(box.output(name, "err"), "its errors")
-    return [Finding("error", "run", program, f"{shown}: {why}", tuple(output))]
+    fact, *more = f"{shown}: {why}".split("\n")  # a command may have several lines
+    return [Finding("error", "run", program, fact, (*more, *output))]
 
 
 def _unlike(command: Command, output: bytes) -> str:
