@@ -78,7 +78,7 @@ class Artifact(NamedTuple):  # tens of thousands are made: a tuple is five times
     capabilities: bool = False  # keep security.capability of the source
     elf: str = ""  # FILE: "program", "library" or "" (a publish is ordered by it)
     implied: bool = False  # DIRECTORY: a parent that no key describes
-    open: bool = False  # DIRECTORY: other content is the daemon's ([directories], mounts)
+    daemon_owned: bool = False  # DIRECTORY: other content is the daemon's ([directories], mounts)
 
 
 @dataclass(frozen=True, slots=True)

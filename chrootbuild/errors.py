@@ -23,10 +23,18 @@ class Failure(Exception):  # noqa: N818  # "cannot ...": a failed operation, not
         self.details = details
 
     def __str__(self) -> str:
-        lines = [_line(self.message), *(f"  {_line(line)}" for line in self.details)]
-        if self.hint:
-            lines.append(f"hint: {_line(self.hint)}")
-        return "\n".join(lines)
+        return "\n".join((self.first_line, *self.lines_below))
+
+    @property
+    def lines_below(self) -> tuple[str, ...]:
+        """The lines printed below the message: the details, indented, and the hint."""
+        hint = (f"hint: {_line(self.hint)}",) if self.hint else ()
+        return (*(f"  {_line(line)}" for line in self.details), *hint)
+
+    @property
+    def first_line(self) -> str:
+        """The message as it is printed, on one line."""
+        return _line(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         # doit returns failures from worker processes by pickle.

@@ -18,14 +18,22 @@ class Finding:
     """One fact about a root.
 
     ``rule`` is its check's name ("probe", "setuid-file"), ``path`` a path in the root or empty.
-    The first line of ``message`` is the fact, further lines give details; ``remedy`` is what to do.
+    ``details`` are lines below the ``fact``; ``remedy`` is what to do. ``closed``: the content of
+    the path could not be read, so that nothing is known of it.
     """
 
     severity: Severity
     rule: str
     path: str
-    message: str
+    fact: str
+    details: tuple[str, ...] = ()
     remedy: str = ""
+    closed: bool = False
+
+    @property
+    def message(self) -> str:
+        """The fact, and each of the details on a line of its own."""
+        return "\n".join((self.fact, *self.details))
 
     @property
     def text(self) -> str:

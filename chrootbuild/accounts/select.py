@@ -115,10 +115,7 @@ def select_users(
     """
     known = first_by_name(parsed.users)
     own = {user.name for user in extra}
-    named = {encoded(item.value) for item in spec.users}
-    for item in spec.users:
-        if encoded(item.value) not in known and encoded(item.value) not in own:
-            raise _not_found("user", item, [*known, *own], parsed.problems, path)
+    named = _named("user", spec.users, [*known, *own], parsed.problems, path)
     kept = []
     for user in parsed.users:
         if user.nis:
@@ -156,10 +153,7 @@ def select_groups(
     """
     known = first_by_name(parsed.groups)
     own = {group.name for group in extra}
-    named = {encoded(item.value) for item in spec.groups}
-    for item in spec.groups:
-        if encoded(item.value) not in known and encoded(item.value) not in own:
-            raise _not_found("group", item, [*known, *own], parsed.problems, path)
+    named = _named("group", spec.groups, [*known, *own], parsed.problems, path)
     names = {user.name for user in users if not user.nis}
     primary = {user.gid for user in users if not user.nis} - {group.gid for group in extra}
     kept = []
@@ -176,6 +170,17 @@ def select_groups(
             primary.discard(group.gid)
             kept.append(Group(group.name, group.gid, members, group.number))
     return (*kept, *extra)
+
+
+def _named(
+    noun: str, items: Sequence[Item], known: Sequence[bytes], problems: tuple[Problem, ...], path: str
+) -> set[bytes]:
+    """Return the names that a target keeps; raises TargetError for one that is not ``known``."""
+    there = set(known)
+    for item in items:
+        if encoded(item.value) not in there:
+            raise _not_found(noun, item, known, problems, path)
+    return {encoded(item.value) for item in items}
 
 
 def _not_found(

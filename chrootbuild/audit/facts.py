@@ -39,7 +39,7 @@ OTHERS = Person(-1, frozenset(), "others")
 class Entry:
     """One path of the root.
 
-    ``head`` is the start of a regular file, None where it cannot be read. ``free``: it is
+    ``head`` is the start of a regular file, None where it cannot be read. ``daemon_owned``: it is
     daemon-owned (a declared directory, a path in one, a seed). ``reach`` are the users who can reach it.
     """
 
@@ -47,7 +47,7 @@ class Entry:
     info: os.stat_result
     parent: Entry | None
     installed: Installed | None
-    free: bool
+    daemon_owned: bool
     reach: frozenset[Person]
     head: bytes | None = b""
     attributes: Attributes = NO_ATTRIBUTES
@@ -157,7 +157,7 @@ class Facts:
     setuid: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
     exact: frozenset[str] = frozenset()
-    free: frozenset[str] = frozenset()  # declared directories and seeds
+    daemon_owned: frozenset[str] = frozenset()  # declared directories and seeds
     trusted: frozenset[int] = frozenset({0})
     trusted_groups: frozenset[int] = frozenset({0})
     knows_user: Callable[[int], bool] = lambda uid: (
@@ -207,7 +207,7 @@ class Summary:
                 known.met += 1
         if entry.head is None:
             _count(self.unreadable, entry.path)
-        elif entry.is_program and not entry.free:
+        elif entry.is_program and not entry.daemon_owned:
             self.programs[entry.path] = entry.info.st_ino
 
 
@@ -251,7 +251,7 @@ class Rule:
 
     def note(self, path: str, fact: str, *more: str) -> Finding:
         """Return a finding for information; it needs no remedy."""
-        return Finding("note", self.id, path, "\n".join((fact, *more)))
+        return Finding("note", self.id, path, fact, more)
 
     def _finding(self, severity: Severity, path: str, fact: str, more: tuple[str, ...]) -> Finding:
-        return Finding(severity, self.id, path, "\n".join((fact, *more)), self.remedy)
+        return Finding(severity, self.id, path, fact, more, self.remedy)

@@ -97,7 +97,7 @@ def gather(
         setuid=_canonical(inside, (item.value for item in target.setuid)),
         named=_canonical(inside, _programs(target, inside)),
         exact=_canonical(inside, (item.path for item in target.files)),
-        free=_free(target, inside, record),
+        daemon_owned=_daemon_owned(target, inside, record),
         # Without root the caller owns everything in the root, as root would else.
         trusted=frozenset({0, uid}),
         trusted_groups=frozenset({0} if uid == 0 else {0, gid}),
@@ -146,7 +146,7 @@ def _canonical(inside: Sysroot, paths: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _free(target: Target, inside: Sysroot, record: Record | None) -> frozenset[str]:
+def _daemon_owned(target: Target, inside: Sysroot, record: Record | None) -> frozenset[str]:
     """Return the daemon-owned directories: as installed, else as the target declares them."""
     seeds = (item.value for item in target.seed)
     if record is not None:
@@ -205,9 +205,8 @@ class _Kept:
                 self.used.add(key)
                 if finding.severity == "note":
                     return finding
-                fact = finding.message.partition("\n")[0]
-                message = f"ignored ({printable_lines(reason)}): {fact}"
-                return replace(finding, severity="note", message=message, remedy="")
+                fact = f"ignored ({printable_lines(reason)}): {finding.fact}"
+                return replace(finding, severity="note", fact=fact, details=(), remedy="")
         return finding
 
     def all(self) -> Iterator[Finding]:
@@ -216,7 +215,7 @@ class _Kept:
         yield from sorted(kept, key=lambda finding: (finding.path, finding.rule))
         for (rule, severity), count in self.more.items():
             like = next(iter(self.groups[rule, severity].values()))
-            yield replace(like, path="", message=f"{count} more like these", remedy="")
+            yield replace(like, path="", fact=f"{count} more like these", details=(), remedy="")
         for key, _ in dict.fromkeys(self.ignored.values()):
             if key not in self.used:
                 yield Finding(

@@ -78,7 +78,7 @@ def _top(facts: Facts) -> Entry:
         os.fstat(facts.root.fd),
         None,
         None,
-        "/" in facts.free,
+        "/" in facts.daemon_owned,
         people,
         attributes=attributes(facts.root.fd, "."),
     )
@@ -93,9 +93,9 @@ def _entry(facts: Facts, parent: Entry, name: str, fd: int, reach: frozenset[Per
     if path in _STAGING and info.st_uid == 0 and not info.st_mode & 0o077:
         return None  # our staging, which nobody else can read
     installed = None if facts.record is None else facts.record.artifacts.get(path)
-    free = path in facts.free or (parent.free and installed is None)
+    owned = path in facts.daemon_owned or (parent.daemon_owned and installed is None)
     head = _head(facts.root, path) if stat.S_ISREG(info.st_mode) and info.st_dev == facts.root.dev else b""
-    return Entry(path, info, parent, installed, free, reach, head, attributes(fd, name))
+    return Entry(path, info, parent, installed, owned, reach, head, attributes(fd, name))
 
 
 def _head(root: Root, path: str) -> bytes | None:

@@ -57,16 +57,18 @@ def serve(
             service.start, name="service", env=service.env, user=user, strace=strace, privileges=privileges
         )
     except Failure as failure:
-        return (Finding("error", "start", program, str(failure)),)
+        return (Finding("error", "start", program, failure.first_line, failure.lines_below),)
     running = _Running(box, service, process, env, bar)
+    said: list[str] = []
     rule, problem = "ready", _wait_until_ready(running, ready, before)
     if not problem:
-        rule, problem = "probe", _probe(running)
+        rule, (problem, said) = "probe", _probe(running)
     late = _stop(running, number)
     findings = [Finding("note", "stop", program, late)] if late else []
     if problem:
         output = last_lines(box.output("service"), f"{program} printed")
-        findings.insert(0, Finding("error", rule, program, "\n".join([problem, *output])))
+        fact, *more = problem.split("\n")  # a command in it may have several lines
+        findings.insert(0, Finding("error", rule, program, fact, (*more, *said, *output)))
     return tuple(findings)
 
 
@@ -158,8 +160,8 @@ def _wait_until_ready(running: _Running, ready: Ready, before: State) -> str:
         pause = min(pause * 1.5, _LONGEST)
 
 
-def _probe(running: _Running) -> str:
-    """Return the first failed probe and its error; empty when all succeeded."""
+def _probe(running: _Running) -> tuple[str, list[str]]:
+    """Return the error of the first failed probe, empty when all succeeded, and what it printed."""
     for number, probe in enumerate(running.service.probe, 1):
         until = time.monotonic() + running.service.timeout
         pause, name = _SHORTEST * 4, f"probe-{number}"
@@ -168,10 +170,10 @@ def _probe(running: _Running) -> str:
             died = _died(running)
             if died or time.monotonic() >= until:
                 output = output_outside(running.box, name, "the probe printed")
-                return "\n".join([f"{died or why}, while probed by: {words(probe)}", *output])
+                return f"{died or why}, while probed by: {words(probe)}", output
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
-    return ""
+    return "", []
 
 
 def _died(running: _Running) -> str:

@@ -1,6 +1,6 @@
 """``[check]``: runs a target's programs and service on a throw-away overlay of its root.
 
-Neither the root nor a live service is touched: see confine.py. The caller verifies the root first.
+Neither the root nor a live service is touched: see sandbox/create.py. The caller verifies the root first.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _parts(
 def _exceeded(box: Box, name: str) -> Finding:
     """Return the finding of a limit that was hit while this part ran."""
     output = last_lines(box.output(name), "it printed")
-    return Finding("error", "limits", "", "\n".join([hit(box.confinement.limits, box.exceeded), *output]))
+    return Finding("error", "limits", "", hit(box.confinement.limits, box.exceeded), tuple(output))
 
 
 def _prepare(
@@ -175,7 +175,8 @@ def _prepare(
     if not why:
         return ()
     output = output_outside(box, name, "it printed")
-    return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
+    fact, *more = f"{words(command)}: {why}".split("\n")  # a command may have several lines
+    return [Finding("error", "prepare", "", fact, (*more, *output))]
 
 
 def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]:
@@ -184,7 +185,7 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
     try:
         process = box.inside(command.argv, name=name, env=command.env, merge=False, strace=strace)
     except Failure as failure:
-        return [Finding("error", "run", program, str(failure))]
+        return [Finding("error", "run", program, failure.first_line, failure.lines_below)]
     status = box.wait(process, _COMMAND_SECONDS)
     if status is None:
         box.signal(process, signal.SIGKILL, group=True)
@@ -196,7 +197,8 @@ def _run(box: Box, command: Command, name: str, *, strace: str) -> list[Finding]
     if not why:
         return []
     output = last_lines(box.output(name), "it printed") + last_lines(box.output(name, "err"), "its errors")
-    return [Finding("error", "run", program, "\n".join([f"{shown}: {why}", *output]))]
+    fact, *more = f"{shown}: {why}".split("\n")  # a command may have several lines
+    return [Finding("error", "run", program, fact, (*more, *output))]
 
 
 def _unlike(command: Command, output: bytes) -> str:

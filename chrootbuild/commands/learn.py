@@ -39,47 +39,47 @@ def run(context: Context, args: argparse.Namespace) -> int:
         if args.minimize:
             from chrootbuild.learn.minimize import minimize
 
-            lesson = minimize(context.project, args.name, bar)
+            result = minimize(context.project, args.name, bar)
         else:
-            lesson = learn(context.project, args.name, bar)
-    context.say("\n".join(_lines(args.name, lesson)))
-    if failed(lesson.findings):
-        context.say(as_text(args.name, lesson.findings))
-        context.say(_advice(args.name, lesson))
+            result = learn(context.project, args.name, bar)
+    context.say("\n".join(_lines(args.name, result)))
+    if failed(result.findings):
+        context.say(as_text(args.name, result.findings))
+        context.say(_advice(args.name, result))
         return 1
-    notes = tuple(finding for finding in lesson.findings if finding.severity != "note")
+    notes = tuple(finding for finding in result.findings if finding.severity != "note")
     context.say(as_text(args.name, notes) if notes else f"{args.name}  serves")
     return 0
 
 
-def _lines(name: str, lesson: LearnResult) -> list[str]:
+def _lines(name: str, result: LearnResult) -> list[str]:
     """Return the result, one fact per line."""
     rows: list[tuple[str, str, str]] = []
     counts: dict[str, int] = {}
-    for entry in lesson.added:
+    for entry in result.added:
         counts[entry.key] = counts.get(entry.key, 0) + 1
         if counts[entry.key] <= _SHOWN:
             rows.append((f"add {entry.key}", entry.value, entry.reason))
     rows += [
-        (f"add {key}", f"{count - _SHOWN} more", f"see {lesson.file}")
+        (f"add {key}", f"{count - _SHOWN} more", f"see {result.file}")
         for key, count in counts.items()
         if count > _SHOWN
     ]
-    rows += [(f"drop {key}", value, "the check does not use it") for key, value in lesson.dropped]
-    rows += [("refuse", one.path, one.why) for one in lesson.refused[:_REFUSED]]
-    if len(lesson.refused) > _REFUSED:
-        rows.append(("refuse", f"{len(lesson.refused) - _REFUSED} more", ""))
-    done = f"{len(lesson.dropped)} dropped" if lesson.dropped else f"{len(lesson.added)} added"
+    rows += [(f"drop {key}", value, "the check does not use it") for key, value in result.dropped]
+    rows += [("refuse", one.path, one.why) for one in result.refused[:_REFUSED]]
+    if len(result.refused) > _REFUSED:
+        rows.append(("refuse", f"{len(result.refused) - _REFUSED} more", ""))
+    done = f"{len(result.dropped)} dropped" if result.dropped else f"{len(result.added)} added"
     return [
-        f"{name}  {lesson.file}: {done if lesson.added or lesson.dropped else 'nothing changed'}",
+        f"{name}  {result.file}: {done if result.added or result.dropped else 'nothing changed'}",
         *table(rows, first=0),
     ]
 
 
-def _advice(name: str, lesson: LearnResult) -> str:
-    if any(one.nameable for one in lesson.refused):
+def _advice(name: str, result: LearnResult) -> str:
+    if any(one.nameable for one in result.refused):
         return f"hint: what was refused and the service needs all the same is yours to name in targets/{name}.toml"
-    if any(finding.rule == "prepare" for finding in lesson.findings):
+    if any(finding.rule == "prepare" for finding in result.findings):
         return "hint: correct [check] prepare: it has to work on the host's files and on the root's"
     return (
         f"hint: nothing more is seen to be missing; chrootbuild check {name} --logs DIR keeps what was printed,"

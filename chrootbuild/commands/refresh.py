@@ -21,26 +21,22 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    parser.add_argument(
-        "--wait",
-        type=seconds,
-        default=600.0,
-        metavar="SECONDS",
-        help="for the lock and for the package manager, then exit 75 (default: 600)",
+    add_common(
+        parser, "--wait", 600.0, "for the lock and for the package manager, then exit 75 (default: 600)"
     )
-    add_checks(parser)
 
 
-def add_checks(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that refresh and watch share."""
+def add_common(parser: argparse.ArgumentParser, flag: str, default: float, meaning: str) -> None:
+    """Declare the arguments of refresh and watch; ``flag`` is the one that takes seconds."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
+    parser.add_argument(flag, type=_seconds, default=default, metavar="SECONDS", help=meaning)
     parser.add_argument("--no-check", action="store_true", help="do not run [check] after an update")
     parser.add_argument(
         "--rollback", action="store_true", help="put the former files back where the check fails"
     )
 
 
-def seconds(text: str) -> float:
+def _seconds(text: str) -> float:
     """Parse a number of seconds; raises ArgumentTypeError."""
     try:
         value = float(text)
@@ -88,7 +84,7 @@ def nothing_to_do(project: Project, names: Sequence[str]) -> bool:
     looks = look_at(project.directory, project.state, names)
     if looks is None or not nothing_stale(looks):
         return False
-    # NAME.pending: something was published and not yet checked or restarted (pending.py).
+    # NAME.pending: something was published and not yet checked or restarted (sync/pending.py).
     return not any(os.path.lexists(f"{state}/{name}.pending") for state, name in looks)
 
 

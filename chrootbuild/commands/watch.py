@@ -5,20 +5,12 @@ from __future__ import annotations
 import argparse
 
 from chrootbuild.commands import Context
-from chrootbuild.commands.refresh import add_checks, options_of, seconds
+from chrootbuild.commands.refresh import add_common, options_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; none: all that are not manual")
-    parser.add_argument(
-        "--quiet",
-        type=seconds,
-        default=2.0,
-        metavar="SECONDS",
-        help="refresh when nothing has changed for so long (default: 2)",
-    )
-    add_checks(parser)
+    add_common(parser, "--quiet", 2.0, "refresh when nothing has changed for so long (default: 2)")
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from chrootbuild.target.model import Target
 class Assessment:
     """A target, its plan, its record and their comparison with the root.
 
-    ``seen`` and ``owners`` are the plan's inputs, as Host notes them; ``host`` is the reader
+    ``seen`` and ``owners`` are the plan's inputs, as Sysroot notes them; ``sysroot`` is the reader
     that a new plan was made with, None for a cached one.
     """
 

@@ -49,7 +49,7 @@ def compare(
     installed: Mapping[str, Installed] = {} if record is None else record.artifacts
     proven = record is not None and record.recipe == RECIPE
     ours = same_root(record, root)
-    vouched, moved = changed is not None and ours, changed or ()
+    watched, moved = changed is not None and ours, changed or ()
     changes: dict[str, Change] = {}
     known: dict[str, Installed] = {}
     groups = by_directory(artifacts)
@@ -59,7 +59,7 @@ def compare(
             entry is not None
             and proven
             and _agree(artifact, entry)
-            and ((vouched and artifact.source not in moved) or _unchanged(root, path, entry, seen))
+            and ((watched and artifact.source not in moved) or _unchanged(root, path, entry, seen))
         ):
             known[path] = entry
             changes[path] = Change(path, KEEP, "", artifact)
@@ -107,7 +107,7 @@ def _agree(artifact: Artifact, entry: Installed) -> bool:
         return entry.path == artifact.source and entry.source != RACY
     if artifact.kind is Kind.LINK:
         return entry.detail == artifact.link
-    return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.open
+    return artifact.kind is Kind.DIRECTORY and (entry.detail == "open") == artifact.daemon_owned
 
 
 def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str, Signature]) -> bool:
@@ -180,7 +180,7 @@ def _detail(artifact: Artifact) -> str:
         case Kind.TEXT:
             return sha256(artifact.content)
         case _:
-            return "open" if artifact.open else ""
+            return "open" if artifact.daemon_owned else ""
 
 
 def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installed) -> Installed | str:

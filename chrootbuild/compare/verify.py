@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from chrootbuild.accounts.damage import damaged_records, damaged_users
 from chrootbuild.artifact import Kind
-from chrootbuild.compare.drift import inspect
+from chrootbuild.compare.drift import CLOSED, inspect
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -41,7 +41,7 @@ def verify(record: Record, root: Root, bar: Progress = SILENT) -> Iterator[Findi
         if info is None:
             yield Finding("error", "missing", path, f"the {entry.kind} that was installed is gone")
         elif difference:
-            yield Finding("error", "drift", path, difference)
+            yield Finding("error", "drift", path, difference, closed=difference is CLOSED)
         if entry.kind == Kind.DIRECTORY and entry.detail != "open":
             directories.append(path)
     for path in directories:

@@ -1,7 +1,7 @@
 """A shell or command inside the real root: what is done there stays.
 
 It sees the root alone (pivot_root(2)) and processes of its own, has the capabilities of
-user.CONFINED, and a terminal of its own. The network is the host's.
+system.rights.user.CONFINED, and a terminal of its own. The network is the host's.
 """
 
 from __future__ import annotations

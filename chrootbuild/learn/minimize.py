@@ -76,7 +76,7 @@ def _unused(context: LearnContext, strace: str, learned: tuple[Entry, ...], bar:
     if failed(run.findings):
         raise Failure(
             f"cannot minimize {target.name}: its check does not pass as it is",
-            details=tuple(line for found in run.findings for line in found.message.split("\n")),
+            details=tuple(line for found in run.findings for line in (found.fact, *found.details)),
             hint=f"chrootbuild learn {target.name} finds what is missing",
         )
     above = {parent for path in used for parent in _parents(path)}

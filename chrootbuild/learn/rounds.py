@@ -1,7 +1,7 @@
 """learn: a target's ``[check]`` traced on a copy of its sysroot, then inside its root, until it passes.
 
-What was seen goes into targets/NAME.learned.toml (learn_file.py). Nothing that lives is touched
-but the target's root, which is built as ever: every run is in a box (confine.py).
+What was seen goes into targets/NAME.learned.toml (learned_file.py). Nothing that lives is touched
+but the target's root, which is built as ever: every run is in a sandbox (sandbox/create.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LearnResult:
 
 @dataclass(slots=True)
 class _LearnSession:
-    """A lesson while it is being learned."""
+    """State of one run of learn: what it added, refused and tries."""
 
     file: LearnedFile
     bar: Progress
@@ -85,7 +85,7 @@ class _LearnSession:
         self.tried.clear()
         return True
 
-    def lesson(self, findings: Iterable[Finding]) -> LearnResult:
+    def result(self, findings: Iterable[Finding]) -> LearnResult:
         """Return what was learned so far."""
         found = tuple(findings)
         if failed(found) and self.on_the_host:
@@ -122,9 +122,9 @@ def learn(project: Project, name: str, bar: Progress = SILENT) -> LearnResult:
         if session.file.exists():
             findings = proved(project, _built(session), bar)
             if not failed(findings):
-                return session.lesson(findings)
+                return session.result(findings)
         _on_the_host(session, strace)
-        return session.lesson(_in_the_root(session, strace))
+        return session.result(_in_the_root(session, strace))
 
 
 def learn_from(project: Project, name: str, path: str) -> LearnResult:
@@ -137,7 +137,7 @@ def learn_from(project: Project, name: str, path: str) -> LearnResult:
     proposals = propose(context.events(path), context.sysroot, context.known)
     session.take(proposals)
     session.add(proposals.entries)
-    return session.lesson(())
+    return session.result(())
 
 
 # -- one run -------------------------------------------------------------------------------
@@ -173,10 +173,10 @@ def _on_the_host(session: _LearnSession, strace: str) -> None:
     except Failure as failure:
         session.on_the_host = f"it was not traced on a copy of the host: {failure.message}"
         return
-    errors = [finding.message for finding in run.findings if finding.severity == "error"]
+    errors = [finding.fact for finding in run.findings if finding.severity == "error"]
     if errors:
         fact = "it fails on a copy of the host as well, so that files may not be the reason"
-        session.on_the_host = f"{fact}: {errors[0].partition(chr(10))[0]}"
+        session.on_the_host = f"{fact}: {errors[0]}"
     try:
         events = itertools.chain.from_iterable(
             context.events(f"/proc/self/fd/{file.fileno()}") for _, file in run.traces

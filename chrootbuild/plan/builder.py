@@ -180,7 +180,7 @@ class PlanBuilder:
             if known.implied or other.implied:
                 return known if other.implied else other
             if rank < DECLARED or _looks(known) == _looks(other):
-                return known._replace(open=known.open or other.open)
+                return known._replace(daemon_owned=known.daemon_owned or other.daemon_owned)
         elif known.kind is Kind.FILE and other.kind is Kind.FILE and known.source == other.source:
             if rank < NAMED:
                 return known

@@ -139,7 +139,7 @@ def _row(artifact: Artifact) -> list[Any]:
         artifact.capabilities,
         artifact.elf,
         artifact.implied,
-        artifact.open,
+        artifact.daemon_owned,
     ]
 
 
@@ -235,11 +235,11 @@ def _still_seen(data: Mapping[str, Any], changed: Collection[str] | None) -> dic
         if (info.st_ino, info.st_uid, info.st_gid, info.st_mode) != (ino, uid, gid, mode):
             return None
     inputs = set(data["inputs"])
-    vouched, moved = () if changed is None else data["sources"], changed or ()
+    watched, moved = () if changed is None else data["sources"], changed or ()
     seen = {}
     look = os.lstat
     for path, (ino, ctime, size, mode) in data["seen"].items():
-        if path in vouched and path not in moved and path not in inputs:
+        if path in watched and path not in moved and path not in inputs:
             seen[path] = (ino, ctime, size, mode)
             continue
         info = look(path)

@@ -62,7 +62,7 @@ def _add_directories(target: Target, builder: PlanBuilder, names: Names) -> None
             mode if directory.mode is None else directory.mode,
             names.uid(directory.owner, origin) if directory.owner else info.st_uid if info else 0,
             names.gid(directory.group, origin) if directory.group else info.st_gid if info else 0,
-            open=True,
+            daemon_owned=True,
         )
         builder.add(artifact, reason, rank=DECLARED, origin=origin)
 
@@ -100,14 +100,14 @@ def add_places(target: Target, builder: PlanBuilder, system: str) -> None:
             where = builder.place(item.value, reason)
         info = builder.sysroot.stat(item.value)
         mode = stat.S_IMODE(info.st_mode) if info is not None else 0o555
-        directory = Artifact(where, Kind.DIRECTORY, mode, open=True)
+        directory = Artifact(where, Kind.DIRECTORY, mode, daemon_owned=True)
         builder.add(directory, reason, rank=NAMED, origin=item.origin)
     if target.syslog:
         path = "/var/run" if system == "freebsd" else "/dev"
         reason = Reason("syslog: socket")
         where = builder.place(path, reason)
         if builder.rank(where) < NAMED:
-            builder.add(Artifact(where, Kind.DIRECTORY, 0o755, open=True), reason, rank=NAMED)
+            builder.add(Artifact(where, Kind.DIRECTORY, 0o755, daemon_owned=True), reason, rank=NAMED)
         else:
             builder.note(where, reason)
 
@@ -181,7 +181,10 @@ def _devfs(target: Target, builder: PlanBuilder) -> None:
             info = builder.sysroot.stat("/dev")
             mode = stat.S_IMODE(info.st_mode) if info is not None and stat.S_ISDIR(info.st_mode) else 0o555
             builder.add(
-                Artifact(where, Kind.DIRECTORY, mode, open=True), reason, rank=NAMED, origin=item.origin
+                Artifact(where, Kind.DIRECTORY, mode, daemon_owned=True),
+                reason,
+                rank=NAMED,
+                origin=item.origin,
             )
         else:
             builder.note(where, reason)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chrootbuild.accounts.passwd import Group, User, parse_groups, parse_users
 from chrootbuild.artifact import Artifact
@@ -34,9 +35,18 @@ _CONTEXT = re.compile(
 _WORD = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _COMMENT = (b"#", b";", b"//")
 _OPTION = re.compile(r"(?i)-u|-g|--?[a-z-]{0,64}(?:user|group|uid|gid|owner)[a-z-]{0,64}")
-_SWITCHES = "switches to it"
 _NOBODY = 65534
 _SYSTEM = 100  # uids below are Debian's and FreeBSD's fixed ones, whose names are common words
+
+
+class _Evidence(NamedTuple):
+    """One sign that an account is needed, in the order in which the signs of an account count."""
+
+    name: str
+    group: bool
+    weaker: bool  # than the ids that a process switched to
+    why: str
+    by: By
 
 
 @dataclass(slots=True)
@@ -53,7 +63,7 @@ def accounts(found: Uses, sysroot: Sysroot, known: Known) -> Iterator[Proposal]:
     kept = {name.decode("utf-8", "surrogateescape") for name in (user.name for user in known.users())}
     users: dict[str, Proposal] = {}
     groups: dict[str, Proposal] = {}
-    for name, group, why, by in sorted(_evidence(found, sysroot, known, book), key=_order):
+    for name, group, _, why, by in sorted(_evidence(found, sysroot, known, book)):
         table, key = (groups, "accounts.groups") if group else (users, "accounts.users")
         table.setdefault(name, Proposal(key, name, why, by.program, by.call))
     for name in kept:
@@ -65,48 +75,39 @@ def accounts(found: Uses, sysroot: Sysroot, known: Known) -> Iterator[Proposal]:
     yield from (proposal for name, proposal in groups.items() if book.groups[name].gid not in gids)
 
 
-def _evidence(
-    found: Uses, sysroot: Sysroot, known: Known, book: _Book
-) -> Iterator[tuple[str, bool, str, By]]:
-    """Yield (name, whether a group, reason, by), unordered, names repeated."""
+def _evidence(found: Uses, sysroot: Sysroot, known: Known, book: _Book) -> Iterator[_Evidence]:
+    """Yield the signs of all accounts, unordered, names repeated."""
     for identity in found.identities:
         by = By(identity.program, identity.call)
-        words = "gives files to it" if "chown" in identity.call else _SWITCHES
+        gives = "chown" in identity.call
+        why = reason(by, "gives files to it" if gives else "switches to it")
         for uid in identity.users:
             if uid in book.uids:
-                yield book.uids[uid], False, reason(by, words), by
+                yield _Evidence(book.uids[uid], False, gives, why, by)
         for gid in identity.groups:
             if gid in book.gids:
-                yield book.gids[gid], True, reason(by, words), by
+                yield _Evidence(book.gids[gid], True, gives, why, by)
     yield from _by_name(found, sysroot, known, book)
 
 
-def _by_name(
-    found: Uses, sysroot: Sysroot, known: Known, book: _Book
-) -> Iterator[tuple[str, bool, str, By]]:
+def _by_name(found: Uses, sysroot: Sysroot, known: Known, book: _Book) -> Iterator[_Evidence]:
     readers = _readers(found)
     if not readers:
         return
     if known.uid == 0 and "root" in book.users:
         program = min(readers)
         by = readers[program]
-        yield "root", False, reason(by, "starts as root and reads passwd"), by
+        yield _Evidence("root", False, True, reason(by, "starts as root and reads passwd"), by)
     for words, by in found.words.items():
         for name, group in _in_argv(words, book):
-            yield name, group, f"an argument of {name_of(by.program)}", by
+            yield _Evidence(name, group, True, f"an argument of {name_of(by.program)}", by)
     for path, by, content in _configuration(found, sysroot, known):
         for name, group in _in_text(content, book):
-            yield name, group, f"named in {path}", by
+            yield _Evidence(name, group, True, f"named in {path}", by)
     for program, by in readers.items():
         for name in _in_programs(program, found, sysroot, book):
-            yield name, False, f"a name within {name_of(program)}", by
+            yield _Evidence(name, False, True, f"a name within {name_of(program)}", by)
         yield from _owners(program, by, found, sysroot, known, book)
-
-
-def _order(evidence: tuple[str, bool, str, By]) -> tuple[str, bool, bool, str, By]:
-    """Sort key that puts ids first: a process's ids prove more than a name."""
-    name, group, why, by = evidence
-    return name, group, not why.endswith(_SWITCHES), why, by
 
 
 def _book(sysroot: Sysroot) -> _Book:
@@ -233,7 +234,7 @@ _SHARED = re.compile(
 
 def _owners(
     program: str, by: By, found: Uses, sysroot: Sysroot, known: Known, book: _Book
-) -> Iterator[tuple[str, bool, str, By]]:
+) -> Iterator[_Evidence]:
     """Yield the owners of the paths that a directory-listing program used: it shows their names."""
     listed = found.listed.get(program, ())
     why = reason(by, "lists what it owns")
@@ -242,9 +243,9 @@ def _owners(
             continue
         uid, gid = _ids(path, sysroot, known.artifacts)
         if uid in book.uids and uid:
-            yield book.uids[uid], False, why, by
+            yield _Evidence(book.uids[uid], False, True, why, by)
         if gid in book.gids and gid:
-            yield book.gids[gid], True, why, by
+            yield _Evidence(book.gids[gid], True, True, why, by)
 
 
 def _ids(path: str, sysroot: Sysroot, artifacts: Mapping[str, Artifact]) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def _content(
     change = comparison.changes.get(directory)
     if change is None or change.artifact is None or change.action != "keep":
         return None
-    if not _only_ours(change.artifact) or change.artifact.open:
+    if not _only_ours(change.artifact) or change.artifact.daemon_owned:
         return None
     children = comparison.children.get(directory, ())
     there = {f"{directory}/{name}" for name in root.listdir(directory)}

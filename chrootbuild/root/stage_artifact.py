@@ -49,7 +49,7 @@ def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
                     _own(fd, artifact if privileged() else artifact._replace(mode=artifact.mode | 0o700))
                 finally:
                     os.close(fd)
-                installed = _installed(artifact, "open" if artifact.open else "")
+                installed = _installed(artifact, "open" if artifact.daemon_owned else "")
         made = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
     except OSError as error:
         with contextlib.suppress(OSError):

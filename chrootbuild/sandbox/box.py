@@ -38,7 +38,7 @@ class Process:
 
 @dataclass(slots=True)
 class Box:
-    """An open sandbox; made by confine().
+    """An open sandbox; made by create.confine().
 
     ``root`` and ``work`` are paths of the host view (ROOT, WORK).
     """

@@ -1,7 +1,7 @@
 """Sandboxes: a root on a throw-away overlay, in mount, pid, network and IPC namespaces of its own.
 
 The programs of the root see only the overlay (pivot_root(2)), with the capabilities of
-user.CONFINED; commands of the host see the host read-only and the overlay at ROOT. Both have a
+system.rights.user.CONFINED; commands of the host see the host read-only and the overlay at ROOT. Both have a
 network of their own, with lo alone. Nothing of a sandbox has a name on the host: when its init
 ends, all its processes, mounts and files end with it, also when this process is killed.
 """

@@ -1,7 +1,7 @@
 """What watch remembers of a target between two refreshes, so that one changed file costs one copied file.
 
 As long as only the content of copied files changes, plan and record in memory are as good as
-new ones: the rules are those of plancache.py. The root itself is looked at again by the sweeps.
+new ones: the rules are those of plan/cache.py. The root itself is looked at again by the sweeps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Memory:
 
     assessment: Assessment
     record: Signature  # of the file: another build changes it
-    notes: Mapping[str, Any]  # listed, missing, sources: as plancache has them
+    notes: Mapping[str, Any]  # listed, missing, sources: as plan/cache.py has them
     inputs: frozenset[str]
     made_from: Mapping[str, tuple[str, ...]]  # a source: the paths in the root that are copies of it
     names: frozenset[str]  # every path that the plan depends on, those that were absent too

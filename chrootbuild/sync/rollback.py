@@ -220,7 +220,7 @@ def _artifact(path: str, entry: Installed, elf: str = "") -> Artifact:
         source=entry.path,
         link=entry.detail if entry.kind == Kind.LINK else "",
         elf=elf,
-        open=entry.kind == Kind.DIRECTORY and entry.detail == "open",
+        daemon_owned=entry.kind == Kind.DIRECTORY and entry.detail == "open",
     )
 
 

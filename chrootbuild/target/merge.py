@@ -2,7 +2,7 @@
 
 Order: the learned file, the includes, the target itself. Lists grow, equal
 entries once; tables merge key by key; of two different claims on one path the
-later file's is kept (targetlayers.py).
+later file's is kept (layers.py).
 """
 
 from __future__ import annotations

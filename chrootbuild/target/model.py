@@ -1,4 +1,4 @@
-"""Targets as frozen values, made by target.py.
+"""Targets as frozen values, made by reader.py.
 
 Every value carries its :class:`~chrootbuild.artifact.Origin`, so that a later
 error still names file, key and line.

@@ -1,4 +1,4 @@
-"""Reader of targets/*.toml into Targets (spec.py): includes, learned files, and all rules.
+"""Reader of targets/*.toml into targets (model.py): includes, learned files, and all rules.
 
 A wrong target is a value too (a TargetError, by name), so that it stops no other.
 """

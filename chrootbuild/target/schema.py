@@ -2,7 +2,7 @@
 
 A field is None where its key is absent. Rules that need a parser or several
 values (a regular expression, a line of accounts, two keys for one path) are
-in targetrules.py and targetmerge.py.
+in rules.py and layers.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _Folder = Annotated[str, Meta(pattern=FOLDER)]
 _Line = Annotated[str, Meta(pattern=LINE)]
 _Filled = Annotated[str, Meta(pattern=FILLED)]
 _Word = Annotated[str, Meta(pattern=WORD)]
-# msgspec allows no union of list and str with pattern: targetrules.py checks those strings.
+# msgspec allows no union of list and str with pattern: rules.py checks those strings.
 _Argv = Annotated[list[_Word], Meta(min_length=1)]
 _Env = dict[Annotated[str, Meta(pattern=ENV_NAME)], _Word]
 _LinkText = Annotated[str, Meta(pattern=FILLED, max_length=4095)]  # PATH_MAX less the NUL

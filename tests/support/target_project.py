@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from chrootbuild.errors import TargetError
 from chrootbuild.state.project import Project
 from chrootbuild.target.model import Target
@@ -33,6 +31,8 @@ def target(folder: Path, text: str, **others: str) -> Target:
 
 def error(folder: Path, text: str, **others: str) -> str:
     """Return the error of ``text`` as targets/x.toml, as it is printed."""
+    import pytest  # not at the top: benchmarks use this module without it
+
     with pytest.raises(TargetError) as caught:
         target(folder, text, **others)
     assert caught.value.code == 3

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,4 +65,35 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     missing = [path for path in paths if not PLACEHOLDER.search(path) and not list(TOP.glob(path))]
     missing += [link for link in links if not (page.parent / link).exists()]
+    assert missing == []
+
+
+THEIRS = {"dodo.py"}  # doit's name for its file of tasks
+
+
+def comments_and_docstrings(path: Path) -> Iterator[str]:
+    """Yield every comment and docstring of a module."""
+    text = path.read_text()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented) and (said := ast.get_docstring(node)):
+            yield said
+
+
+def is_there(name: str, speaker: Path) -> bool:
+    """Return whether a module is beside the one that names it, or at that path of the package."""
+    return name in THEIRS or any((top / name).is_file() for top in (speaker.parent, PACKAGE))
+
+
+def test_a_module_that_code_speaks_of_is_there() -> None:
+    missing = [
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for said in comments_and_docstrings(path)
+        for name in re.findall(r"[\w./-]*\w\.py\b", said)
+        if not is_there(name, path)
+    ]
     assert missing == []

@@ -1,7 +1,7 @@
 """Reader of Berkeley DB 1.85 hash files of either byte order; it checks and salvages.
 
 The input is untrusted: every number is checked before use, and no page is
-read twice. Format: db185_format.py.
+read twice. Format: format.py.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ ATTRIBUTE = Rule(
 def default_acl(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge the default ACL of a directory that is not the daemon's own."""
     default = entry.attributes.default
-    if default is None or (entry.free and entry.installed is None):
+    if default is None or (entry.daemon_owned and entry.installed is None):
         return
     given = [(f"uid {uid}", bits) for uid, bits in default.users if uid not in facts.trusted]
     given += [(f"gid {gid}", bits) for gid, bits in default.groups if gid not in facts.trusted_groups]
-    if entry.free:
+    if entry.daemon_owned:
         given = []  # a declared directory: its users are meant
     elif default.group & WRITE and entry.info.st_gid not in facts.trusted_groups:
         given.append((f"gid {entry.info.st_gid}", default.group))

@@ -121,7 +121,7 @@ def root_obeys(entry: Entry, facts: Facts) -> Iterator[Finding]:
     if entry.is_file and head is not None and entry.info.st_size <= len(head) and _NO_LINE.match(head):
         return
     fact = f"{what} obeys it, and the target did not bring it"
-    if entry.free or what == "cron, as another user":
+    if entry.daemon_owned or what == "cron, as another user":
         yield RUNS.warning(entry.path, fact)
     else:
         yield RUNS.error(entry.path, fact)
@@ -152,7 +152,7 @@ def preload(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 def obeyed_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge who else can write such files, and the directories that they are in."""
-    if not (entry.is_file or entry.is_directory) or (entry.free and entry.installed is None):
+    if not (entry.is_file or entry.is_directory) or (entry.daemon_owned and entry.installed is None):
         return
     if not (entry.path == _PRELOAD or _TRUSTED.fullmatch(entry.path) or obeyed_by(entry.path)):
         return

@@ -24,7 +24,7 @@ _ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/master.passwd", "
 
 def link_to_daemon(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge links outside the daemon's directories by where they lead, there or not yet."""
-    if not stat.S_ISLNK(entry.info.st_mode) or entry.free or not facts.free:
+    if not stat.S_ISLNK(entry.info.st_mode) or entry.daemon_owned or not facts.daemon_owned:
         return
     where = leads_into(entry.path, facts)
     if not where:
@@ -51,7 +51,7 @@ def leads_into(path: str, facts: Facts) -> str:
             here = here.rpartition("/")[0]
             continue
         here = f"{here}/{part}"
-        if here in facts.free and _others_write(here, facts):
+        if here in facts.daemon_owned and _others_write(here, facts):
             return here
         text = facts.root.readlink(here)
         if text:

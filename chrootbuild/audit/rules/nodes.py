@@ -104,5 +104,5 @@ def _numbers(entry: Entry) -> str:
 
 def fifo(entry: Entry, _facts: Facts) -> Iterator[Finding]:
     """Judge FIFOs outside daemon-owned directories."""
-    if stat.S_ISFIFO(entry.info.st_mode) and not entry.free:
+    if stat.S_ISFIFO(entry.info.st_mode) and not entry.daemon_owned:
         yield FIFO.note(entry.path, "a FIFO that is not in a declared directory")

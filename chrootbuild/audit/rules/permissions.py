@@ -68,7 +68,7 @@ def writers_of(entry: Entry, facts: Facts) -> str:
 
 def program_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge programs and libraries wherever they are, the directories above them, and the usual places."""
-    if not _guarded(entry) or (entry.free and entry.installed is None):
+    if not _guarded(entry) or (entry.daemon_owned and entry.installed is None):
         return
     if in_program_place(entry.path) or entry.is_program:
         who = writers_of(entry, facts)
@@ -96,7 +96,7 @@ def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     if not _guarded(entry) or not entry.info.st_mode & stat.S_IWOTH or _is_program_part(entry):
         return
     sticky = bool(entry.info.st_mode & stat.S_ISVTX)
-    if entry.is_directory and sticky and entry.free:
+    if entry.is_directory and sticky and entry.daemon_owned:
         return
     if entry.is_file:
         fact = "a file that everyone can write"
@@ -106,7 +106,7 @@ def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
         fact = "a directory that everyone can write, without the sticky bit"
     if OTHERS not in entry.reach and not any(person in entry.reach for person in facts.people):
         yield WORLD.warning(entry.path, f"{fact}; the directories above keep all but root away")
-    elif entry.free and entry.installed is None:
+    elif entry.daemon_owned and entry.installed is None:
         yield WORLD.warning(entry.path, f"{fact}; the daemon made it")
     else:
         yield WORLD.error(entry.path, fact)
@@ -115,13 +115,18 @@ def world_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 def _is_program_part(entry: Entry) -> bool:
     """Return whether ``program_writable`` judges the entry."""
     return (in_program_place(entry.path) or entry.is_program) and not (
-        entry.free and entry.installed is None
+        entry.daemon_owned and entry.installed is None
     )
 
 
 def daemon_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge paths that the daemon's users own or can write, but that are not declared as theirs."""
-    if entry.free or not _guarded(entry) or entry.info.st_mode & stat.S_IWOTH or _is_program_part(entry):
+    if (
+        entry.daemon_owned
+        or not _guarded(entry)
+        or entry.info.st_mode & stat.S_IWOTH
+        or _is_program_part(entry)
+    ):
         return
     for person in facts.people:
         if person not in entry.reach or _is_in_his_own(entry, person):
@@ -141,7 +146,7 @@ def daemon_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
 def _is_in_his_own(entry: Entry, person: Person) -> bool:
     """Return whether an installed path is in a declared directory that the daemon can write anyway."""
     return any(
-        above.free and (above.info.st_uid == person.uid or can(person, above, WRITE))
+        above.daemon_owned and (above.info.st_uid == person.uid or can(person, above, WRITE))
         for above in ancestors(entry)
     )
 
@@ -183,5 +188,10 @@ def setuid_file(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 def setgid_directory(entry: Entry, _facts: Facts) -> Iterator[Finding]:
     """Judge setgid directories that are not declared."""
-    if entry.is_directory and entry.info.st_mode & stat.S_ISGID and not entry.free and entry.info.st_gid:
+    if (
+        entry.is_directory
+        and entry.info.st_mode & stat.S_ISGID
+        and not entry.daemon_owned
+        and entry.info.st_gid
+    ):
         yield DIRECTORY.note(entry.path, f"a setgid directory of gid {entry.info.st_gid}")

@@ -203,7 +203,7 @@ def ssh_access(entry: Entry, facts: Facts) -> Iterator[Finding]:
         above is not None and above.installed is not None and above.name == ".ssh"
     ):
         yield SSH.note(entry.path, f"{what}, as the target says")
-    elif entry.is_file and entry.path.startswith(_ROOTS) and not entry.free:
+    elif entry.is_file and entry.path.startswith(_ROOTS) and not entry.daemon_owned:
         yield SSH.error(entry.path, f"{what} as root")
     else:
         yield SSH.warning(entry.path, what)

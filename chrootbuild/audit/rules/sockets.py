@@ -39,13 +39,13 @@ def unix_socket(entry: Entry, facts: Facts) -> Iterator[Finding]:
     who = () if listener is None else _outside(listener, facts)
     bound = listener is not None and (bool(who) or listener.name == real)
     commands = entry.path.endswith(_COMMANDING) or (bound and _commands(listener, who))
-    if commands and (bound or not entry.free):
+    if commands and (bound or not entry.daemon_owned):
         yield SOCKET.error(entry.path, f"a socket by which the host is commanded{_by(listener, real)}")
     elif bound:
         yield SOCKET.warning(
             entry.path, f"a socket on which a process outside the root listens{_by(listener, real)}"
         )
-    elif not entry.free:
+    elif not entry.daemon_owned:
         yield SOCKET.note(entry.path, "a socket that is not in a declared directory")
 
 

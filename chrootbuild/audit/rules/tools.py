@@ -95,9 +95,9 @@ def foreign_program(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge programs that are not in the record, without one those that no build would install."""
     if is_wanted(entry, facts) or (facts.record is None and facts.planned is None):
         return
-    if not entry.free and in_program_place(entry.path) and not entry.is_directory:
+    if not entry.daemon_owned and in_program_place(entry.path) and not entry.is_directory:
         yield FOREIGN.error(entry.path, "it was not installed, and programs or libraries are searched there")
-    elif entry.is_program and entry.info.st_mode & 0o111 and entry.free:
+    elif entry.is_program and entry.info.st_mode & 0o111 and entry.daemon_owned:
         yield FOREIGN.warning(entry.path, "a program that was not installed, in a directory of the daemon's")
-    elif entry.is_program and not entry.free:
+    elif entry.is_program and not entry.daemon_owned:
         yield FOREIGN.warning(entry.path, "a program or library that was not installed")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from chrootbuild.audit.facts import WRITE, Facts, Linked, Rule, Summary, can, others
 from chrootbuild.audit.rules.permissions import in_program_place
-from chrootbuild.compare.drift import CLOSED
 from chrootbuild.compare.verify import verify
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -112,13 +111,12 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
     for finding in verify(facts.record, facts.root, facts.bar):
         if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):
             continue
-        closed = finding.message == CLOSED and os.geteuid() != 0
-        if closed or finding.rule == "unreadable":
-            yield UNREADABLE.note(finding.path, finding.message)
+        if (finding.closed and os.geteuid() != 0) or finding.rule == "unreadable":
+            yield UNREADABLE.note(finding.path, finding.fact)
         elif finding.rule != "extra":
-            yield DRIFT.error(finding.path, finding.message)
+            yield DRIFT.error(finding.path, finding.fact)
         elif not in_program_place(finding.path):  # there foreign-program reports it
-            yield EXTRA.warning(finding.path, finding.message)
+            yield EXTRA.warning(finding.path, finding.fact)
 
 
 def place(facts: Facts, _summary: Summary) -> Iterator[Finding]:

@@ -37,7 +37,9 @@ def test_an_acl_that_is_cut_off_says_less(length: int) -> None:
 
 def entry(mode: int, uid: int = 0, gid: int = 0, acl: Acl | None = None) -> Entry:
     info = os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0))
-    return Entry("/x", info, None, None, free=False, reach=frozenset(), attributes=Attributes(acl or Acl()))
+    return Entry(
+        "/x", info, None, None, daemon_owned=False, reach=frozenset(), attributes=Attributes(acl or Acl())
+    )
 
 
 WEB = Person(33, frozenset({33, 50}), "web")

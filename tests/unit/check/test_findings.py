@@ -6,7 +6,7 @@ from chrootbuild.findings import Finding, as_json, as_text, failed
 
 FINDINGS = (
     Finding("note", "unproven", "", "nobody knows"),
-    Finding("error", "probe", "/usr/sbin/x", "it failed\n/usr/sbin/x printed:\n  \x1b[2Jno"),
+    Finding("error", "probe", "/usr/sbin/x", "it failed", ("/usr/sbin/x printed:", "  \x1b[2Jno")),
     Finding("warning", "mode", "/a\nb", "it is wide open"),
 )
 

@@ -26,8 +26,8 @@ def copy(path: str, source: str, mode: int = 0o644) -> Artifact:
     return Artifact(path, Kind.FILE, mode, source=source, sources=(source,))
 
 
-def folder(path: str, mode: int = 0o755, *, implied: bool = False, open: bool = False) -> Artifact:  # noqa: A002
-    return Artifact(path, Kind.DIRECTORY, mode, implied=implied, open=open)
+def folder(path: str, mode: int = 0o755, *, implied: bool = False, daemon_owned: bool = False) -> Artifact:
+    return Artifact(path, Kind.DIRECTORY, mode, implied=implied, daemon_owned=daemon_owned)
 
 
 @pytest.mark.parametrize(("path", "parts"), [("/a", ("/", "a")), ("/a/b", ("/a", "b")), ("/", ("/", ""))])
@@ -63,8 +63,8 @@ def test_an_implied_directory_gives_way_and_stays_open_when_either_is(builder: P
     builder.add(folder("/a", implied=True), ONE)
     builder.add(folder("/a", 0o700), TWO)
     builder.add(folder("/a", implied=True), TWO)
-    builder.add(folder("/a", 0o700, open=True), TWO)
-    assert builder.artifacts["/a"] == folder("/a", 0o700, open=True)
+    builder.add(folder("/a", 0o700, daemon_owned=True), TWO)
+    assert builder.artifacts["/a"] == folder("/a", 0o700, daemon_owned=True)
 
 
 def test_parents_are_implied_up_to_one_that_is_described(builder: PlanBuilder) -> None:

@@ -115,14 +115,14 @@ def test_mounts_and_the_log_socket_have_open_directories(top: Path) -> None:
         "/sys": "directory 0555 root",
         "/dev": "directory 0755 root",
     }
-    assert all(made.artifacts[path].open for path in ("/proc", "/sys", "/dev"))
+    assert all(made.artifacts[path].daemon_owned for path in ("/proc", "/sys", "/dev"))
 
 
 def test_the_log_sockets_directory_of_freebsd(top: Path) -> None:
     read = target(top.parent, f'sysroot = "{top}"\nos = "freebsd"\n[syslog]\nsocket = true')
     made = plan(read, Sysroot(str(top)))
     assert shown(made) == {"/var/run": "directory 0755 root"}
-    assert made.artifacts["/var/run"].open
+    assert made.artifacts["/var/run"].daemon_owned
 
 
 # -- time zone ---------------------------------------------------------------------------------
