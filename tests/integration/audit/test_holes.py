@@ -449,7 +449,8 @@ HARMLESS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_like_a_hole_is_none(place: Workshop, name: str) -> None:
+def test_what_is_like_a_hole_is_none(place: Workshop, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)  # the path of a socket is short: it is bound from within its folder
     HARMLESS[name](place.root)
     assert audited(place) == []
 
