@@ -8,7 +8,7 @@ import os
 from chrootbuild.compare.assessment import Assessment
 from chrootbuild.plan.cache import plan_file
 from chrootbuild.state.project import Project
-from chrootbuild.state.record import Record, record_file
+from chrootbuild.state.record import Record, is_exposed, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
 from chrootbuild.system.signature import RACY, Signature, signature
 
@@ -33,6 +33,7 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
     target = assessment.target
     files: dict[str, Signature] = dict(assessment.seen)
     directories: dict[str, Signature] = dict(assessment.owners)
+    exposed: dict[str, tuple[Signature, str]] = {}
     for path, entry in record.artifacts.items():
         if entry.root == RACY or (entry.path and entry.source == RACY):
             return  # the next build has to compare content
@@ -40,7 +41,12 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
             ino, _, _, mode = entry.root
             directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
             continue
-        files[target.root + path] = entry.root
+        if entry.kind != "link" and entry.root[3] & 0o7777 != entry.mode:
+            return
+        if is_exposed(entry):
+            exposed[target.root + path] = (entry.root, entry.detail)
+        else:
+            files[target.root + path] = entry.root
         if entry.path:
             files[entry.path] = entry.source
     if set(record.artifacts) != _made(assessment):
@@ -62,7 +68,7 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
             files.setdefault(directory, signature(os.lstat(directory))) if os.path.isdir(directory) else None
     except OSError:
         return
-    write_stamp(project, target.name, target.root, files, directories)
+    write_stamp(project, target.name, target.root, files, directories, exposed)
 
 
 def _above(path: str) -> dict[str, Signature]:

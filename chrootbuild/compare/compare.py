@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Mapping
 from itertools import chain
 
@@ -23,7 +24,7 @@ from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
 from chrootbuild.root.tree import Root
-from chrootbuild.state.record import Installed, Record
+from chrootbuild.state.record import Installed, Record, is_exposed
 from chrootbuild.system.files import sha256
 from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, Signature, root_signature, settled_signature, signature
@@ -118,6 +119,8 @@ def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str
         and info.st_uid == entry.uid
         and info.st_gid == entry.gid
         and root_signature(info) == entry.root
+        and (entry.kind == Kind.LINK or stat.S_IMODE(info.st_mode) == entry.mode)
+        and not is_exposed(entry)
         and (not entry.path or entry.source == seen.get(entry.path))
     )
 

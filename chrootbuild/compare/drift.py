@@ -8,7 +8,7 @@ import stat
 from chrootbuild.artifact import Device, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root.tree import Root
-from chrootbuild.state.record import Installed
+from chrootbuild.state.record import Installed, is_exposed
 from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
@@ -18,8 +18,8 @@ CLOSED = "cannot be read"
 def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
     """Return the difference of a path of the root from its wanted entry; empty where there is none.
 
-    An unchanged signature proves the content; with ``closely`` (verify) every
-    byte is read instead. A daemon-owned directory may be a mount point.
+    An unchanged signature proves the content of what only we can write; else, and with ``closely``
+    (verify), every byte is read. A daemon-owned directory may be a mount point.
     """
     if kind_differs(wanted, info):
         return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
@@ -50,13 +50,16 @@ def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
     if wanted.kind == Kind.NODE:
         here = str(Device(stat.S_ISCHR(info.st_mode), os.major(info.st_rdev), os.minor(info.st_rdev)))
         return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
-    if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
+    if wanted.kind == Kind.DIRECTORY:
+        return ""
+    proven = not closely and signature(info) == wanted.root
+    if proven and not is_exposed(wanted):
         return ""
     if wanted.root != RACY and wanted.root[2] != info.st_size:
         return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:
-        return CLOSED
+        return "" if proven else CLOSED  # its owner, we, cannot read it; who opens it has to change its mode
     if signature(seen.stat) != signature(info):
         return "it changes while it is read"
     if seen.sha256 != wanted.detail:
