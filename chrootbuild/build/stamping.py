@@ -8,7 +8,7 @@ import os
 from chrootbuild.compare.assessment import Assessment
 from chrootbuild.plan.cache import plan_file
 from chrootbuild.state.project import Project
-from chrootbuild.state.record import Record, is_exposed, record_file
+from chrootbuild.state.record import Installed, Record, is_exposed, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
 from chrootbuild.system.signature import RACY, Signature, signature
 
@@ -35,14 +35,12 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
     directories: dict[str, Signature] = dict(assessment.owners)
     exposed: dict[str, tuple[Signature, str]] = {}
     for path, entry in record.artifacts.items():
-        if entry.root == RACY or (entry.path and entry.source == RACY):
+        if entry.root == RACY or (entry.path and entry.source == RACY) or _is_chmodded(entry):
             return  # the next build has to compare content
         if entry.kind == "directory":
             ino, _, _, mode = entry.root
             directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
             continue
-        if entry.kind != "link" and entry.root[3] & 0o7777 != entry.mode:
-            return
         if is_exposed(entry):
             exposed[target.root + path] = (entry.root, entry.detail)
         else:
@@ -69,6 +67,11 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
     except OSError:
         return
     write_stamp(project, target.name, target.root, files, directories, exposed)
+
+
+def _is_chmodded(entry: Installed) -> bool:
+    """Return whether a mode was changed before the signature was taken."""
+    return entry.kind != "link" and entry.root[3] & 0o7777 != entry.mode
 
 
 def _above(path: str) -> dict[str, Signature]:

@@ -41,6 +41,11 @@ def root_signature(info: os.stat_result) -> Signature:
     return signature(info)
 
 
+def sized(size: int) -> Signature:
+    """Return what is no file's signature, and tells its size: another size is another content, unread."""
+    return (0, 0, size, 1)
+
+
 def only_ours(uid: int, mode: int) -> bool:
     """Return whether nobody but us can write a file, by its owner and mode.
 
@@ -56,7 +61,8 @@ def settled_signature(info: os.stat_result) -> Signature:
     Two writes within one tick of the kernel's clock leave the same ctime: a path
     that others may write, and that has just changed, is compared again.
     """
-    if only_ours(info.st_uid, info.st_mode) or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
+    ours = only_ours(info.st_uid, info.st_mode) or not stat.S_ISREG(info.st_mode)
+    if ours or info.st_ctime_ns < time.time_ns() - TICK_NS:
         return root_signature(info)
     return RACY
 
