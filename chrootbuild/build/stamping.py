@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 
+from chrootbuild.artifact import Artifact
 from chrootbuild.compare.assessment import Assessment
 from chrootbuild.plan.cache import plan_file
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, is_exposed, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, Signature, signature
 
 
@@ -57,6 +60,7 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
         files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
         with contextlib.suppress(FileNotFoundError):
             files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
+        directories[target.root] = _top(target.root, assessment.plan.top)
         for path in target.read:
             files[path] = signature(os.lstat(path))
         for path in target.absent:
@@ -84,5 +88,17 @@ def _above(path: str) -> dict[str, Signature]:
     return found
 
 
+def _top(root: str, planned: Artifact) -> Signature:
+    """Return the root directory's numbers, with the mode and owner that it has to have."""
+    info = os.lstat(root)
+    if not privileged():
+        return (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+    return (info.st_ino, planned.uid, planned.gid, stat.S_IFDIR | planned.mode)
+
+
 def _made(assessment: Assessment) -> set[str]:
-    return {path for path, change in assessment.comparison.changes.items() if change.artifact is not None}
+    return {
+        path
+        for path, change in assessment.comparison.changes.items()
+        if change.artifact is not None and path != "/"
+    }

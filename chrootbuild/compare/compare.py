@@ -19,7 +19,7 @@ from chrootbuild.compare.change import (
     applicable,
     by_directory,
 )
-from chrootbuild.compare.drift import differs, inspect, kind_differs
+from chrootbuild.compare.drift import differs, inspect, kind_differs, top_differs
 from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
@@ -75,6 +75,8 @@ def compare(
             changes[path] = orphan(path, entry, root) if ours else Change(path, KEEP, _OTHER_ROOT)
             known[path] = entry
     changes = dict(sorted(explained(plan, changes, installed).items()))
+    if root is not None and (reason := top_differs(root, plan.top)):
+        changes = {"/": Change("/", REPLACE, reason, plan.top), **changes}
     return Comparison(
         changes, known, groups if len(changes) == len(artifacts) else by_directory(changes), skipped
     )

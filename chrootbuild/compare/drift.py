@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from chrootbuild.artifact import Device, Kind
+from chrootbuild.artifact import Artifact, Device, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, is_exposed
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
@@ -40,6 +41,18 @@ def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
         mounted = wanted.kind == Kind.DIRECTORY and wanted.detail == "open" and root.is_mount(path)
         return "" if mounted else difference
     return differs(root, path, wanted, info, closely=closely)
+
+
+def top_differs(root: Root, top: Artifact) -> str:
+    """Return how the root directory itself differs from the planned one; empty where it does not."""
+    info = os.fstat(root.fd)
+    # An ordinary user cannot give it away, and its group is that of the directory it was made in.
+    if privileged() and (info.st_uid, info.st_gid) != (top.uid, top.gid):
+        return f"owner is {info.st_uid}:{info.st_gid}, not {top.uid}:{top.gid}"
+    ours = info.st_uid == os.geteuid() or privileged()
+    if ours and stat.S_IMODE(info.st_mode) != top.mode:
+        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {top.mode:04o}"
+    return ""
 
 
 def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:

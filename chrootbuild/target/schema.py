@@ -35,6 +35,7 @@ FILLED = r"\A[^\0]*[^\s\0][^\0]*\Z"  # not only blanks
 
 _Name = Annotated[str, Meta(pattern=NAME)]
 _Path = Annotated[str, Meta(pattern=PATH)]
+_DirectoryPath = Annotated[str, Meta(pattern=rf"{PATH}|\A/\Z")]  # also the root itself
 _Tree = Annotated[str, Meta(pattern=TREE)]
 _Program = Annotated[str, Meta(pattern=PROGRAM)]
 _Mode = Annotated[str, Meta(pattern=MODE)]
@@ -191,7 +192,7 @@ class TargetFile(Struct, forbid_unknown_fields=True):
     mounts: list[_Path] = []
     setuid: list[_Path] = []
     accounts: Accounts | None = None
-    directories: dict[_Path, Directory] = {}
+    directories: dict[_DirectoryPath, Directory] = {}
     links: dict[_Path, _LinkText] = {}
     text: dict[_Path, str | TextEntry] = {}
     build: Build | None = None
