@@ -19,10 +19,11 @@ from chrootbuild.errors import Failure
 from chrootbuild.plan.cache import cached_plan
 from chrootbuild.publish.journal import is_pending
 from chrootbuild.publish.publish import Published, publish, recover
+from chrootbuild.root.obstacles import refuse_foreign
 from chrootbuild.root.seed import stage_seeds
 from chrootbuild.root.stage import Stage, clear_stage, note, noted, open_stage
 from chrootbuild.root.stage_artifact import stage_artifact
-from chrootbuild.root.tree import Root, open_root, read_root, refuse_foreign
+from chrootbuild.root.tree import Root, open_root, read_root
 from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, write_record

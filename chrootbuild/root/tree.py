@@ -264,19 +264,6 @@ def read_root(path: str) -> Root | None:
     return Root(where, fd, path)
 
 
-def refuse_foreign(name: str, root: Root, owner: int) -> None:
-    """Raise Failure where another user made a root directory: it is neither root's, the caller's nor ``owner``'s."""
-    from chrootbuild.system.rights.provenance import sudo_caller
-    from chrootbuild.system.rights.trust import user_words
-
-    uid = os.fstat(root.fd).st_uid
-    if uid not in (0, os.geteuid(), sudo_caller(), owner):
-        raise Failure(
-            f"cannot build {name}: {root.path} belongs to {user_words(uid)}",
-            hint=f"look at what is in it, and remove it; or, if it is to be the root: chown root {root.path}",
-        )
-
-
 def open_root(path: str, trusted: Sequence[str] = ()) -> Root:
     """Open a root, made with its missing parents (root's, 0755).
 

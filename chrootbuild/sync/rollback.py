@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,12 +23,12 @@ from chrootbuild.console import table
 from chrootbuild.errors import Failure
 from chrootbuild.paths import safe
 from chrootbuild.root.stage import Stage, clear_stage, name_of, note, open_stage
+from chrootbuild.root.stage_artifact import give_back
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, entry_from_json, entry_to_json, read_record
 from chrootbuild.sync.pending import drop_pending
 from chrootbuild.system.files import BROKEN, StateFile, sha256_of
-from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, root_signature, signature
 from chrootbuild.target.model import Target
 
@@ -166,29 +165,9 @@ def _stage(job: Job, store: Stage, back: Mapping[str, Installed]) -> None:
             continue
         name = name_of(path)
         os.link(name, name, src_dir_fd=store.fd, dst_dir_fd=stage.fd, follow_symlinks=False)
-        _give_back(stage, path, entry)
+        give_back(stage, path, entry)
         info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
         note(stage, path, entry._replace(root=root_signature(info)))
-
-
-def _give_back(stage: Stage, path: str, entry: Installed) -> None:
-    """Give a kept file or node the owner and mode that were installed; raises Failure.
-
-    Its owner may have changed them since, by a descriptor.
-    """
-    if entry.kind == Kind.LINK:
-        return
-    name = name_of(path)
-    info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
-    if (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (entry.uid, entry.gid, entry.mode):
-        return
-    try:
-        if privileged():
-            os.chown(name, entry.uid, entry.gid, dir_fd=stage.fd, follow_symlinks=False)
-        # The owner first, for chown(2) clears setuid bits. It is no link: the directory is ours alone.
-        os.chmod(name, entry.mode, dir_fd=stage.fd)
-    except OSError as error:
-        raise Failure(f"cannot put back {path}: {error.strerror}") from None
 
 
 def _same(one: Installed, other: Installed) -> bool:
