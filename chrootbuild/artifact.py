@@ -81,6 +81,10 @@ class Artifact(NamedTuple):  # tens of thousands are made: a tuple is five times
     daemon_owned: bool = False  # DIRECTORY: other content is the daemon's ([directories], mounts)
 
 
+# The root directory itself; it is made and mended, never in a record, never removed.
+TOP = Artifact("/", Kind.DIRECTORY, 0o755)
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One link of a why chain: ``parent`` (a path in the root) brought this in.
@@ -111,6 +115,7 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     seeds: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)  # by declared path
+    top: Artifact = TOP
 
     @property
     def devices(self) -> dict[str, Device]:

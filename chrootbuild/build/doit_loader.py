@@ -98,7 +98,7 @@ def settle(project: Project, targets: Targets) -> None:
     for name, target in targets.targets.items():
         if target.manual and is_fresh(project.state, name + MANUAL) is None:
             files = {path: signature(os.lstat(path)) for path in target.read}
-            write_stamp(project, name + MANUAL, "", files, {})
+            write_stamp(project, name + MANUAL, "", files, {}, {})
 
 
 def _target(word: str) -> str:

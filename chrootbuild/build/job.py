@@ -19,6 +19,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.plan.cache import cached_plan
 from chrootbuild.publish.journal import is_pending
 from chrootbuild.publish.publish import Published, publish, recover
+from chrootbuild.root.obstacles import refuse_foreign
 from chrootbuild.root.seed import stage_seeds
 from chrootbuild.root.stage import Stage, clear_stage, note, noted, open_stage
 from chrootbuild.root.stage_artifact import stage_artifact
@@ -108,6 +109,7 @@ def begin(
         # The plan first: a target that cannot be satisfied leaves nothing behind, not even a folder.
         made, sysroot = make_plan(project, target, keep=keep)
         with open_root(target.root) as root:
+            refuse_foreign(target.name, root, made.top.uid)
             recover(project, target.name, root)
             assessment = assess_made(project, target, made, sysroot, root)
             return _begun(Job(project, assessment, stack.pop_all()), root, keep=keep)
@@ -125,6 +127,7 @@ def begin_cached(project: Project, name: str, look: Look | None = None) -> Job |
         if cached is None:
             return None
         with open_root(cached.target.root) as root:
+            refuse_foreign(name, root, cached.plan.top.uid)
             if recover(project, name, root) or touches(changed, root.path):
                 changed = None
             assessment = assess_cached(project, cached, root, changed)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 
+from chrootbuild.artifact import Artifact
 from chrootbuild.compare.assessment import Assessment
 from chrootbuild.plan.cache import plan_file
 from chrootbuild.state.project import Project
-from chrootbuild.state.record import Record, record_file
+from chrootbuild.state.record import Installed, Record, is_exposed, record_file
 from chrootbuild.state.stamp import Look, is_stamp, write_stamp
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, Signature, signature
 
 
@@ -33,14 +36,18 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
     target = assessment.target
     files: dict[str, Signature] = dict(assessment.seen)
     directories: dict[str, Signature] = dict(assessment.owners)
+    exposed: dict[str, tuple[Signature, str]] = {}
     for path, entry in record.artifacts.items():
-        if entry.root == RACY or (entry.path and entry.source == RACY):
+        if entry.root == RACY or (entry.path and entry.source == RACY) or _is_chmodded(entry):
             return  # the next build has to compare content
         if entry.kind == "directory":
             ino, _, _, mode = entry.root
             directories[target.root + path] = (ino, entry.uid, entry.gid, mode)
             continue
-        files[target.root + path] = entry.root
+        if is_exposed(entry):
+            exposed[target.root + path] = (entry.root, entry.detail)
+        else:
+            files[target.root + path] = entry.root
         if entry.path:
             files[entry.path] = entry.source
     if set(record.artifacts) != _made(assessment):
@@ -53,6 +60,7 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
         files[record_file(project, target.name)] = signature(os.lstat(record_file(project, target.name)))
         with contextlib.suppress(FileNotFoundError):
             files[plan_file(project, target.name)] = signature(os.lstat(plan_file(project, target.name)))
+        directories[target.root] = _top(target.root, assessment.plan.top)
         for path in target.read:
             files[path] = signature(os.lstat(path))
         for path in target.absent:
@@ -62,7 +70,12 @@ def stamp(project: Project, assessment: Assessment, record: Record) -> None:
             files.setdefault(directory, signature(os.lstat(directory))) if os.path.isdir(directory) else None
     except OSError:
         return
-    write_stamp(project, target.name, target.root, files, directories)
+    write_stamp(project, target.name, target.root, files, directories, exposed)
+
+
+def _is_chmodded(entry: Installed) -> bool:
+    """Return whether a mode was changed before the signature was taken."""
+    return entry.kind != "link" and entry.root[3] & 0o7777 != entry.mode
 
 
 def _above(path: str) -> dict[str, Signature]:
@@ -75,5 +88,17 @@ def _above(path: str) -> dict[str, Signature]:
     return found
 
 
+def _top(root: str, planned: Artifact) -> Signature:
+    """Return the root directory's numbers, with the mode and owner that it has to have."""
+    info = os.lstat(root)
+    if not privileged():
+        return (info.st_ino, info.st_uid, info.st_gid, info.st_mode)
+    return (info.st_ino, planned.uid, planned.gid, stat.S_IFDIR | planned.mode)
+
+
 def _made(assessment: Assessment) -> set[str]:
-    return {path for path, change in assessment.comparison.changes.items() if change.artifact is not None}
+    return {
+        path
+        for path, change in assessment.comparison.changes.items()
+        if change.artifact is not None and path != "/"
+    }

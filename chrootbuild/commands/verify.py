@@ -11,8 +11,10 @@ from chrootbuild.compare.verify import verify
 from chrootbuild.console import progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import as_json, as_text
+from chrootbuild.plan.make import top_of
 from chrootbuild.root.tree import read_root
 from chrootbuild.state.record import read_record
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 
@@ -33,7 +35,7 @@ def _verify(context: Context, target: Target, as_data: bool) -> int:
         what = f"{target.root} is not there" if root is None else "there is no record of what was installed"
         raise Failure(f"cannot verify {target.name}: {what}", hint=f"chrootbuild build {target.name}")
     with root, progress(f"verify {target.name}") as bar:
-        findings = tuple(verify(record, root, bar))
+        findings = tuple(verify(record, root, bar, top_of(target, Sysroot(target.sysroot))))
     if as_data:
         context.say(json.dumps(as_json(target.name, findings)))
     elif findings:

@@ -62,5 +62,7 @@ def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return paths grouped by the directory that holds them."""
     groups: dict[str, list[str]] = {}
     for path in paths:
+        if path == "/":
+            continue
         groups.setdefault(split(path)[0], []).append(path)
     return {directory: tuple(group) for directory, group in groups.items()}

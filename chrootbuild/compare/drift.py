@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from chrootbuild.artifact import Device, Kind
+from chrootbuild.artifact import Artifact, Device, Kind
 from chrootbuild.errors import Failure
 from chrootbuild.root.tree import Root
-from chrootbuild.state.record import Installed
+from chrootbuild.state.record import Installed, is_exposed
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.system.signature import RACY, signature
 from chrootbuild.text import kind_of
 
@@ -18,8 +19,8 @@ CLOSED = "cannot be read"
 def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
     """Return the difference of a path of the root from its wanted entry; empty where there is none.
 
-    An unchanged signature proves the content; with ``closely`` (verify) every
-    byte is read instead. A daemon-owned directory may be a mount point.
+    An unchanged signature proves the content of what only we can write; else, and with ``closely``
+    (verify), every byte is read. A daemon-owned directory may be a mount point.
     """
     if kind_differs(wanted, info):
         return f"{kind_of(info.st_mode)} is in the place of {_article(wanted.kind)}"
@@ -42,6 +43,18 @@ def inspect(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
     return differs(root, path, wanted, info, closely=closely)
 
 
+def top_differs(root: Root, top: Artifact) -> str:
+    """Return how the root directory itself differs from the planned one; empty where it does not."""
+    info = os.fstat(root.fd)
+    # An ordinary user cannot give it away, and its group is that of the directory it was made in.
+    if privileged() and (info.st_uid, info.st_gid) != (top.uid, top.gid):
+        return f"owner is {info.st_uid}:{info.st_gid}, not {top.uid}:{top.gid}"
+    ours = info.st_uid == os.geteuid() or privileged()
+    if ours and stat.S_IMODE(info.st_mode) != top.mode:
+        return f"mode is {stat.S_IMODE(info.st_mode):04o}, not {top.mode:04o}"
+    return ""
+
+
 def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, closely: bool = False) -> str:
     """Return the difference of a link's text, a node's numbers or a file's content from the wanted entry."""
     if wanted.kind == Kind.LINK:
@@ -50,13 +63,16 @@ def differs(root: Root, path: str, wanted: Installed, info: os.stat_result, *, c
     if wanted.kind == Kind.NODE:
         here = str(Device(stat.S_ISCHR(info.st_mode), os.major(info.st_rdev), os.minor(info.st_rdev)))
         return "" if here == wanted.detail else f"is {here}, not {wanted.detail}"
-    if wanted.kind == Kind.DIRECTORY or (not closely and signature(info) == wanted.root):
+    if wanted.kind == Kind.DIRECTORY:
+        return ""
+    proven = not closely and signature(info) == wanted.root
+    if proven and not is_exposed(wanted):
         return ""
     if wanted.root != RACY and wanted.root[2] != info.st_size:
         return f"content differs from what was installed: {info.st_size} bytes, not {wanted.root[2]}"
     seen = root.observe(path)
     if seen is None:
-        return CLOSED
+        return "" if proven else CLOSED  # its owner, we, cannot read it; who opens it has to change its mode
     if signature(seen.stat) != signature(info):
         return "it changes while it is read"
     if seen.sha256 != wanted.detail:

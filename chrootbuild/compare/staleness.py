@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Mapping
 from itertools import chain
 
@@ -18,15 +19,15 @@ from chrootbuild.compare.change import (
     applicable,
     by_directory,
 )
-from chrootbuild.compare.drift import differs, inspect, kind_differs
+from chrootbuild.compare.drift import differs, inspect, kind_differs, top_differs
 from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
 from chrootbuild.root.tree import Root
-from chrootbuild.state.record import Installed, Record
+from chrootbuild.state.record import Installed, Record, is_exposed
 from chrootbuild.system.files import sha256
 from chrootbuild.system.rights.user import privileged
-from chrootbuild.system.signature import RACY, Signature, root_signature, settled_signature, signature
+from chrootbuild.system.signature import RACY, Signature, root_signature, settled_signature, signature, sized
 from chrootbuild.text import kind_of
 
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
@@ -74,6 +75,8 @@ def compare(
             changes[path] = orphan(path, entry, root) if ours else Change(path, KEEP, _OTHER_ROOT)
             known[path] = entry
     changes = dict(sorted(explained(plan, changes, installed).items()))
+    if root is not None and (reason := top_differs(root, plan.top)):
+        changes = {"/": Change("/", REPLACE, reason, plan.top), **changes}
     return Comparison(
         changes, known, groups if len(changes) == len(artifacts) else by_directory(changes), skipped
     )
@@ -118,6 +121,8 @@ def _unchanged(root: Root | None, path: str, entry: Installed, seen: Mapping[str
         and info.st_uid == entry.uid
         and info.st_gid == entry.gid
         and root_signature(info) == entry.root
+        and (entry.kind == Kind.LINK or stat.S_IMODE(info.st_mode) == entry.mode)
+        and not is_exposed(entry)
         and (not entry.path or entry.source == seen.get(entry.path))
     )
 
@@ -159,7 +164,7 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
     elif artifact.kind is Kind.FILE:
         wanted = _wanted_file(artifact, entry if proven else None, base)
     else:
-        wanted = base._replace(detail=_detail(artifact))
+        wanted = _of_size(base, len(artifact.content))._replace(detail=_detail(artifact))
     if isinstance(wanted, str) or entry is None or not proven:
         return wanted
     if entry.detail and artifact.kind is not Kind.DIRECTORY and wanted.detail != entry.detail:
@@ -169,6 +174,11 @@ def _wanted(artifact: Artifact, entry: Installed | None, proven: bool) -> Instal
     if entry.mode != wanted.mode:
         return f"mode is {wanted.mode:04o} now, not {entry.mode:04o}"
     return wanted
+
+
+def _of_size(base: Installed, size: int) -> Installed:
+    """Return the entry with the size that a file has to have, where no signature is known."""
+    return base._replace(root=sized(size)) if base.root == RACY else base
 
 
 def _detail(artifact: Artifact) -> str:
@@ -187,7 +197,8 @@ def _wanted_database(artifact: Artifact, entry: Installed | None, base: Installe
     assert artifact.recipe is not None
     inputs = artifact.recipe.digest()
     if entry is None:
-        return base._replace(detail=sha256(artifact.recipe.render()), inputs=inputs)
+        content = artifact.recipe.render()
+        return _of_size(base, len(content))._replace(detail=sha256(content), inputs=inputs)
     if entry.inputs != inputs:
         return f"{', '.join(artifact.after)} changed"
     return base._replace(detail=entry.detail, inputs=inputs)
@@ -201,7 +212,7 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
         except OSError as error:
             raise Failure(f"cannot read {artifact.source}: {error.strerror}") from None
         if signature(info) == entry.source:
-            return base._replace(
+            return _of_size(base, info.st_size)._replace(
                 detail=entry.detail,
                 mtime_ns=entry.mtime_ns,
                 capability=entry.capability,
@@ -224,7 +235,7 @@ def _wanted_file(artifact: Artifact, entry: Installed | None, base: Installed) -
         return "modification time differs from the host's"
     if entry is not None and entry.capability != capability:
         return "capabilities differ from the host's"
-    return base._replace(
+    return _of_size(base, before.st_size)._replace(
         detail=digest,
         mtime_ns=before.st_mtime_ns,
         capability=capability,

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 from chrootbuild.accounts.damage import damaged_records, damaged_users
-from chrootbuild.artifact import Kind
-from chrootbuild.compare.drift import CLOSED, inspect
+from chrootbuild.artifact import Artifact, Kind
+from chrootbuild.compare.drift import CLOSED, inspect, top_differs
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
@@ -20,13 +20,18 @@ from chrootbuild.text import kind_of
 _STAGING = ("/.chrootbuild", "/.chrootbuild-kept")
 
 
-def verify(record: Record, root: Root, bar: Progress = SILENT) -> Iterator[Finding]:
+def verify(
+    record: Record, root: Root, bar: Progress = SILENT, top: Artifact | None = None
+) -> Iterator[Finding]:
     """Yield what differs, a path at a time; every byte is read, whatever the signatures say.
 
     Daemon-owned parts are skipped: directories that the target declares,
-    seeds, other filesystems. Raises Failure where the root cannot be read.
+    seeds, other filesystems. ``top`` is the root directory itself as planned. Raises Failure where
+    the root cannot be read.
     """
     directories = ["/"]
+    if top is not None and (difference := top_differs(root, top)):
+        yield Finding("error", "drift", "/", difference)
     bar.begin(len(record.artifacts))
     for path, entry in sorted(record.artifacts.items()):
         bar.step(path, entry.root[2])

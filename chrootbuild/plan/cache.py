@@ -75,6 +75,7 @@ def save_plan(project: Project, target: Target, plan: Plan, sysroot: Sysroot, me
         "sources": sources_of(plan, memo, sysroot.seen),
         "artifacts": [_row(artifact) for artifact in plan.artifacts.values()],
         "warnings": plan.warnings,
+        "top": _row(plan.top),
     }
     StateFile(plan_file(project, target.name)).write(data)
 
@@ -177,7 +178,8 @@ def cached_plan(project: Project, name: str, changed: Collection[str] | None = N
             read=tuple(data["read"]),
             absent=tuple(data["absent"]),
         )
-        return Cached(target, Plan(name, root, artifacts, {}, (), tuple(data["warnings"])), seen, owners)
+        plan = Plan(name, root, artifacts, {}, (), tuple(data["warnings"]), top=_artifact(data["top"]))
+        return Cached(target, plan, seen, owners)
     except (*BROKEN, IndexError):
         return None
 

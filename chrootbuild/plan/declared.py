@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 
 from chrootbuild.accounts.names import Names, UnknownNameError
-from chrootbuild.artifact import Artifact, Kind, Origin, Reason
+from chrootbuild.artifact import TOP, Artifact, Kind, Origin, Reason
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import join
 from chrootbuild.plan.builder import DECLARED, DESCRIBED, NAMED, PlanBuilder, blame
@@ -65,6 +65,18 @@ def _add_directories(target: Target, builder: PlanBuilder, names: Names) -> None
             daemon_owned=True,
         )
         builder.add(artifact, reason, rank=DECLARED, origin=origin)
+
+
+def top(target: Target, names: Callable[[], Names]) -> Artifact:
+    """Return the root directory itself: root's, 0755, unless [directories] "/" says otherwise. Raises TargetError."""
+    said = target.top
+    if said is None:
+        return TOP
+    return TOP._replace(
+        mode=TOP.mode if said.mode is None else said.mode,
+        uid=names().uid(said.owner, said.origin) if said.owner else TOP.uid,
+        gid=names().gid(said.group, said.origin) if said.group else TOP.gid,
+    )
 
 
 def _add_texts(target: Target, builder: PlanBuilder, names: Names) -> None:

@@ -12,7 +12,7 @@ from chrootbuild.elf.memo import Memo
 from chrootbuild.errors import TargetError
 from chrootbuild.plan.account_files import add_accounts, read_sources
 from chrootbuild.plan.builder import NAMED, PlanBuilder
-from chrootbuild.plan.declared import add_declared, add_devices, add_places, add_timezone, overrule
+from chrootbuild.plan.declared import add_declared, add_devices, add_places, add_timezone, overrule, top
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.files import Files
 from chrootbuild.plan.generated import cache_files, hints_file, pair_databases
@@ -71,7 +71,14 @@ def plan(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> Plan:
         builder.skips(),
         tuple(builder.warnings),
         planted,
+        top(target, lambda: names),
     )
+
+
+def top_of(target: Target, sysroot: Sysroot) -> Artifact:
+    """Return the root directory itself as it is planned; raises TargetError."""
+    system = system_of(target, sysroot) if target.top is not None else ""
+    return top(target, lambda: Names(read_sources(target, sysroot, system), target.accounts))
 
 
 def system_of(target: Target, sysroot: Sysroot, memo: Memo | None = None) -> str:

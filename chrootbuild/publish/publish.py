@@ -63,6 +63,7 @@ def publish(
     operations = _operations(root, stage, comparison, staged)
     operations += [Operation("seed", path, seed_name(path)) for path in seeds[1]]
     artifacts = {**comparison.known, **staged}
+    artifacts.pop("/", None)  # the root itself is nobody's to remove
     for path, change in comparison.changes.items():
         if change.artifact is None:
             artifacts.pop(path, None)

@@ -12,7 +12,7 @@ from chrootbuild.compare.drift import inspect
 from chrootbuild.paths import split
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed
-from chrootbuild.system.signature import RACY, TICK_NS, root_signature, settled_signature
+from chrootbuild.system.signature import RACY, TICK_NS, only_ours, root_signature, settled_signature
 
 
 def refresh_signatures(
@@ -30,7 +30,7 @@ def refresh_signatures(
         info = root.lstat(path)
         proof = RACY
         if info is not None and _is_staged(root, path, entry, info):
-            if stat.S_ISREG(info.st_mode) and (info.st_uid != os.geteuid() or info.st_mode & 0o022):
+            if stat.S_ISREG(info.st_mode) and not only_ours(info.st_uid, info.st_mode):
                 doubtful.append(path)
             else:
                 proof = root_signature(info)

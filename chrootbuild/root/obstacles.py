@@ -1,4 +1,4 @@
-"""Obstacles to a publish, found before it begins: mounts and immutable files."""
+"""Obstacles to a publish, found before it begins: another user's root, mounts and immutable files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ from collections.abc import Iterable
 from chrootbuild.errors import Failure
 from chrootbuild.paths import split
 from chrootbuild.root.tree import Root
+from chrootbuild.system.rights.provenance import sudo_caller
+from chrootbuild.system.rights.trust import user_words
 
 # ioctl_iflags(2): _IOR('f', 1, long), and the flags of linux/fs.h.
 _FS_IOC_GETFLAGS = 0x80006601 | struct.calcsize("l") << 16
 _IMMUTABLE, _APPEND = 0x10, 0x20
+
+
+def refuse_foreign(name: str, root: Root, owner: int) -> None:
+    """Raise Failure where another user made a root directory: it is neither root's, the caller's nor ``owner``'s."""
+    uid = os.fstat(root.fd).st_uid
+    if uid not in (0, os.geteuid(), sudo_caller(), owner):
+        raise Failure(
+            f"cannot build {name}: {root.path} belongs to {user_words(uid)}",
+            hint=f"look at what is in it, and remove it; or, if it is to be the root: chown root {root.path}",
+        )
 
 
 def refuse_obstacles(root: Root, paths: Iterable[str]) -> None:

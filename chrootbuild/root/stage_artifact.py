@@ -74,6 +74,26 @@ def _own(fd: int, artifact: Artifact) -> None:
     os.fchmod(fd, artifact.mode)
 
 
+def give_back(stage: Stage, path: str, entry: Installed) -> None:
+    """Give a kept file or node, linked into the stage, the owner and mode that were installed; raises Failure.
+
+    Its owner may have changed them since, by a descriptor.
+    """
+    if entry.kind == Kind.LINK:
+        return
+    name = name_of(path)
+    info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
+    if (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (entry.uid, entry.gid, entry.mode):
+        return
+    try:
+        if privileged():
+            os.chown(name, entry.uid, entry.gid, dir_fd=stage.fd, follow_symlinks=False)
+        # The owner first, for chown(2) clears setuid bits. It is no link: the directory is ours alone.
+        os.chmod(name, entry.mode, dir_fd=stage.fd)
+    except OSError as error:
+        raise Failure(f"cannot put back {path}: {error.strerror}") from None
+
+
 def _stage_content(stage: Stage, name: str, artifact: Artifact) -> Installed:
     content = artifact.content if artifact.recipe is None else artifact.recipe.render()
     fd = os.open(name, _FILE, 0o600, dir_fd=stage.fd)

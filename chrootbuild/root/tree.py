@@ -139,12 +139,13 @@ class Root:
         return fd
 
     def observe(self, path: str) -> Observed | None:
-        """Read a regular file whole; None where there is none."""
+        """Read a regular file whole, as large as it is at first; None where there is none."""
         fd = self.open(path)
         if fd is None:
             return None
         try:
-            digest, xattrs = sha256_of(fd), xattrs_of(fd)
+            # Who appends to it while it is read does not keep us: its size differs afterwards.
+            digest, xattrs = sha256_of(fd, os.fstat(fd).st_size), xattrs_of(fd)
             return Observed(os.fstat(fd), digest, xattrs)
         except OSError as error:
             raise Failure(f"cannot read {self.real(path)}: {error.strerror}") from None

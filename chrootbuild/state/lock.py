@@ -29,7 +29,9 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
         claim(project.state)
         make_folder(locks)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-        if fault := fault_of(os.fstat(fd)):
+        info = os.fstat(fd)
+        fault = fault_of(info) or ("it has another name, too" if info.st_nlink > 1 else "")
+        if fault:  # before anything is written to it
             os.close(fd)
             raise OSError(errno.EPERM, fault)
     except OSError as error:

@@ -19,11 +19,12 @@ from chrootbuild.artifact import Kind
 from chrootbuild.paths import safe
 from chrootbuild.state.project import Project
 from chrootbuild.system.files import BROKEN, ForeignFileError, StateFile, write_atomically
-from chrootbuild.system.signature import RACY, Signature, signature
+from chrootbuild.system.signature import RACY, Signature, only_ours, signature
 
 _FORMAT = 1
 _PIECE = 500  # entries that are written at once
 _TYPES = (str, int, int, int, str, str, int, str, str, *(int,) * 8)  # of an entry's list
+_NO_CONTENT = (Kind.LINK, Kind.NODE, Kind.DIRECTORY)
 _KINDS = frozenset(map(str, Kind))
 
 
@@ -62,6 +63,11 @@ class Record:
     seeds: tuple[str, ...] = ()
     recipe: int = RECIPE
     inode: int = 0
+
+
+def is_exposed(entry: Installed) -> bool:
+    """Return whether others can write an installed file: then its signature proves nothing, its content does."""
+    return not (entry.kind in _NO_CONTENT or only_ours(entry.uid, entry.mode))
 
 
 def record_file(project: Project, target: str) -> str:

@@ -3,7 +3,8 @@
 A stamp is written when a target was found up to date, or was built. It holds
 the signature of every path that the answer depended on: target files, sources,
 searched directories, and the root's paths. While all of them are
-unchanged the answer is, too. Importing this module must stay cheap.
+unchanged the answer is, too. Of installed files that others can write it holds the content's
+digest as well, and they are read: mmap(2) changes content and leaves the ctime. Importing this module must stay cheap.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
     from chrootbuild.state.project import Project
 
-_VERSION = b"chrootbuild stamp 1"
+_VERSION = b"chrootbuild stamp 2"
 _MANY = 1000  # changed paths; with more a build has to compare everything anyway
 _FORK_FROM = 4000  # paths; below, a second process costs more than it saves
+_WIDTH = {b"r": 8}  # numbers of a path: its signature, and of a file that is read its sha256; else 4
 _Group = tuple[bytes, bytes, list[bytes], int]  # kind, directory, names, where their numbers begin
+_CHUNK = 1 << 20  # bytes
+_CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
@@ -133,7 +137,7 @@ def _read(data: bytes) -> tuple[str, list[_Group], array[int]] | None:
             if len(names) != count:
                 return None
             groups.append((kind, directory, names, offset))
-            offset += 4 * count
+            offset += _WIDTH.get(kind, 4) * count
             at += 3 + count
     except (ValueError, IndexError):
         return None
@@ -176,6 +180,7 @@ def _check(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
     look = os.stat
     changed: list[bytes] = []
     for kind, directory, names, at in groups:
+        width = _WIDTH.get(kind, 4)
         try:
             fd = os.open(directory, _DIRECTORY)
         except OSError:
@@ -197,9 +202,11 @@ def _check(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
                         and info.st_size == numbers[at + 2]
                         and info.st_mode == numbers[at + 3]
                     )
+                if same and kind == b"r":
+                    same = _reads_as(name, fd, info.st_size, numbers[at + 4 : at + 8].tobytes())
                 if not same:
                     changed.append(directory.rstrip(b"/") + b"/" + name)
-                at += 4
+                at += width
         except OSError:
             return None
         finally:
@@ -209,28 +216,50 @@ def _check(groups: list[_Group], numbers: array[int]) -> list[bytes] | None:
     return changed
 
 
+def _reads_as(name: bytes, directory: int, size: int, digest: bytes) -> bool:
+    """Return whether a regular file has this size and sha256; raises OSError."""
+    import hashlib  # it takes 2 ms, and few roots have such files
+
+    fd = os.open(name, _CONTENT, dir_fd=directory)
+    try:
+        content, offset = hashlib.sha256(), 0
+        while offset < size and (chunk := os.pread(fd, min(_CHUNK, size - offset), offset)):
+            content.update(chunk)
+            offset += len(chunk)
+        return offset == size == os.fstat(fd).st_size and content.digest() == digest
+    finally:
+        os.close(fd)
+
+
 def write_stamp(
     project: Project,
     target: str,
     root: str,
     files: Mapping[str, tuple[int, int, int, int]],
     directories: Mapping[str, tuple[int, int, int, int]],
+    exposed: Mapping[str, tuple[tuple[int, int, int, int], str]],
 ) -> None:
     """Write a target's stamp: ``files`` are real paths with their signatures.
 
-    Of ``directories`` only inode, owner and mode count.
+    Of ``directories`` only inode, owner and mode count. ``exposed`` are the files that are read,
+    with their signatures and sha256 (hex).
     """
     from chrootbuild.system.files import write_atomically
 
     groups: dict[tuple[str, str], list[str]] = {}
-    for kind, entries in (("f", files), ("d", directories)):
+    numbers_of = {
+        "f": files,
+        "d": directories,
+        "r": {path: (*seen, *array("Q", bytes.fromhex(digest))) for path, (seen, digest) in exposed.items()},
+    }
+    for kind, entries in numbers_of.items():
         for path in entries:
             parent, _, name = path.rpartition("/")
             groups.setdefault((kind, parent or "/"), []).append(name or ".")
     fields, numbers = [], array("Q")
     for (kind, directory), names in sorted(groups.items()):
         fields += [kind, directory, str(len(names)), *names]
-        entries = files if kind == "f" else directories
+        entries = numbers_of[kind]
         start = directory.rstrip("/") + "/"
         for name in names:
             numbers.extend(entries[start + name] if name != "." else entries["/"])

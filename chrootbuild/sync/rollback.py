@@ -23,12 +23,13 @@ from chrootbuild.console import table
 from chrootbuild.errors import Failure
 from chrootbuild.paths import safe
 from chrootbuild.root.stage import Stage, clear_stage, name_of, note, open_stage
+from chrootbuild.root.stage_artifact import give_back
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, entry_from_json, entry_to_json, read_record
 from chrootbuild.sync.pending import drop_pending
 from chrootbuild.system.files import BROKEN, StateFile, sha256_of
-from chrootbuild.system.signature import root_signature, signature
+from chrootbuild.system.signature import RACY, root_signature, signature
 from chrootbuild.target.model import Target
 
 _SUFFIX = "-kept"
@@ -164,6 +165,7 @@ def _stage(job: Job, store: Stage, back: Mapping[str, Installed]) -> None:
             continue
         name = name_of(path)
         os.link(name, name, src_dir_fd=store.fd, dst_dir_fd=stage.fd, follow_symlinks=False)
+        give_back(stage, path, entry)
         info = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
         note(stage, path, entry._replace(root=root_signature(info)))
 
@@ -182,7 +184,10 @@ def _unchanged(store: Stage, name: str, entry: Installed) -> bool:
     except OSError:
         return False
     try:
-        return sha256_of(fd) == entry.detail
+        size = os.fstat(fd).st_size
+        if entry.root != RACY and size != entry.root[2]:
+            return False
+        return sha256_of(fd, size) == entry.detail
     finally:
         os.close(fd)
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -126,12 +127,12 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sha256_of(fd: int) -> str:
-    """Return the sha256 (hex) of an open file, from its start."""
+def sha256_of(fd: int, most: int = sys.maxsize) -> str:
+    """Return the sha256 (hex) of an open file, from its start, of ``most`` bytes."""
     import hashlib
 
     digest, offset = hashlib.sha256(), 0
-    while chunk := os.pread(fd, _CHUNK, offset):
+    while chunk := os.pread(fd, min(_CHUNK, most - offset), offset):
         digest.update(chunk)
         offset += len(chunk)
     return digest.hexdigest()

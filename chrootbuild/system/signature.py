@@ -41,14 +41,28 @@ def root_signature(info: os.stat_result) -> Signature:
     return signature(info)
 
 
+def sized(size: int) -> Signature:
+    """Return what is no file's signature, and tells its size: another size is another content, unread."""
+    return (0, 0, size, 1)
+
+
+def only_ours(uid: int, mode: int) -> bool:
+    """Return whether nobody but us can write a file, by its owner and mode.
+
+    No ACL lets others write where the mode does not: its mask is the group's bits, acl(5). What others can
+    write changes without a new ctime, by mmap(2): only reading it tells.
+    """
+    return uid == os.geteuid() and not mode & 0o022
+
+
 def settled_signature(info: os.stat_result) -> Signature:
     """Return ``root_signature``, or zeros where it is racy.
 
     Two writes within one tick of the kernel's clock leave the same ctime: a path
     that others may write, and that has just changed, is compared again.
     """
-    ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
-    if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
+    ours = only_ours(info.st_uid, info.st_mode) or not stat.S_ISREG(info.st_mode)
+    if ours or info.st_ctime_ns < time.time_ns() - TICK_NS:
         return root_signature(info)
     return RACY
 

@@ -27,6 +27,7 @@ def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> mo
     stack = Stack(layers)
     target = layers[-1]
     system = stack.last(lambda data: data.os) or ""
+    directories = _directories(stack)
     return model.Target(
         name=name,
         file=target.path,
@@ -46,7 +47,8 @@ def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> mo
         mounts=stack.items("mounts", lambda data: data.mounts),
         setuid=stack.items("setuid", lambda data: data.setuid),
         accounts=_accounts(stack, system),
-        directories=_directories(stack),
+        top=directories.pop("/", None),
+        directories=directories,
         links=stack.table("links", lambda data: data.links, "link"),
         text=_text(stack),
         temporary=stack.items("build.temporary", lambda data: data.build.temporary if data.build else ()),

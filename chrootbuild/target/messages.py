@@ -212,6 +212,7 @@ def _text(text: str) -> tuple[str, str]:
 
 _PATTERNS: Mapping[str, Callable[[str], tuple[str, str]]] = {
     schema.PATH: _path,
+    schema.DIRECTORY: _path,
     schema.TREE: _path,
     schema.PROGRAM: _program,
     schema.MODE: _mode,

@@ -157,6 +157,7 @@ class Target:
     setuid: tuple[Item, ...] = ()
     accounts: Accounts | None = None
     directories: Mapping[str, DirectoryItem] = field(default_factory=dict)
+    top: DirectoryItem | None = None  # [directories] "/": the root directory itself
     links: Mapping[str, Item] = field(default_factory=dict)
     text: Mapping[str, TextItem] = field(default_factory=dict)
     temporary: tuple[Item, ...] = ()

@@ -17,6 +17,7 @@ _USER = r"[^\s:,/\0+-][^\s:,/\0]*"  # passwd(5): no colon; a leading + or - mean
 
 NAME = r"\A[A-Za-z0-9_-]+\Z"
 PATH = rf"\A{_ABSOLUTE}\Z"
+DIRECTORY = rf"{PATH}|\A/\Z"  # also the root itself
 TREE = rf"\A{_ABSOLUTE}/?\Z"
 PROGRAM = rf"\A(?:{_ABSOLUTE}|{_PART})\Z"
 MODE = r"\A[0-7]{3,4}\Z"
@@ -35,6 +36,7 @@ FILLED = r"\A[^\0]*[^\s\0][^\0]*\Z"  # not only blanks
 
 _Name = Annotated[str, Meta(pattern=NAME)]
 _Path = Annotated[str, Meta(pattern=PATH)]
+_Directory = Annotated[str, Meta(pattern=DIRECTORY)]
 _Tree = Annotated[str, Meta(pattern=TREE)]
 _Program = Annotated[str, Meta(pattern=PROGRAM)]
 _Mode = Annotated[str, Meta(pattern=MODE)]
@@ -191,7 +193,7 @@ class TargetFile(Struct, forbid_unknown_fields=True):
     mounts: list[_Path] = []
     setuid: list[_Path] = []
     accounts: Accounts | None = None
-    directories: dict[_Path, Directory] = {}
+    directories: dict[_Directory, Directory] = {}
     links: dict[_Path, _LinkText] = {}
     text: dict[_Path, str | TextEntry] = {}
     build: Build | None = None

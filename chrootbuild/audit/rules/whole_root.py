@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from chrootbuild.artifact import Artifact
 from chrootbuild.audit.facts import WRITE, Facts, Linked, Rule, Summary, can, others
 from chrootbuild.audit.rules.permissions import in_program_place
 from chrootbuild.compare.verify import verify
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
+from chrootbuild.plan.make import top_of
 from chrootbuild.root.stage import stage_place
 from chrootbuild.rtld.model import Missing
 from chrootbuild.rtld.resolver import Resolver
@@ -108,7 +110,7 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
     if facts.record is None:
         return  # unrecorded.py says so
     hidden = tuple(mount.path for mount in facts.mounts)
-    for finding in verify(facts.record, facts.root, facts.bar):
+    for finding in verify(facts.record, facts.root, facts.bar, _top(facts)):
         if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):
             continue
         if (finding.closed and os.geteuid() != 0) or finding.rule == "unreadable":
@@ -117,6 +119,14 @@ def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
             yield DRIFT.error(finding.path, finding.fact)
         elif not in_program_place(finding.path):  # there foreign-program reports it
             yield EXTRA.warning(finding.path, finding.fact)
+
+
+def _top(facts: Facts) -> Artifact | None:
+    """Return the root directory as planned; None where the target cannot be satisfied."""
+    try:
+        return top_of(facts.target, Sysroot(facts.target.sysroot))
+    except Failure:
+        return None
 
 
 def place(facts: Facts, _summary: Summary) -> Iterator[Finding]:

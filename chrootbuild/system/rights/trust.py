@@ -83,7 +83,7 @@ class _Judge:
         if not self._trusts(info.st_uid):
             # Never -R: nobody looked at what is below, and a hint is followed.
             flag = "-h " if stat.S_ISLNK(info.st_mode) else ""
-            return f"{_user(info.st_uid)}, its owner", f"chown {flag}root {here}"
+            return f"{user_words(info.st_uid)}, its owner", f"chown {flag}root {here}"
         if stat.S_ISLNK(info.st_mode):
             return None  # a link has no mode
         if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX:
@@ -99,7 +99,7 @@ class _Judge:
         acl = acl_of(here)
         for uid, permissions in acl.users:
             if permissions & _WRITE and not self._trusts(uid):
-                return f"{_user(uid)}, by its ACL", f"setfacl -b {here}"
+                return f"{user_words(uid)}, by its ACL", f"setfacl -b {here}"
         for gid, permissions in acl.groups:
             if permissions & _WRITE and gid != 0:
                 return f"the group {_group(gid)}, by its ACL", f"setfacl -b {here}"
@@ -140,7 +140,8 @@ def _private_group(gid: int, caller: int | None) -> bool:
     return user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-def _user(uid: int) -> str:
+def user_words(uid: int) -> str:
+    """Return a user in words: the name, where there is one, and the uid."""
     import pwd
 
     try:

@@ -118,7 +118,7 @@ def test_a_plan_planted_before_the_project_became_roots(tmp_path: Path, way: str
 def test_a_stamp_that_says_nothing_is_stale(tmp_path: Path, way: str) -> None:
     box = project_of_a_user(tmp_path)
     place = os.path.dirname(os.path.abspath(look.__code__.co_filename))
-    head = b"\0".join([b"chrootbuild stamp 1", os.fsencode(box.root), b"1:0", os.fsencode(place), b""])
+    head = b"\0".join([b"chrootbuild stamp 2", os.fsencode(box.root), b"1:0", os.fsencode(place), b""])
     (box.state / "t.stamp").write_bytes(f"{len(head):016x}".encode() + head)
     (box.state / "t.stamp").chmod(0o600)
     owned_by(box.state, USER)

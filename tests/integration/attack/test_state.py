@@ -161,6 +161,29 @@ def test_a_lock_that_is_no_file(tmp_path: Path, form: str) -> None:
     assert state_of(box.victim) == before
 
 
+def test_a_lock_that_is_another_file_keeps_its_content(tmp_path: Path) -> None:
+    """A hard link: opened it is a regular file of root's."""
+    box = make_sandbox(tmp_path)
+    box.build()
+    (box.state / "t.lock").unlink()
+    os.link(box.victim / "file", box.state / "t.lock")
+    before = state_of(box.victim)
+    with pytest.raises(Failure, match=r"cannot lock .*: it has another name, too"):
+        box.build()
+    assert state_of(box.victim) == before
+
+
+@pytest.mark.root
+def test_a_lock_of_somebody_else_keeps_its_content(tmp_path: Path) -> None:
+    box = make_sandbox(tmp_path)
+    box.build()
+    (box.state / "t.lock").write_text("1\n")
+    os.chown(box.state / "t.lock", 65534, 65534)
+    with pytest.raises(Failure, match=r"cannot lock .*: it belongs to uid 65534"):
+        box.build()
+    assert (box.state / "t.lock").read_text() == "1\n"
+
+
 def test_the_holder_of_a_lock_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     box = make_sandbox(tmp_path)
     box.build()

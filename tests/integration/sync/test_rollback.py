@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,38 @@ def test_what_is_kept_is_out_of_sight(shop: Workshop) -> None:
     write(shop.top, {"/etc/app/other": "changed\n"})
     said = shop.run("refresh", "--rollback", code=1)
     assert "700 0 directory" in said
+
+
+@pytest.mark.parametrize("changed", ["mode", "owner", "node"])
+def test_what_was_kept_comes_back_with_its_owner_and_mode(shop: Workshop, changed: str) -> None:
+    """The owner of a file has it open: fchmod(2) reaches it where it is kept, too, while the check runs."""
+    text = (shop.folder / "targets/x.toml").read_text()
+    slow = "i=0; while test $i -lt 400000; do i=$((i + 1)); done; read word"
+    text = text.replace("os =", 'devices = ["null"]\nos =').replace("read word", slow)
+    shop.write_targets({"x.toml": text})
+    shop.settle()
+    before = tree(shop.root)
+    path = shop.root / ("dev/null" if changed == "node" else "etc/app/state")
+    fd = os.open(path, os.O_RDONLY)
+    other = text.replace('["null"]', '[{ name = "null", mode = "0600" }]')
+    shop.write_targets({"x.toml": other if changed == "node" else text})
+    write(shop.top, {"/etc/app/state": "bad\n"})
+
+    def change() -> None:
+        eventually("it was replaced", lambda: path.exists() and path.stat().st_ino != os.fstat(fd).st_ino)
+        if changed == "owner":
+            os.fchown(fd, 65534, 65534)
+        else:
+            os.fchmod(fd, 0o4777)
+
+    daemon = threading.Thread(target=change)
+    daemon.start()
+    said = shop.run("refresh", "--rollback", code=1)
+    daemon.join()
+    os.close(fd)
+    assert "the former files were put back" in said
+    assert tree(shop.root) == before
+    assert shop.run("verify", "x") == ""
 
 
 @pytest.mark.strace
