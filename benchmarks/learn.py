@@ -20,7 +20,7 @@ from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
 from chrootbuild.state.project import Project
-from chrootbuild.system.user import ROOT
+from chrootbuild.system.rights.user import ROOT
 
 _REDIS = ("/usr/bin/redis-server", "--port", "24991", "--save", "", "--daemonize", "no")
 _LOAD = "redis-benchmark -p 24991 -n {count} -c 20 -t set,get -q"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the signal module costs a millisecond
 import sys
+
+# Ctrl-C ends the program quietly until somebody can say so; an ignored one stays ignored.
+if (__name__ == "__main__" or sys.argv[0].endswith("/chrootbuild")) and _signal.getsignal(
+    _signal.SIGINT
+) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def main() -> int:

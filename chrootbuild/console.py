@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from chrootbuild.errors import Failure
+from chrootbuild.output import fault, protect
 from chrootbuild.text import printable
 
 if TYPE_CHECKING:
@@ -66,9 +68,14 @@ def warn(text: str) -> None:
 def guarded(call: Callable[[], int]) -> int:
     """Call something and turn what a user can cause into one message and an exit code."""
     os.umask(0o022)
+    protect()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = call()
         sys.stdout.flush()
+        if why := fault():
+            raise Failure(f"cannot write to standard output: {why}")
     except Failure as failure:
         complain(failure)
         return failure.code

@@ -18,13 +18,19 @@ class Finding:
     """One fact about a root.
 
     ``rule`` is its check's name ("probe", "setuid-file"), ``path`` a path in the root or empty.
-    The first line of ``message`` is the fact, further lines give details.
+    The first line of ``message`` is the fact, further lines give details; ``remedy`` is what to do.
     """
 
     severity: Severity
     rule: str
     path: str
     message: str
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message, and the remedy as its last line."""
+        return f"{self.message}\nremedy: {self.remedy}" if self.remedy else self.message
 
 
 def failed(findings: Iterable[Finding]) -> bool:
@@ -36,7 +42,7 @@ def as_text(target: str, findings: Iterable[Finding]) -> str:
     """Return the findings as text, errors first, without a trailing newline."""
     order = get_args(Severity)
     ranked = sorted(findings, key=lambda finding: order.index(finding.severity))
-    texts = [finding.message.split("\n") for finding in ranked]
+    texts = [finding.text.split("\n") for finding in ranked]
     rows = [
         (finding.severity, finding.path, f"{first}  [{finding.rule}]")
         for finding, (first, *_) in zip(ranked, texts, strict=True)
@@ -59,7 +65,7 @@ def as_json(target: str, findings: Iterable[Finding]) -> dict[str, object]:
                 "severity": finding.severity,
                 "rule": finding.rule,
                 "path": finding.path,
-                "message": finding.message,
+                "message": finding.text,
             }
             for finding in findings
         ],

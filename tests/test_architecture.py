@@ -7,6 +7,7 @@ LAYERS, and from nothing else; imports within functions and under TYPE_CHECKING 
 from __future__ import annotations
 
 import ast
+import fnmatch
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = """
-values      artifact command_names errors findings paths text console: the values and the words of all
+values      artifact command_names errors findings paths text output console: the values and the words of all
 system      the kernel's interface: system calls, descriptors, files, mounts, processes, trust
 state       what is kept between runs: places, stamp, project, record, lock; the null build
 target      TOML -> Target
@@ -44,6 +45,7 @@ faces       tasks __main__: what dodo.py and the shell start with
 """
 
 PACKAGE = Path(__file__).parent.parent / "chrootbuild"
+TESTS = Path(__file__).parent
 MOST_MODULES = 12  # in a folder
 ROOMY = {"commands", "audit/rules"}  # a verb a file, a group of rules a file
 MOST_LINES = 300  # of a module
@@ -210,3 +212,11 @@ def test_the_null_build_imports_next_to_nothing(tmp_path: Path) -> None:
     ours = [name for name in loaded if name.partition(".")[0] == "chrootbuild"]
     assert len(ours) <= 6, ours
     assert not {"doit", "elftools", "msgspec", "rich", "tomllib", "watchdog"} & set(loaded)
+
+
+def test_no_folder_of_tests_is_left_out(request: pytest.FixtureRequest) -> None:
+    """By default pytest enters no folder that is called build."""
+    left_out = request.config.getini("norecursedirs")
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    names = {name for folder in folders for name in folder.parts}
+    assert {name for name in names for pattern in left_out if fnmatch.fnmatch(name, pattern)} == set()

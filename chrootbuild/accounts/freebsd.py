@@ -61,15 +61,7 @@ def master_file(
         name, _, *ids = user.fields[:4]
         rest = user.fields[4:] if len(user.fields) == MASTER_FIELDS else (b"", b"0", b"0", *user.fields[4:])
         row = b":".join((name, master_password(user, wanted.get(name), hashes, sources), *ids, *rest))
-        if name == b"root" and user.uid != 0:
-            raise TargetError(
-                f"cannot take root's line ({where}; {spec.origin}): its uid is {user.uid}, not 0"
-            )
-        if len(row) > LINE_LIMIT:
-            raise TargetError(
-                f"cannot take the line of {shown(name)} ({where}; {spec.origin}): "
-                f"it has {len(row)} bytes, more than {LINE_LIMIT}"
-            )
+        _refuse_wrong(user, row, f"{where}; {spec.origin}")
         if not user.nis:
             before = seen.setdefault(name, row)
             if before is not row:
@@ -81,6 +73,18 @@ def master_file(
                 )
         rows.append(row)
     return b"".join(row + b"\n" for row in rows)
+
+
+def _refuse_wrong(user: User, row: bytes, where: str) -> None:
+    """Raise TargetError for a line that pwd_mkdb(8) would not take, or that makes root another user."""
+    name = user.fields[0]
+    if name == b"root" and user.uid != 0:
+        raise TargetError(f"cannot take root's line ({where}): its uid is {user.uid}, not 0")
+    if len(row) > LINE_LIMIT:
+        raise TargetError(
+            f"cannot take the line of {shown(name)} ({where}): "
+            f"it has {len(row)} bytes, more than {LINE_LIMIT}"
+        )
 
 
 def passwd_file(master: bytes) -> bytes:

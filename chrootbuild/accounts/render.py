@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from chrootbuild.accounts.freebsd import host_users, master_file
-from chrootbuild.accounts.freebsd import passwd_file as passwd_file_freebsd
-from chrootbuild.accounts.linux import group_file, passwd_file
-from chrootbuild.accounts.passwd import parse_groups, parse_users
+from chrootbuild.accounts.freebsd import host_users, master_file, passwd_file
+from chrootbuild.accounts.passwd import Group, User, parse_groups, parse_users
 from chrootbuild.accounts.passwords import password_names, shadow_file
 from chrootbuild.accounts.select import (
     Rendered,
@@ -38,8 +36,8 @@ def _linux(spec: Accounts, sources: Sources) -> Rendered:
     wanted = password_names(spec, first_by_name(parsed.users), users)
     shadow, warnings = shadow_file(users, wanted, sources.shadow, sources.shadow_path)
     return Rendered(
-        passwd=passwd_file(users),
-        group=group_file(groups),
+        passwd=_passwd_file(users),
+        group=_group_file(groups),
         shadow=shadow,
         warnings=(
             *(problem.text(sources.passwd_path) for problem in parsed.problems),
@@ -57,8 +55,24 @@ def _freebsd(spec: Accounts, sources: Sources) -> Rendered:
     wanted = password_names(spec, first_by_name(parsed.users), users)
     master = master_file(spec, users, wanted, parsed.problems, sources)
     return Rendered(
-        passwd=passwd_file_freebsd(master),
-        group=group_file(groups, b"*"),
+        passwd=passwd_file(master),
+        group=_group_file(groups, b"*"),
         master=master,
         warnings=tuple(problem.text(sources.group_path) for problem in parsed_groups.problems),
     )
+
+
+def _passwd_file(users: tuple[User, ...]) -> bytes:
+    """Return passwd(5), root first; every password field is ``x``."""
+    ordered = sorted(users, key=lambda user: user.name != b"root")
+    rows = [b":".join((user.fields[0], b"x", *user.fields[2:])) for user in ordered]
+    return b"".join(row + b"\n" for row in rows)
+
+
+def _group_file(groups: tuple[Group, ...], password: bytes = b"x") -> bytes:
+    """Return group(5), group passwords replaced by ``password``."""
+    rows = []
+    for group in groups:
+        gid = b"" if group.gid is None else b"%d" % group.gid
+        rows.append(b":".join((group.name, password, gid, b",".join(group.members))) + b"\n")
+    return b"".join(rows)

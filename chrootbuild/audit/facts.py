@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from chrootbuild.artifact import Artifact
+from chrootbuild.audit.listeners import NO_LISTENERS, Listeners
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.findings import Finding, Severity
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, Record
-from chrootbuild.system.acl import NO_ACL, Acl, mask_of
+from chrootbuild.system.rights.acl import NO_ATTRIBUTES, Acl, Attributes, mask_of
 from chrootbuild.target.model import Target
 
 READ, WRITE, EXECUTE = 4, 2, 1
@@ -48,8 +50,17 @@ class Entry:
     free: bool
     reach: frozenset[Person]
     head: bytes | None = b""
-    acl: Acl = NO_ACL
-    capability: bool = False
+    attributes: Attributes = NO_ATTRIBUTES
+
+    @property
+    def acl(self) -> Acl:
+        """Return its access ACL."""
+        return self.attributes.acl
+
+    @property
+    def capability(self) -> bool:
+        """Return whether it has file capabilities."""
+        return self.attributes.capability
 
     @property
     def is_file(self) -> bool:
@@ -106,6 +117,7 @@ class Mount:
     type: str
     writable: bool
     private: bool = False
+    source: str = ""  # the directory outside the root that it shows: of a bind mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,7 @@ class Facts:
     root: Root
     system: str  # "linux" or "freebsd"
     record: Record | None = None
+    planned: Mapping[str, Artifact] | None = None  # without a record: what a build would install
     people: tuple[Person, ...] = ()
     setuid: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
@@ -153,9 +166,14 @@ class Facts:
     knows_group: Callable[[int], bool] = lambda gid: gid == 0
     mounts: tuple[Mount, ...] = ()
     processes: tuple[Process, ...] = ()
-    host_sockets: frozenset[str] = frozenset()  # real paths that a process bound, as it named them
+    listeners: Listeners = NO_LISTENERS
     places: tuple[str, ...] = ()  # real paths that decide what the root will be
     bar: Progress = SILENT  # of a rule that reads every byte
+
+
+def is_wanted(entry: Entry, facts: Facts) -> bool:
+    """Return whether the target brings a path: it was installed, or without a record is planned."""
+    return entry.installed is not None or (facts.planned is not None and entry.path in facts.planned)
 
 
 @dataclass(slots=True)
@@ -236,4 +254,4 @@ class Rule:
         return Finding("note", self.id, path, "\n".join((fact, *more)))
 
     def _finding(self, severity: Severity, path: str, fact: str, more: tuple[str, ...]) -> Finding:
-        return Finding(severity, self.id, path, "\n".join((fact, *more, f"remedy: {self.remedy}")))
+        return Finding(severity, self.id, path, "\n".join((fact, *more)), self.remedy)

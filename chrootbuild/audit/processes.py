@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chrootbuild.audit.facts import Mount, Process
-from chrootbuild.system.mounts import mounts_below, read_mounts
+from chrootbuild.system.mounts import Mounted, mounts_below, read_mounts, source_of
 from chrootbuild.system.processes import processes_in
 from chrootbuild.text import printable
 
@@ -73,28 +73,30 @@ def _outside(pid: int, root: str) -> Iterator[str]:
 
 def mounts_in(root: str, found: tuple[Process, ...]) -> tuple[Mount, ...]:
     """Return the mounts in a root, in our mount namespace and in those of its processes."""
-    mounts = {mount.path: mount for mount in _mounts(_text("/proc/self/mountinfo"), root)}
+    ours = tuple(read_mounts(_text("/proc/self/mountinfo")))
+    mounts = {mount.path: mount for mount in _mounts(ours, root, ours, root)}
     seen = set()
     for process in found:
         view = _link(f"/proc/{process.pid}/ns/mnt")
         if view and view not in seen and view != _link("/proc/self/ns/mnt"):
             seen.add(view)
-            for mount in _mounts(_text(f"/proc/{process.pid}/mountinfo"), "/"):
+            text = _text(f"/proc/{process.pid}/mountinfo")
+            for mount in _mounts(tuple(read_mounts(text)), "/", ours, root):
                 mounts.setdefault(mount.path, replace(mount, private=True))
     return tuple(mounts.values())
 
 
-def _mounts(text: str, root: str) -> list[Mount]:
-    """Return what a mountinfo has below a root; the paths are in the root."""
-    start = len(root.rstrip("/"))
-    found = mounts_below(read_mounts(text), root)
-    return [Mount(path[start:], mount.type, mount.writable) for path, mount in found.items()]
-
-
-def host_sockets() -> frozenset[str]:
-    """Return the paths of bound sockets, as passed to bind(2): proc_net_unix(5)."""
-    rows = (line.split(None, 7) for line in _text("/proc/net/unix").splitlines()[1:])
-    return frozenset(row[7] for row in rows if len(row) > 7 and row[7].startswith("/"))
+def _mounts(mounts: tuple[Mounted, ...], top: str, ours: tuple[Mounted, ...], root: str) -> list[Mount]:
+    """Return the mounts below ``top``, with paths in the root, and the host's directory that each shows."""
+    start = len(top.rstrip("/"))
+    outside = [mount for mount in ours if not _is_in(mount.path, root)]
+    found = []
+    for path, mount in mounts_below(mounts, top).items():
+        source = source_of(outside, mount)
+        if _is_in(source, root):
+            source = ""  # a directory of the root itself
+        found.append(Mount(path[start:], mount.type, mount.writable, source=source))
+    return found
 
 
 def _same_namespace(pid: int, kind: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from chrootbuild.artifact import Artifact
 from chrootbuild.audit.facts import Entry, Facts, Person, Summary
-from chrootbuild.audit.processes import host_sockets, mounts_in, processes
+from chrootbuild.audit.listeners import read_listeners
+from chrootbuild.audit.processes import mounts_in, processes
 from chrootbuild.audit.rules import OF_EACH_PATH, OF_THE_WHOLE
 from chrootbuild.audit.rules.whole_root import UNREADABLE
 from chrootbuild.audit.users import people_of, read_accounts
@@ -16,7 +18,7 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.elf.detect import detect_system
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
-from chrootbuild.plan.make import system_of
+from chrootbuild.plan.make import plan, system_of
 from chrootbuild.plan.programs import find_program
 from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
@@ -90,6 +92,7 @@ def gather(
         root,
         _system(target, sysroot, inside),
         record,
+        _planned(target, sysroot) if record is None else None,
         tuple(people),
         setuid=_canonical(inside, (item.value for item in target.setuid)),
         named=_canonical(inside, _programs(target, inside)),
@@ -100,13 +103,21 @@ def gather(
         trusted_groups=frozenset({0} if uid == 0 else {0, gid}),
         mounts=mounts_in(root.path, found),
         processes=found,
-        host_sockets=host_sockets(),
+        listeners=read_listeners(),
         places=(os.path.dirname(root.path), *target.read, project.state),
         knows_user=accounts.has_user,
         knows_group=accounts.has_group,
         bar=bar,
     )
     return facts, tuple(notes)
+
+
+def _planned(target: Target, sysroot: Sysroot) -> Mapping[str, Artifact] | None:
+    """Return what a build would install, None where the target cannot be satisfied."""
+    try:
+        return plan(target, sysroot).artifacts
+    except Failure:
+        return None
 
 
 def _system(target: Target, sysroot: Sysroot, inside: Sysroot) -> str:
@@ -195,9 +206,8 @@ class _Kept:
                 if finding.severity == "note":
                     return finding
                 fact = finding.message.partition("\n")[0]
-                return replace(
-                    finding, severity="note", message=f"ignored ({printable_lines(reason)}): {fact}"
-                )
+                message = f"ignored ({printable_lines(reason)}): {fact}"
+                return replace(finding, severity="note", message=message, remedy="")
         return finding
 
     def all(self) -> Iterator[Finding]:
@@ -206,7 +216,7 @@ class _Kept:
         yield from sorted(kept, key=lambda finding: (finding.path, finding.rule))
         for (rule, severity), count in self.more.items():
             like = next(iter(self.groups[rule, severity].values()))
-            yield replace(like, path="", message=f"{count} more like these")
+            yield replace(like, path="", message=f"{count} more like these", remedy="")
         for key, _ in dict.fromkeys(self.ignored.values()):
             if key not in self.used:
                 yield Finding(

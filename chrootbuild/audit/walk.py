@@ -12,7 +12,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.paths import join
 from chrootbuild.root.tree import Root
-from chrootbuild.system.acl import attributes
+from chrootbuild.system.rights.acl import attributes
 
 _HEAD = 4096  # bytes
 _PATH_MAX = (
@@ -80,7 +80,7 @@ def _top(facts: Facts) -> Entry:
         None,
         "/" in facts.free,
         people,
-        acl=attributes(facts.root.fd, ".")[0],
+        attributes=attributes(facts.root.fd, "."),
     )
 
 
@@ -95,8 +95,7 @@ def _entry(facts: Facts, parent: Entry, name: str, fd: int, reach: frozenset[Per
     installed = None if facts.record is None else facts.record.artifacts.get(path)
     free = path in facts.free or (parent.free and installed is None)
     head = _head(facts.root, path) if stat.S_ISREG(info.st_mode) and info.st_dev == facts.root.dev else b""
-    acl, capability = attributes(fd, name)
-    return Entry(path, info, parent, installed, free, reach, head, acl, capability)
+    return Entry(path, info, parent, installed, free, reach, head, attributes(fd, name))
 
 
 def _head(root: Root, path: str) -> bytes | None:

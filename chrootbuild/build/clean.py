@@ -20,8 +20,7 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, read_record, write_record
 from chrootbuild.state.stamp import drop_stamp
-from chrootbuild.system.trust import refuse_untrusted
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
@@ -32,7 +31,6 @@ def clean(project: Project, target: Target, path: str = "", *, dry: bool = False
     Changed and daemon-owned paths stay. An interrupted publish is
     completed first: the record is true only after it. Raises Failure and TryAgain.
     """
-    refuse_untrusted([project.state], what="the state folder")
     if not os.path.isdir(project.state):
         return  # nothing was ever built here
     with locked(project, target.name):

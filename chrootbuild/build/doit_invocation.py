@@ -1,4 +1,7 @@
-"""The command line that a dodo.py is loaded for: the command, and which targets it names."""
+"""The command line that a dodo.py is loaded for: the command, and the names of the tasks in it.
+
+A task is called TARGET:PATH, with what doit would take for a pattern as %XX.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import getopt
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from doit.cmd_base import DodoTaskLoader, DoitCmdBase
 
-from chrootbuild.build.task_names import path_of
+_UNSAFE = "%=*?[]"  # doit refuses = in a task's name and takes * ? [ as a pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,19 @@ def _names_in(command: str, words: list[str]) -> list[str]:
 def _names(word: str, target: str, root: str) -> bool:
     name = path_of(word)[0]
     return name == target or "*" in word or word.startswith(root + "/")
+
+
+def quoted(text: str) -> str:
+    """Return a text as a part of a task's name: % = * ? [ ] as %XX."""
+    return "".join(f"%{ord(char):02X}" if char in _UNSAFE else char for char in text)
+
+
+def task_name(target: str, path: str) -> str:
+    """Return the task of a path: NAME:/path, quoted."""
+    return f"{target}:{quoted(path)}"
+
+
+def path_of(name: str) -> tuple[str, str]:
+    """Return target and path of a task's name; the path is empty for a target's own task."""
+    target, _, path = name.partition(":")
+    return target, unquote(path, errors="surrogateescape")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from doit.task import Task
 
 from chrootbuild.artifact import Plan
-from chrootbuild.build.doit_invocation import Invocation
+from chrootbuild.build.doit_invocation import Invocation, path_of, quoted, task_name
 from chrootbuild.build.doit_tasks import (
     CleanAction,
     FailAction,
@@ -23,7 +23,6 @@ from chrootbuild.build.doit_tasks import (
     sources_of,
 )
 from chrootbuild.build.job import Job, begin, begin_cached
-from chrootbuild.build.task_names import path_of, quoted, task_name
 from chrootbuild.compare.assessment import Assessment, assess
 from chrootbuild.compare.change import Change
 from chrootbuild.errors import Failure, TryAgain, UsageError
@@ -138,6 +137,8 @@ def cached_tasks(run: Run) -> list[Task] | None:
             if job is None:
                 return None
             jobs.push(job)
+            if job.assessment.target.manual and not run.invocation.names:
+                return None  # its mark is lost, and is written anew by the other way
             found += _build(run, job)
         run.jobs.push(jobs.pop_all())
     return found

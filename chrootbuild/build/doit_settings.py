@@ -20,8 +20,7 @@ from doit.exceptions import InvalidCommand
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
-from chrootbuild.build.doit_invocation import Invocation
-from chrootbuild.build.task_names import path_of
+from chrootbuild.build.doit_invocation import Invocation, path_of
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.state.null_build import look_at, nothing_stale
 from chrootbuild.state.project import find_project

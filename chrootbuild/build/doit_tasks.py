@@ -13,9 +13,9 @@ from doit.task import Task
 
 from chrootbuild.artifact import Artifact
 from chrootbuild.build.clean import clean
+from chrootbuild.build.doit_invocation import task_name
 from chrootbuild.build.job import Job, run
 from chrootbuild.build.report import changes_text
-from chrootbuild.build.task_names import task_name
 from chrootbuild.errors import Failure
 from chrootbuild.state.project import Project
 from chrootbuild.target.model import Target

@@ -20,13 +20,13 @@ from chrootbuild.plan.cache import cached_plan
 from chrootbuild.publish.journal import is_pending
 from chrootbuild.publish.publish import Published, publish, recover
 from chrootbuild.root.seed import stage_seeds
-from chrootbuild.root.stage import Stage, clear_stage, note, noted, open_stage, stage_artifact
+from chrootbuild.root.stage import Stage, clear_stage, note, noted, open_stage
+from chrootbuild.root.stage_artifact import stage_artifact
 from chrootbuild.root.tree import Root, open_root, read_root
 from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, write_record
 from chrootbuild.state.stamp import Look, drop_stamp
-from chrootbuild.system.trust import refuse_untrusted
 from chrootbuild.target.model import Target
 
 
@@ -103,7 +103,6 @@ def begin(
     is at work, TargetError and Failure.
     """
     with contextlib.ExitStack() as stack:
-        refuse_untrusted([project.state], what="the state folder")
         if not held:
             stack.enter_context(locked(project, target.name, wait))
         # The plan first: a target that cannot be satisfied leaves nothing behind, not even a folder.
@@ -120,7 +119,6 @@ def begin_cached(project: Project, name: str, look: Look | None = None) -> Job |
     What a ``look`` at the stamp found unchanged a moment ago is not looked at again.
     """
     with contextlib.ExitStack() as stack:
-        refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, name))
         changed = changed_since(project, name, look)
         cached = cached_plan(project, name, changed)

@@ -75,8 +75,8 @@ def prove(
     return findings
 
 
-def _explain(trace: str, plan: Plan, sysroot: Sysroot) -> Iterable[str]:
-    """Yield a line for each path that a failing run asked for in vain and the sysroot has."""
+def _explain(trace: str, plan: Plan, sysroot: Sysroot) -> Iterable[tuple[str, str]]:
+    """Yield each path, and a line about it, that a failing run asked for in vain and the sysroot has."""
     with open(trace, "rb") as file:
         if not file.read(1):
             return
@@ -86,4 +86,5 @@ def _explain(trace: str, plan: Plan, sysroot: Sysroot) -> Iterable[str]:
         calls = parse(file, detect(head, "the trace"))
         proposals = missing(follow(calls), sysroot, Known(plan.artifacts))
     for entry in proposals.entries:
-        yield f"{entry.value}  {entry.reason}; in the target file: {entry.key}"
+        path = entry.value if entry.value.startswith("/") else ""
+        yield path, f"{entry.value}  {entry.reason}; in the target file: {entry.key}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.sandbox.box import Box, Process
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 from chrootbuild.target.model import Service
 
 _STOP_SECONDS = 10.0  # between the signal and SIGKILL
@@ -75,7 +77,12 @@ def run_outside(
 
     Its whole process group is killed after ``seconds``.
     """
-    process = box.outside(command, name=name, env=env)
+    try:
+        process = box.outside(command, name=name, env=env)
+    except Failure as failure:
+        if not box.exceeded:
+            raise
+        return failure.message
     status = box.wait(process, seconds)
     if status is None:
         box.signal(process, signal.SIGKILL, group=True)
@@ -98,6 +105,17 @@ def stop_signal(name: str) -> int:
 def words(command: str | tuple[str, ...]) -> str:
     """Return a command for messages."""
     return command if isinstance(command, str) else " ".join(command)
+
+
+def output_outside(box: Box, name: str, heading: str) -> list[str]:
+    """Return the last lines of a host command's output, with a hint where it met a link in ROOT."""
+    output = box.output(name)
+    lines = last_lines(output, heading)
+    if os.strerror(errno.ELOOP).encode() in output:
+        lines.append(
+            "hint: a link in ROOT is not followed, since it may lead out; write the path that it leads to"
+        )
+    return lines
 
 
 def last_lines(output: bytes, heading: str) -> list[str]:
@@ -149,7 +167,7 @@ def _probe(running: _Running) -> str:
         while why := run_outside(running.box, probe, name, max(0.1, until - time.monotonic()), running.env):
             died = _died(running)
             if died or time.monotonic() >= until:
-                output = last_lines(running.box.output(name), "the probe printed")
+                output = output_outside(running.box, name, "the probe printed")
                 return "\n".join([f"{died or why}, while probed by: {words(probe)}", *output])
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
@@ -178,8 +196,8 @@ def _stop(running: _Running, number: int) -> str:
         if box.wait(running.process, pause) is not None:
             time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST)
-    for process in left:
-        box.signal(process, signal.SIGKILL)
+    if left:
+        box.end()  # one by one they would go on to start each other
     names = ", ".join(sorted({process.name for process in left}))
     return (
         f"{names}: did not end within {_STOP_SECONDS:g} seconds of {_name(number)}, and was killed"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,18 @@ from typing import BinaryIO
 
 from chrootbuild.artifact import Device
 from chrootbuild.check.ready import parse_ready
-from chrootbuild.check.service import ended, last_lines, run_outside, serve, words
+from chrootbuild.check.search import search
+from chrootbuild.check.service import ended, last_lines, output_outside, run_outside, serve, words
 from chrootbuild.console import SILENT, Progress
 from chrootbuild.errors import Failure, TargetError
 from chrootbuild.findings import Finding, failed
 from chrootbuild.plan.users import Users
+from chrootbuild.sandbox.bounds.limits import hit
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.programs import find_program
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Target
 
 _COMMAND_SECONDS = 120.0  # for each command of prepare and run
@@ -49,14 +51,14 @@ def check(
     users: Users,
     devices: Mapping[str, Device] | None = None,
     logs: str = "",
-    explain: Callable[[str], Iterable[str]] | None = None,
+    explain: Callable[[str], Iterable[tuple[str, str]]] | None = None,
     bar: Progress = SILENT,
 ) -> tuple[Finding, ...]:
     """Run a target's ``[check]`` on an overlay of ``root``; with an error among the findings it failed.
 
     ``devices`` are the plan's nodes by path, for those that could not be made. ``logs`` is a
     directory for the output. After a failure it is run once more under strace(1), and
-    ``explain`` turns the path of a trace into lines, one for each missing path.
+    ``explain`` turns the path of a trace into missing paths, each with a line about it.
     Raises Failure where no check can run: no namespaces, no root, a wrong target file.
     """
     if target.os == "freebsd":
@@ -66,11 +68,14 @@ def check(
     if not target.check.run and not target.check.service:
         return (Finding("note", "nothing", "", "nothing is checked: [check] has no run and no service"),)
     mounts = tuple(item.value for item in target.mounts)
-    confinement = Confinement(root, mounts, devices or {})
+    confinement = Confinement(
+        root, mounts, devices or {}, f"check {target.name}", limits=target.check.limits
+    )
     findings = trial(confinement, target.check, users, logs=logs, bar=bar).findings
-    if not failed(findings) or explain is None or all(finding.rule == "prepare" for finding in findings):
+    rules = {finding.rule for finding in findings}
+    if not failed(findings) or explain is None or rules == {"prepare"} or "limits" in rules:
         return findings
-    strace = shutil.which("strace")
+    strace = find_program("strace")
     if strace is None:
         return (
             *findings,
@@ -78,7 +83,10 @@ def check(
         )
     bar.stage("once more under strace")
     again = trial(confinement, target.check, users, strace=strace, privileges=bool(target.setuid), bar=bar)
-    return (*findings, *_explained(again, explain))
+    hit_again = (
+        finding for finding in again.findings if finding.rule == "limits"
+    )  # of the trace, as it seems
+    return (*findings, *hit_again, *_explained(again, explain))
 
 
 def trial(
@@ -101,27 +109,16 @@ def trial(
     service = checks.service
     user = users(service.user) if service else ROOT
     ready = parse_ready(service.ready) if service else None
-    parts: dict[str, Sequence[Finding]] = {}
     bar.begin()
     with confine(confinement) as box:
         if arrange is not None:
             arrange(box)
         env = {"OUT": box.path_of("service"), **({"PORT": str(ready.port)} if ready and ready.port else {})}
-        for number, text in enumerate(checks.prepare, 1):
-            bar.now(f"prepare-{number}: {words(text)}")
-            parts[f"prepare-{number}"] = _prepare(box, text, f"prepare-{number}", env)
-            if parts[f"prepare-{number}"]:
-                break
-        if not any(parts.values()):
-            for number, command in enumerate(checks.run, 1):
-                bar.now(f"run-{number}: {words(command.argv)}")
-                parts[f"run-{number}"] = _run(box, command, f"run-{number}", strace=strace)
-            if service:
-                privileges = privileges and user != ROOT
-                parts["service"] = serve(
-                    box, service, user, env, strace=strace, privileges=privileges, bar=bar
-                )
+        parts = _parts(box, checks, user, env, strace=strace, privileges=privileges, bar=bar)
         box.end()
+        if box.exceeded:  # what else its last part complains of comes of that
+            last = next(reversed(parts), "arrange")
+            parts[last] = [_exceeded(box, last)]
         if logs:
             probes = [f"probe-{number + 1}" for number in range(len(service.probe) if service else 0)]
             _keep(box, (*parts, "ready", *probes), logs)
@@ -133,13 +130,51 @@ def trial(
         )
 
 
+def _parts(
+    box: Box,
+    checks: Check,
+    user: User,
+    env: Mapping[str, str],
+    *,
+    strace: str,
+    privileges: bool,
+    bar: Progress,
+) -> dict[str, Sequence[Finding]]:
+    """Run prepare, run and service in their order, up to a prepare that fails or a limit that is hit."""
+    parts: dict[str, Sequence[Finding]] = {}
+    for number, text in enumerate(checks.prepare, 1):
+        name = f"prepare-{number}"
+        bar.now(f"{name}: {words(text)}")
+        parts[name] = _prepare(box, text, name, env)
+        if parts[name] or box.exceeded:
+            return parts
+    for number, command in enumerate(checks.run, 1):
+        name = f"run-{number}"
+        bar.now(f"{name}: {words(command.argv)}")
+        parts[name] = _run(box, command, name, strace=strace)
+        if box.exceeded:
+            return parts
+    if checks.service:
+        privileges = privileges and user != ROOT
+        parts["service"] = serve(
+            box, checks.service, user, env, strace=strace, privileges=privileges, bar=bar
+        )
+    return parts
+
+
+def _exceeded(box: Box, name: str) -> Finding:
+    """Return the finding of a limit that was hit while this part ran."""
+    output = last_lines(box.output(name), "it printed")
+    return Finding("error", "limits", "", "\n".join([hit(box.confinement.limits, box.exceeded), *output]))
+
+
 def _prepare(
     box: Box, command: str | tuple[str, ...], name: str, env: Mapping[str, str]
 ) -> Sequence[Finding]:
     why = run_outside(box, command, name, _COMMAND_SECONDS, env)
     if not why:
         return ()
-    output = last_lines(box.output(name), "it printed")
+    output = output_outside(box, name, "it printed")
     return [Finding("error", "prepare", "", "\n".join([f"{words(command)}: {why}", *output]))]
 
 
@@ -169,10 +204,9 @@ def _unlike(command: Command, output: bytes) -> str:
     if command.stdout is None:
         return ""
     try:
-        found = re.search(command.stdout, output.decode("utf-8", "surrogateescape"))
+        return search(command.stdout, output)
     except re.error as error:
         raise TargetError(f"cannot use stdout = {command.stdout!r}: {error} ({command.origin})") from None
-    return "" if found else f"did not print {command.stdout!r}"
 
 
 def _unproven(box: Box, user: User) -> list[Finding]:
@@ -191,16 +225,15 @@ def _unproven(box: Box, user: User) -> list[Finding]:
     return found
 
 
-def _explained(trial_: Trial, explain: Callable[[str], Iterable[str]]) -> Iterable[Finding]:
+def _explained(trial_: Trial, explain: Callable[[str], Iterable[tuple[str, str]]]) -> Iterable[Finding]:
     """Turn the traces of a failed run into findings, each path once."""
     said: set[str] = set()
     for name, file in trial_.traces:
         with file:
-            lines = explain(f"/proc/self/fd/{file.fileno()}") if name in trial_.failed else ()
-            for line in lines:
+            found = explain(f"/proc/self/fd/{file.fileno()}") if name in trial_.failed else ()
+            for path, line in found:
                 if line not in said:
                     said.add(line)
-                    path = line.split()[0] if line.startswith("/") else ""
                     yield Finding("note", "missing", path, line)
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from chrootbuild import __version__
 from chrootbuild.command_names import COMMANDS, RESERVED
 from chrootbuild.console import guarded, table
-from chrootbuild.errors import UsageError
+from chrootbuild.errors import Failure, UsageError
+from chrootbuild.output import fault
 from chrootbuild.state.project import Project, find_project
 from chrootbuild.text import did_you_mean
 
@@ -66,6 +67,11 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
+    def exit(self, status: int = 0, message: str | None = None) -> Any:
+        if why := fault():
+            raise Failure(f"cannot write to standard output: {why}")
+        super().exit(status, message)
+
     def error(self, message: str) -> Any:
         raise UsageError(
             f"cannot read the command line: {message}", hint=f"{self.prog} --help shows what it takes"

@@ -42,8 +42,4 @@ def _remedies_once(findings: Iterable[Finding]) -> Iterator[Finding]:
     kept = list(findings)
     last = {(finding.rule, finding.severity): index for index, finding in enumerate(kept)}
     for index, finding in enumerate(kept):
-        if index == last[finding.rule, finding.severity]:
-            yield finding
-        else:
-            lines = [line for line in finding.message.split("\n") if not line.startswith("remedy: ")]
-            yield replace(finding, message="\n".join(lines))
+        yield finding if index == last[finding.rule, finding.severity] else replace(finding, remedy="")

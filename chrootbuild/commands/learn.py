@@ -12,7 +12,6 @@ from chrootbuild.learn.rounds import LearnResult, learn, learn_from
 
 _SHOWN = 25  # entries of one key; the learned file has all
 _REFUSED = 40
-_NAMED = "name it"  # marks the reason of a refusal that a target file can overrule
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +77,7 @@ def _lines(name: str, lesson: LearnResult) -> list[str]:
 
 
 def _advice(name: str, lesson: LearnResult) -> str:
-    if any(_NAMED in one.why for one in lesson.refused):
+    if any(one.nameable for one in lesson.refused):
         return f"hint: what was refused and the service needs all the same is yours to name in targets/{name}.toml"
     if any(finding.rule == "prepare" for finding in lesson.findings):
         return "hint: correct [check] prepare: it has to work on the host's files and on the root's"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import stat
 import subprocess
 
@@ -14,6 +13,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.packages import Owned, named, owner_of
 from chrootbuild.sysroot.reader import Sysroot
+from chrootbuild.system.programs import find_program
 from chrootbuild.target.reader import read_target
 from chrootbuild.text import printable
 
@@ -83,7 +83,7 @@ def _by_name(sysroot: Sysroot, name: str) -> list[Owned]:
 
 def _plocate(name: str) -> list[str] | None:
     """Search with plocate(1) or locate(1), which index every file; None without an index."""
-    program = shutil.which("plocate") or shutil.which("locate")
+    program = find_program("plocate") or find_program("locate")
     if program is None:
         return None
     done = subprocess.run([program, "-b", "-e", name], capture_output=True, check=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chrootbuild.artifact import Artifact, Skipped
+from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
 from chrootbuild.paths import split
 from chrootbuild.state.record import Installed
+from chrootbuild.system.rights.user import privileged
 
 INSTALL, REPLACE, REMOVE, KEEP = "install", "replace", "remove", "keep"
 
@@ -35,6 +37,25 @@ class Comparison:
     def __post_init__(self) -> None:
         stale = {path: change for path, change in self.changes.items() if change.action != KEEP}
         object.__setattr__(self, "stale", stale)
+
+
+def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
+    """Return the artifacts that this user can make, and those skipped.
+
+    Without root there are no device nodes, and everything belongs to the caller.
+    """
+    if privileged():
+        return dict(plan.artifacts), ()
+    artifacts, skipped = {}, []
+    uid, gid = os.geteuid(), os.getegid()
+    for path, artifact in plan.artifacts.items():
+        if artifact.kind is Kind.NODE:
+            skipped.append(Skipped(path, f"a device node ({artifact.device}) needs root"))
+            continue
+        if (artifact.uid, artifact.gid) != (uid, gid):
+            skipped.append(Skipped(path, f"the owner {artifact.uid}:{artifact.gid} needs root"))
+        artifacts[path] = artifact._replace(uid=uid, gid=gid, capabilities=False)
+    return artifacts, tuple(skipped)
 
 
 def by_directory(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:

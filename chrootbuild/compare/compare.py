@@ -7,39 +7,29 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 
 from chrootbuild import RECIPE
-from chrootbuild.artifact import Artifact, Kind, Plan, Skipped
-from chrootbuild.compare.change import INSTALL, KEEP, REMOVE, REPLACE, Change, Comparison, by_directory
+from chrootbuild.artifact import Artifact, Kind, Plan
+from chrootbuild.compare.change import (
+    INSTALL,
+    KEEP,
+    REMOVE,
+    REPLACE,
+    Change,
+    Comparison,
+    applicable,
+    by_directory,
+)
 from chrootbuild.compare.drift import differs, inspect, kind_differs
 from chrootbuild.compare.explain import explained
 from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy_digest, open_source
-from chrootbuild.root.tree import Root, root_signature, settled_signature
+from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, Record
 from chrootbuild.system.files import sha256
-from chrootbuild.system.signature import RACY, Signature, signature
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
+from chrootbuild.system.signature import RACY, Signature, root_signature, settled_signature, signature
 from chrootbuild.text import kind_of
 
 _OTHER_ROOT = "nothing needs it any more, but the root is another directory than was built: it stays"
-
-
-def applicable(plan: Plan) -> tuple[dict[str, Artifact], tuple[Skipped, ...]]:
-    """Return the artifacts that this user can make, and those skipped.
-
-    Without root there are no device nodes, and everything belongs to the caller.
-    """
-    if privileged():
-        return dict(plan.artifacts), ()
-    artifacts, skipped = {}, []
-    uid, gid = os.geteuid(), os.getegid()
-    for path, artifact in plan.artifacts.items():
-        if artifact.kind is Kind.NODE:
-            skipped.append(Skipped(path, f"a device node ({artifact.device}) needs root"))
-            continue
-        if (artifact.uid, artifact.gid) != (uid, gid):
-            skipped.append(Skipped(path, f"the owner {artifact.uid}:{artifact.gid} needs root"))
-        artifacts[path] = artifact._replace(uid=uid, gid=gid, capabilities=False)
-    return artifacts, tuple(skipped)
 
 
 def compare(

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from chrootbuild.elf.facts import OSABI_FREEBSD, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.elf.objects import Objects
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 _FREEBSD_INTERPRETERS = ("/libexec/ld-elf.so.1", "/usr/libexec/ld-elf.so.1", "/libexec/ld-elf32.so.1")
 _FREEBSD_LIBC = ("libc.so.4", "libc.so.5", "libc.so.7")  # libc.so.6 is glibc's name too

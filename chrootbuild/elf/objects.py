@@ -8,7 +8,8 @@ import stat
 
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.memo import Memo
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 
 class Object:

@@ -1,21 +1,19 @@
-"""Reader of ELF files into :class:`~chrootbuild.elf.facts.Facts`.
+"""Reader of ELF files into :class:`~chrootbuild.elf.facts.Facts`: segments, dynamic section, notes.
 
-The layouts come from pyelftools: its ``ELFStructs`` are made once for each
-class and byte order and turned into one :class:`struct.Struct` per record, to
-decode whole tables at once. The input is untrusted: every offset, count and
-size is checked against the file's size and a bound.
+The input is untrusted: every offset, count and size is checked against the
+file's size (``image``) and a bound.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from typing import Any
 
 from elftools.elf.enums import ENUM_D_TAG, ENUM_P_TYPE_BASE
 
-from chrootbuild.elf.facts import ET_DYN, ET_EXEC, Facts
+from chrootbuild.elf.facts import Facts
+from chrootbuild.elf.image import BrokenError, Image, pread
 from chrootbuild.elf.records import FDO_DLOPEN, Flavour, dlopens, flavour, split_notes
 
 _SMALLEST = 52  # bytes of the smaller header
@@ -23,7 +21,6 @@ _HEAD = 4096  # bytes read at once: the headers, and usually the interpreter and
 _DYNAMIC = 1 << 20  # bytes of a dynamic section
 _STRINGS = 64 << 20  # bytes of a string table
 _STRING = 64 << 10  # bytes of one string
-_HEADERS = 4096  # program headers
 _NOTES = 4 << 20  # bytes of all notes
 _SYMBOLS = 1 << 20  # symbols examined
 _SAME = 8  # occurrences of one name in a string table
@@ -42,12 +39,7 @@ _TABLES = tuple(ENUM_D_TAG[f"DT_{name}"] for name in _NEXT.split())
 _AUDIT, _DEPAUDIT = 0x6FFFFEFC, 0x6FFFFEFB  # <elf.h>
 _TEXTS = frozenset((_NEEDED, _FILTER, _AUXILIARY, _SONAME, _RPATH, _RUNPATH, _AUDIT, _DEPAUDIT))
 
-_SHT_NOTE, _SHF_ALLOC, _SHDR_64 = 7, 2, 64
 _CANCELS = (b"pthread_cancel", b"pthread_exit")
-
-
-class _BrokenError(Exception):
-    """The file is inconsistent; the text gives the fault."""
 
 
 def read(fd: int, size: int) -> Facts:
@@ -56,7 +48,7 @@ def read(fd: int, size: int) -> Facts:
     Never raises for the file's content: ``Facts.error`` has the fault. Raises
     OSError where the file cannot be read. Formats: elf(5), gABI.
     """
-    head = _pread(fd, _HEAD, 0)
+    head = pread(fd, _HEAD, 0)
     if head[:4] != b"\x7fELF":
         # In the words of ld.so, which reads a whole header before it checks any of it.
         return Facts(error="file too short" if len(head) < _SMALLEST else "invalid ELF header")
@@ -71,32 +63,16 @@ def read(fd: int, size: int) -> Facts:
     try:
         reader.headers()
         reader.dynamic_section()
-    except _BrokenError as error:
+    except BrokenError as error:
         reader.found["error"] = str(error)
     return reader.facts()
 
 
-def _pread(fd: int, length: int, offset: int) -> bytes:
-    try:
-        return os.pread(fd, length, offset)
-    except OverflowError:
-        return b""
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # an offset beyond the file system's limit
-            return b""
-        raise
-
-
-class _Reader:
+class _Reader(Image):
     """One file while it is read; the facts so far are in ``found``."""
 
     def __init__(self, fd: int, size: int, head: bytes, flavour: Flavour) -> None:
-        self.fd = fd
-        self.size = size
-        self.head = head
-        self.flavour = flavour
-        self.header = flavour.ehdr.layout.unpack_from(head)
-        self.loads: list[tuple[int, int, int]] = []  # vaddr, offset, file size
+        super().__init__(fd, size, head, flavour)
         self.dynamic: tuple[int, int] | None = None  # offset, file size
         self.noted = 0  # bytes of notes
         self.found: dict[str, Any] = {}
@@ -116,44 +92,6 @@ class _Reader:
                 **self.found,
             }
         )
-
-    def part(self, offset: int, length: int, what: str) -> bytes:
-        """Return ``length`` bytes; raises for a part outside the file."""
-        if offset + length <= len(self.head):
-            return self.head[offset : offset + length]
-        if offset + length > self.size:
-            raise _BrokenError(f"its {what} lies outside the file")
-        data = _pread(self.fd, length, offset)
-        if len(data) != length:
-            raise _BrokenError(f"its {what} cannot be read whole")
-        return data
-
-    def place(self, address: int) -> tuple[int, int] | None:
-        """Return an address's file offset, and the count of file bytes from there to its segment's end."""
-        for vaddr, offset, size in self.loads:
-            if vaddr <= address < vaddr + size:
-                deep = address - vaddr
-                if offset + deep < self.size:
-                    return offset + deep, min(size - deep, self.size - offset - deep)
-        return None
-
-    def program_headers(self) -> bytes:
-        """Return the program header table; raises for one that linkers reject."""
-        at, record, header = self.flavour.ehdr.at, self.flavour.phdr, self.header
-        if self.head[6] != 1:
-            raise _BrokenError("ELF file version ident does not match current one")
-        if header[at["e_version"]] != 1:
-            raise _BrokenError("ELF file version does not match current one")
-        if header[at["e_type"]] not in (ET_EXEC, ET_DYN):
-            raise _BrokenError("only ET_DYN and ET_EXEC can be loaded")
-        count, step = header[at["e_phnum"]], header[at["e_phentsize"]]
-        if not count:
-            return b""
-        if step != record.layout.size:
-            raise _BrokenError("ELF file's phentsize not the expected size")
-        if count > _HEADERS:
-            raise _BrokenError(f"it has {count} program headers")
-        return self.part(header[at["e_phoff"]], count * step, "program header table")
 
     def headers(self) -> None:
         """Decode the program headers."""
@@ -177,7 +115,7 @@ class _Reader:
     def text(self, offset: int, length: int, what: str) -> str:
         """Return the string in a segment, up to its first NUL."""
         if length > _STRING:
-            raise _BrokenError(f"its {what} is {length} bytes long")
+            raise BrokenError(f"its {what} is {length} bytes long")
         return os.fsdecode(self.part(offset, length, what).split(b"\0", 1)[0])
 
     # -- the dynamic section ---------------------------------------------------------------
@@ -189,7 +127,7 @@ class _Reader:
         offset, length = self.dynamic
         record = self.flavour.dyn
         if length > _DYNAMIC:
-            raise _BrokenError(f"its dynamic section is {length} bytes long")
+            raise BrokenError(f"its dynamic section is {length} bytes long")
         data = self.part(offset, length - length % record.layout.size, "dynamic section")
         values: dict[int, int] = {}
         texts: list[tuple[int, int]] = []
@@ -203,9 +141,9 @@ class _Reader:
         place = self.place(values[_STRTAB]) if values.get(_STRTAB) else None
         if place is None:
             # A separate debug file has the section's header without its content.
-            raise _BrokenError("it has no dynamic section that can be read")
+            raise BrokenError("it has no dynamic section that can be read")
         if len(texts) > _TEXTS_MOST:
-            raise _BrokenError(f"its dynamic section names {len(texts)} strings")
+            raise BrokenError(f"its dynamic section names {len(texts)} strings")
         strings = self.strings(place, values.get(_STRSZ, 0))
         self.found["dynamic"] = True
         self.names([(tag, _string(strings, value)) for tag, value in texts])
@@ -236,7 +174,7 @@ class _Reader:
         offset, room = place
         size = min(size or room, room)
         if size > _STRINGS:
-            raise _BrokenError(f"its string table is {size} bytes long")
+            raise BrokenError(f"its string table is {size} bytes long")
         return self.part(offset, size, "string table")
 
     def cancels(self, strings: bytes, values: dict[int, int]) -> str:
@@ -280,27 +218,6 @@ class _Reader:
 
     # -- notes -----------------------------------------------------------------------------
 
-    def unmapped_notes(self) -> list[tuple[int, int, int]]:
-        """Return offset, size and alignment of the note sections outside any segment."""
-        at, record, header = self.flavour.ehdr.at, self.flavour.shdr, self.header
-        count, step, start = header[at["e_shnum"]], header[at["e_shentsize"]], header[at["e_shoff"]]
-        if not count or step != record.layout.size or start + count * step > self.size:
-            return []  # linkers ignore sections, so a file may have none, or wrong ones
-        table = self.part(start, count * step, "section header table")
-        # The last bytes of sh_type and sh_flags, of all sections at once.
-        kind, flags = (4, 8) if self.flavour.mark == "<" else (7, 15 if step == _SHDR_64 else 11)
-        marks = zip(table[kind::step], table[flags::step], strict=True)
-        if all(mark != _SHT_NOTE or flag & _SHF_ALLOC for mark, flag in marks):
-            return []
-        at = record.at
-        return [
-            (entry[at["sh_offset"]], entry[at["sh_size"]], entry[at["sh_addralign"]])
-            for entry in record.layout.iter_unpack(table)
-            if entry[at["sh_type"]] == _SHT_NOTE
-            and not entry[at["sh_flags"]] & _SHF_ALLOC
-            and entry[at["sh_offset"]] + entry[at["sh_size"]] <= self.size
-        ]
-
     def notes(self, offset: int, length: int, align: int) -> None:
         """Decode the FreeBSD version and the dlopen notes in a part of the file."""
         self.noted += length
@@ -317,11 +234,11 @@ class _Reader:
                 self.found["dlopens"] = self.found.get("dlopens", ()) + dlopens(content)
                 names = sum(len(entry.sonames) for entry in self.found["dlopens"])
                 if names > _TEXTS_MOST:
-                    raise _BrokenError(f"its notes name {names} libraries to open")
+                    raise BrokenError(f"its notes name {names} libraries to open")
 
 
 def _string(strings: bytes, offset: int) -> str:
     end = strings.find(b"\0", offset, offset + _STRING)
     if offset >= len(strings) or end < 0:
-        raise _BrokenError("a string of its dynamic section lies outside the string table")
+        raise BrokenError("a string of its dynamic section lies outside the string table")
     return os.fsdecode(strings[offset:end])

@@ -1,7 +1,7 @@
 """A shell or command inside the real root: what is done there stays.
 
 It sees the root alone (pivot_root(2)) and processes of its own, has the capabilities of
-privileges.KEPT, and a terminal of its own. The network is the host's.
+user.CONFINED, and a terminal of its own. The network is the host's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from chrootbuild.enter import terminal
 from chrootbuild.sandbox.box import PATH
 from chrootbuild.sandbox.child import Report, is_there, start_failure
 from chrootbuild.sandbox.namespaces import Rights, canonical, reason, refuse, start_helper, wait_for
-from chrootbuild.sandbox.overlay import doing, open_directory
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals
-from chrootbuild.sandbox.views import inside_view
+from chrootbuild.sandbox.view.overlay import doing, open_directory
+from chrootbuild.sandbox.view.views import inside_view
 from chrootbuild.system import syscalls
+from chrootbuild.system.rights.seccomp import confine_calls
 
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC
 
@@ -38,7 +39,8 @@ class _Visit:
     mounts: tuple[str, ...]
     devices: Mapping[str, Device]
     env: Mapping[str, str]
-    tty: int  # the program's end of its terminal; -1: the caller's input and output as they are
+    tty: int  # the program's end of its terminal; -1: it has none
+    plain: frozenset[int]  # of 0, 1, 2 those that are no terminal: the caller's own
 
 
 def enter(
@@ -54,13 +56,16 @@ def enter(
     nodes. All that it leaves running is ended. Raises Failure.
     """
     env = {"PATH": PATH, **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
-    ours, theirs = terminal.open_terminal() if terminal.has_terminal() else (-1, -1)
-    keep = (0, 1, 2) if theirs < 0 else (2, theirs)
-    visit = _Visit(canonical(root), argv, mounts, devices or {}, env, theirs)
+    ours, theirs = terminal.open_terminal() if terminal.terminals() else (-1, -1)
+    plain = frozenset((0, 1, 2)) - terminal.terminals()
+    keep = (*plain, *((theirs,) if theirs >= 0 else ()))
+    visit = _Visit(canonical(root), argv, mounts, devices or {}, env, theirs, plain)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     try:
-        helper, channel, _ = start_helper(_NAMESPACES, functools.partial(_visit, visit), *keep)
+        helper, channel, _ = start_helper(
+            _NAMESPACES, functools.partial(_visit, visit), *keep, task=f"enter {visit.root}"
+        )
         if theirs >= 0:
             os.close(theirs)
             theirs = -1
@@ -118,10 +123,10 @@ def _visit(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
 def _become(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
     try:
         if visit.tty >= 0:
-            errors = -1 if os.isatty(2) else os.dup(2)
+            kept = {fd: os.dup(fd) for fd in visit.plain}
             os.login_tty(visit.tty)
-            if errors >= 0:
-                os.dup2(errors, 2)
+            for fd, copy in kept.items():
+                os.dup2(copy, fd)
         else:
             os.setsid()
         os.closerange(3, channel.fileno())
@@ -130,6 +135,7 @@ def _become(visit: _Visit, rights: Rights, channel: socket.socket) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         reset_signals()
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
+        confine_calls()  # while CAP_SYS_ADMIN is there
         cut_capabilities()
         os.execvpe(visit.argv[0], list(visit.argv), dict(visit.env))  # noqa: S606
     except OSError as error:

@@ -10,33 +10,40 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import termios
 import tty
 from collections.abc import Iterator
 
 _CHUNK = 1 << 14
+_END = b"\x04"  # VEOF: termios(3)
 
 
-def has_terminal() -> bool:
-    """Return whether both standard input and output are a terminal."""
-    try:
-        return os.isatty(0) and os.isatty(1)
-    except OSError:
-        return False
+def terminals() -> frozenset[int]:
+    """Return which of standard input, output and error are a terminal."""
+    return frozenset(filter(os.isatty, (0, 1, 2)))
 
 
 def open_terminal() -> tuple[int, int]:
-    """Return the two ends of a new pty(7), ours and the program's, of the caller's window size."""
+    """Return the two ends of a new pty(7), ours and the program's, of the caller's window size.
+
+    Where the caller's terminal is not both input and output it stays as it is, and echoes itself.
+    """
     ours, theirs = os.openpty()
     _resize(ours)
+    if not {0, 1} <= terminals():
+        modes = termios.tcgetattr(theirs)
+        modes[1] &= ~termios.OPOST
+        modes[3] &= ~termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, modes)
     return ours, theirs
 
 
 def pass_on(ours: int) -> None:
     """Relay input and output until all descriptors of the program's end are closed."""
-    with _raw(), _resized(ours):
-        sources = [0, ours]
+    shown = terminals()
+    out = next((fd for fd in (1, 2) if fd in shown), 0)
+    with _raw() if {0, 1} <= shown else contextlib.nullcontext(), _resized(ours):
+        sources = [0, ours] if 0 in shown else [ours]
         while True:
             ready, _, _ = select.select(sources, [], [])
             if ours in ready:
@@ -46,12 +53,13 @@ def pass_on(ours: int) -> None:
                     return
                 if not data:
                     return
-                _write(1, data)
+                _write(out, data)
             if 0 in ready:
                 data = os.read(0, _CHUNK)
                 if data:
                     _write(ours, data)
                 else:
+                    _write(ours, _END)
                     sources.remove(0)
 
 
@@ -82,4 +90,4 @@ def _resized(ours: int) -> Iterator[None]:
 
 def _resize(ours: int) -> None:
     with contextlib.suppress(termios.error):
-        termios.tcsetwinsize(ours, termios.tcgetwinsize(sys.__stdin__ or 0))
+        termios.tcsetwinsize(ours, termios.tcgetwinsize(min(terminals(), default=0)))

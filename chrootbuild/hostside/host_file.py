@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 _LIMIT = 4 << 20  # bytes; no configuration file is larger
 

@@ -17,9 +17,10 @@ from typing import Any
 from chrootbuild.errors import Failure
 from chrootbuild.hostside.host_file import Found, Place, opened
 from chrootbuild.hostside.snippet import Form, Owner, Snippet, block, bounds, marker, whole
+from chrootbuild.state.claim import claim
 from chrootbuild.state.project import Project
-from chrootbuild.system.files import write_atomically
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.files import read_file, write_atomically
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,15 @@ def uninstall(
 
 def _memory(project: Project, owner: Owner) -> str:
     path = f"{project.state}/installed/{owner.command.replace(' ', '.')}.json"
-    refuse_untrusted([path], what="the memory of what was installed,")
+    refuse_untrusted([path], what="the memory of what was installed,", remedy=f"remove it: rm {path}")
+    if os.path.isdir(os.path.dirname(path)):
+        claim(os.path.dirname(path))
     return path
 
 
 def _remembered(memory: str) -> _Memory:
     try:
-        with open(memory, encoding="utf-8", errors="surrogateescape") as file:
-            entries = list(map(_entry, json.load(file)))
+        entries = list(map(_entry, json.loads(read_file(memory).decode("utf-8", "surrogateescape"))))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

@@ -84,8 +84,25 @@ if ! [ -e "$root"/{top} ] && ! [ -L "$root"/{top} ]; then
 fi
 umask 022
 chroot=$(command -v chroot) || exit 127
+if [ -t 0 ] || [ -t 1 ] || [ -t 2 ]; then
+	# On a terminal of its own: into the caller's it could type (TIOCSTI, ioctl_tty(2)).
+	{terminal}
+fi
+if (: </dev/tty) 2>/dev/null; then
+	exec {session}env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@"
+fi
 exec env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@"
 """
+# script(1) of util-linux takes a text for a shell, FreeBSD's the words themselves.
+_TERMINAL_LINUX = """\
+words=
+	for word do
+		word=$(printf '%s.' "$word" | sed "s/'/'\\\\\\\\''/g")
+		words="$words '${{word%.}}'"
+	done
+	exec env -i PATH="$PATH" SHELL=/bin/sh script -q -e -c {start}"$chroot"{rest}"$words" /dev/null"""
+_TERMINAL_FREEBSD = """\
+exec script -q /dev/null env -i PATH={path} {env}"$chroot" {switch}"$root" {argv} "$@\""""
 
 
 def wrapper(target: Target, known: Known, sysroot: Sysroot, project: Project) -> tuple[Snippet, ...]:
@@ -105,18 +122,27 @@ def wrapper(target: Target, known: Known, sysroot: Sysroot, project: Project) ->
     found = []
     for script, command in target.host.wrapper.items():
         argv = (program(target, sysroot, command[0]), *command[1:])
+        words = {
+            "path": sh(path),
+            "env": "".join(f"{name}={sh(value)} " for name, value in env.items()),
+            "switch": _switch(known),
+            "argv": sh_words(argv),
+        }
+        start, rest = "exec env -i PATH={path} {env}", " {switch}{root} {argv}"
+        terminal = _TERMINAL_FREEBSD if known.system == "freebsd" else _TERMINAL_LINUX
         text = _WRAPPER.format(
             program=plain(argv[0], "a comment"),
             root=sh(target.root),
             who=_who(known),
             host_path=PATH,
-            path=sh(path),
             top=sh(argv[0].split("/")[1]),
             shown=sh(argv[0]),
             hint=sh(f"hint: chrootbuild -C {sh(directory)} build {target.name}"),
-            env="".join(f"{name}={sh(value)} " for name, value in env.items()),
-            switch=_switch(known),
-            argv=sh_words(argv),
+            terminal=terminal.format(
+                start=sh(start.format(**words)), rest=sh(rest.format(**words, root=sh(target.root))), **words
+            ),
+            session="" if known.system == "freebsd" else "setsid --wait ",
+            **words,
         )
         found.append(Snippet(plain(script, "a command"), text, mode=0o755))
     return tuple(found)

@@ -18,7 +18,7 @@ from chrootbuild.hostside.quoting import apt_string, cron_command, plain, sh, sh
 from chrootbuild.hostside.snippet import Form, Owner, Snippet
 from chrootbuild.state.places import SYSTEM
 from chrootbuild.state.project import Project
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 KINDS = ("cron", "systemd", "apt", "dpkg", "watch", "periodic")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

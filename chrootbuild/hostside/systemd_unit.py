@@ -10,7 +10,7 @@ from chrootbuild.hostside.quoting import plain, unit_exec, unit_path, unit_word
 from chrootbuild.hostside.snippet import Snippet
 from chrootbuild.plan.users import Known, program
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system.user import KEPT
+from chrootbuild.system.rights.user import KEPT
 from chrootbuild.target.model import Service, Target
 
 # Allowed by DevicePolicy=closed: systemd.resource-control(5).

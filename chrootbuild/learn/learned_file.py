@@ -12,7 +12,7 @@ from chrootbuild.learn.render import entries, merge, without
 from chrootbuild.propose.model import Proposal
 from chrootbuild.state.project import Project
 from chrootbuild.system.files import write_atomically
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 from chrootbuild.target.reader import read_target
 
 _LIMIT = 16 << 20  # bytes

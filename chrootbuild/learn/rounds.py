@@ -153,7 +153,12 @@ def _on_the_host(session: _LearnSession, strace: str) -> None:
     session.bar.stage("running on a copy of the host, traced")
     try:
         run = trial(
-            Confinement(context.target.sysroot, system=True),
+            Confinement(
+                context.target.sysroot,
+                task=f"learn {name}",
+                system=True,
+                limits=context.target.check.limits,
+            ),
             context.target.check,
             context.users,
             strace=strace,
@@ -194,7 +199,10 @@ def _in_the_root(session: _LearnSession, strace: str) -> tuple[Finding, ...]:
         while session.rounds < _ROUNDS:
             session.bar.stage(f"round {session.rounds}, tracing in the root")
             seen = _inside(context, strace, session.bar)
-            if not failed(seen.findings) or not _more(session, seen):
+            more = failed(seen.findings) and _more(session, seen)
+            if any(finding.rule == "limits" for finding in seen.findings):  # of the trace, as it seems
+                return (*findings, *(finding for finding in seen.findings if finding.rule == "limits"))
+            if not more:
                 break
             added, context = True, _built(session)
         if not added:
@@ -215,8 +223,11 @@ def _built(session: _LearnSession) -> LearnContext:
 
 
 def _hopeless(findings: Iterable[Finding]) -> bool:
-    """Tell whether the check failed before anything of the root ran."""
-    return any(finding.severity == "error" and finding.rule in ("prepare", "drift") for finding in findings)
+    """Tell whether the check failed before anything of the root ran, or for another reason than a missing path."""
+    return any(
+        finding.severity == "error" and finding.rule in ("prepare", "drift", "limits")
+        for finding in findings
+    )
 
 
 def _inside(context: LearnContext, strace: str, bar: Progress) -> _Seen:

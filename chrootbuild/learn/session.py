@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.state.project import Project
 from chrootbuild.sysroot.reader import Sysroot
+from chrootbuild.system.programs import find_program
 from chrootbuild.target.model import Target
 from chrootbuild.target.reader import read_target
 from chrootbuild.trace.events import Event
@@ -46,7 +46,11 @@ class LearnContext:
     def confinement(self) -> Confinement:
         """What a box of its root is made of."""
         return Confinement(
-            self.target.root, tuple(item.value for item in self.target.mounts), self.plan.devices
+            self.target.root,
+            tuple(item.value for item in self.target.mounts),
+            self.plan.devices,
+            f"learn {self.target.name}",
+            limits=self.target.check.limits,
         )
 
 
@@ -59,7 +63,7 @@ def tracer(target: Target) -> str:
             f" a trace of your own does without: chrootbuild learn {target.name} --from FILE",
         )
     refuse_foreign(target, "learn")
-    strace = shutil.which("strace")
+    strace = find_program("strace")
     if strace is None:
         raise Failure(
             f"cannot learn {target.name}: strace is not installed",

@@ -19,7 +19,8 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, join, split
 from chrootbuild.plan.users import Users
 from chrootbuild.sandbox.box import Box
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.target.model import Item, Target
 from chrootbuild.trace.events import Access, Event

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from chrootbuild.sysroot.lookup import Unreadable
 from chrootbuild.sysroot.packages import files_of, named
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 # Of the host's side, from any package.
 _NOT_OURS = frozenset(

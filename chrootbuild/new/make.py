@@ -17,8 +17,9 @@ from chrootbuild.new.render import Findings, foreground, render
 from chrootbuild.new.unit_file import Unit, listens, unit_named, unit_of
 from chrootbuild.plan.programs import find_program
 from chrootbuild.state.project import Project
+from chrootbuild.sysroot.lookup import Unreadable
 from chrootbuild.sysroot.packages import owner_of
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.sysroot.runtime_directories import runtime_directories
 from chrootbuild.target.reader import read_target
 from chrootbuild.target.schema import NAME

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.sockets import bound
 
 # The first with a unit of a name wins: systemd.unit(5).

@@ -16,7 +16,8 @@ from chrootbuild.accounts.select import Sources
 from chrootbuild.artifact import Artifact, Kind, Reason
 from chrootbuild.plan.builder import DECLARED, PlanBuilder
 from chrootbuild.plan.declared import file_of
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Accounts, Target
 
 _BIG, _LITTLE = 4321, 1234  # lorder of dbopen(3)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from chrootbuild.artifact import Artifact, Kind, Origin, Reason, Skipped
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, join, split, walk
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 _ENOUGH = 8  # reasons kept of a link that half of the root is reached through
 

@@ -153,7 +153,13 @@ def cached_plan(project: Project, name: str, changed: Collection[str] | None = N
     """
     try:
         data = StateFile(plan_file(project, name)).read()
-        if data["header"] != _header(name) or data["out"] != project.out or not _read_unchanged(data):
+        if (
+            data["header"] != _header(name)
+            or data["out"] != project.out
+            or not _is_of_target(project, name, data)
+        ):
+            return None
+        if not _read_unchanged(data):
             return None
         seen = _still_seen(data, changed)
         if seen is None:
@@ -205,6 +211,12 @@ def _artifact(row: list[Any]) -> Artifact:
 
 
 _KINDS = {str(kind): kind for kind in Kind}
+
+
+def _is_of_target(project: Project, name: str, data: Mapping[str, Any]) -> bool:
+    """Tell whether a plan depends on the target's own files: what it says is theirs then."""
+    own, learned = (f"{project.targets}/{name}{end}" for end in (".toml", ".learned.toml"))
+    return own in data["read"] and (learned in data["read"] or learned in data["absent"])
 
 
 def _read_unchanged(data: Mapping[str, Any]) -> bool:

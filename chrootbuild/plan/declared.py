@@ -28,6 +28,12 @@ def overrule(target: Target, builder: PlanBuilder) -> None:
 
 def add_declared(target: Target, builder: PlanBuilder, names: Names) -> None:
     """Add [links], [directories] and [text]. Raises TargetError."""
+    _add_links(target, builder)
+    _add_directories(target, builder, names)
+    _add_texts(target, builder, names)
+
+
+def _add_links(target: Target, builder: PlanBuilder) -> None:
     for path, link in target.links.items():
         reason = Reason(f"links: {path}")
         with blame(link.origin):
@@ -39,6 +45,9 @@ def add_declared(target: Target, builder: PlanBuilder, names: Names) -> None:
             rank=DECLARED,
             origin=link.origin,
         )
+
+
+def _add_directories(target: Target, builder: PlanBuilder, names: Names) -> None:
     for path, directory in target.directories.items():
         reason, origin = Reason(f"directories: {path}"), directory.origin
         with blame(origin):
@@ -56,6 +65,9 @@ def add_declared(target: Target, builder: PlanBuilder, names: Names) -> None:
             open=True,
         )
         builder.add(artifact, reason, rank=DECLARED, origin=origin)
+
+
+def _add_texts(target: Target, builder: PlanBuilder, names: Names) -> None:
     for path, text in target.text.items():
         reason, origin = Reason(f"text: {path}"), text.origin
         with blame(origin):

@@ -15,7 +15,8 @@ from chrootbuild.paths import join, split
 from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.programs import Gatherer, is_glob, not_there
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import FileItem
 
 # Never added whole because a link leads to one; only where named.

@@ -20,7 +20,8 @@ from chrootbuild.plan.programs import Gatherer, find_program
 from chrootbuild.plan.seeds import seeds
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.rtld.root_cache import cache_conflicts
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import Target
 
 # Show a sysroot's system where the target's programs are scripts, or it has none.

@@ -14,7 +14,8 @@ from chrootbuild.plan.builder import DECLARED, FOUND, PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.rtld.model import Closure, Missing
 from chrootbuild.rtld.resolver import Resolver
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.target.model import FileItem, Target
 
 SEARCH_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")

@@ -10,7 +10,7 @@ from chrootbuild.plan.builder import PlanBuilder, blame
 from chrootbuild.plan.exclude import LeftOut
 from chrootbuild.plan.files import SPECIAL, too_long
 from chrootbuild.plan.programs import not_there
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 from chrootbuild.target.model import Target
 
 

@@ -11,7 +11,7 @@ from chrootbuild.errors import Failure, TargetError
 from chrootbuild.plan.make import account_sources, system_of
 from chrootbuild.plan.programs import find_program
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Target
 
 _NAMES = {"linux": "Linux", "freebsd": "FreeBSD"}

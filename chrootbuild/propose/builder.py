@@ -62,9 +62,9 @@ class ProposalBuilder:
         entry = Proposal(key, value, reason(by, words), by.program, by.call, text=text)
         self.entries.setdefault((key, value), entry)
 
-    def refuse(self, path: str, why: str, by: By) -> None:
+    def refuse(self, path: str, why: str, by: By, *, nameable: bool = False) -> None:
         """Refuse a path with a reason; the first reason wins."""
-        self.refused.setdefault(path, Refusal(path, why, by.program, by.call))
+        self.refused.setdefault(path, Refusal(path, why, by.program, by.call, nameable))
 
     def has(self, use: Use) -> bool:
         """Return whether the root has a path and the links to it, or a seed above it."""

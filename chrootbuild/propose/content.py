@@ -7,7 +7,8 @@ import re
 from chrootbuild.propose.builder import INPUT, OPENED, ProposalBuilder, best
 from chrootbuild.propose.rules import is_library_name, is_secret_name, zone
 from chrootbuild.propose.uses import Use
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
 _ELF = b"\x7fELF"

@@ -54,7 +54,10 @@ def _device(builder: ProposalBuilder, use: Use) -> None:
         builder.refuse(use.path, "a terminal", by)
     else:
         builder.refuse(
-            use.path, "a device of the machine: name it under devices if the service drives it", by
+            use.path,
+            "a device of the machine: name it under devices if the service drives it",
+            by,
+            nameable=True,
         )
 
 

@@ -36,12 +36,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A path that was used but is not proposed, and the reason."""
+    """A path that was used but is not proposed, and the reason.
+
+    ``nameable``: a target file can have it all the same.
+    """
 
     path: str
     why: str
     program: str = ""
     call: str = ""
+    nameable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from chrootbuild.propose.builder import OPENED, ProposalBuilder
 from chrootbuild.propose.rules import never
 from chrootbuild.propose.uses import Use
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Deed
 
 _SWEPT = 16  # files; a smaller directory may be needed as a whole

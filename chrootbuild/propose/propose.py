@@ -20,7 +20,8 @@ from chrootbuild.propose.model import KEYS, Known, Proposal, Proposals
 from chrootbuild.propose.optional import Optional, optional
 from chrootbuild.propose.rules import is_nss, never
 from chrootbuild.propose.uses import By, Use, collect, plain
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Access, Deed, Event
 
 _NOT_FOUND = frozenset({"ENOENT", "ENOTDIR", "EACCES", "EPERM"})
@@ -187,7 +188,7 @@ def _files(builder: ProposalBuilder, uses: list[Use], spare: Optional) -> None:
 def _is_secret(builder: ProposalBuilder, use: Use) -> bool:
     why = secret(builder.sysroot, use)
     if why:
-        builder.refuse(use.path, why, min(use.deeds.values()))
+        builder.refuse(use.path, why, min(use.deeds.values()), nameable=True)
     return bool(why)
 
 

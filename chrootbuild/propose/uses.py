@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chrootbuild.errors import Failure
-from chrootbuild.sysroot.reader import Link, Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Link, Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.trace.events import Access, Deed, Event, Identity
 
 _LIMIT = 1_000_000  # paths; no trace of a service has more

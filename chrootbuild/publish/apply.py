@@ -19,7 +19,7 @@ from chrootbuild.root.stage import INSIDE, Stage, open_passage
 from chrootbuild.root.tree import Root
 from chrootbuild.system import syscalls
 from chrootbuild.system.openat import remove_tree
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 from chrootbuild.text import kind_of
 
 _PAUSE = 0.2  # seconds, from execve(2) to the opening of the last library

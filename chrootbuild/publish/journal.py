@@ -14,7 +14,7 @@ from chrootbuild.publish.step import Operation
 from chrootbuild.root.tree import Root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, from_json, in_pieces, read_record, record_signature
-from chrootbuild.system.files import BROKEN, StateFile, write_atomically
+from chrootbuild.system.files import BROKEN, ForeignFileError, StateFile, write_atomically
 
 _KINDS = ("directory", "put", "exchange", "pause", "unlink", "rmdir", "seed")
 _STAGED = re.compile(r"([0-9a-f]{24}(\.new|\.seed)?)?")
@@ -60,7 +60,7 @@ def _in_pieces(
 def read_journal(project: Project, target: str, root: Root) -> tuple[list[Operation], Record] | None:
     """Return the steps of an interrupted publish and the record after it; None where the journal is not ours.
 
-    Raises FileNotFoundError where there is no journal.
+    Raises FileNotFoundError where there is no journal, Failure where somebody else wrote it.
     """
     try:
         journal = _journal(project, target).read()
@@ -68,6 +68,8 @@ def read_journal(project: Project, target: str, root: Root) -> tuple[list[Operat
         record = _whole(project, target, root, journal)
     except FileNotFoundError:
         raise
+    except ForeignFileError as error:
+        raise error.failure() from None
     except BROKEN:
         return None  # ours is written atomically
     if record.root != root.declared or record.inode != os.fstat(root.fd).st_ino:

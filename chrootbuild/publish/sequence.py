@@ -17,7 +17,7 @@ from chrootbuild.publish.swap_choice import exchanges
 from chrootbuild.root.stage import name_of
 from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 
 def arrange(

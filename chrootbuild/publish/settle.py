@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from chrootbuild.artifact import Kind
 from chrootbuild.compare.drift import inspect
 from chrootbuild.paths import split
-from chrootbuild.root.tree import Root, root_signature, settled_signature
+from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed
-from chrootbuild.system.signature import RACY, TICK_NS
+from chrootbuild.system.signature import RACY, TICK_NS, root_signature, settled_signature
 
 
 def refresh_signatures(

@@ -15,7 +15,7 @@ from chrootbuild.root.stage import Stage
 from chrootbuild.root.tree import Root
 from chrootbuild.system import syscalls
 from chrootbuild.system.openat import open_beneath, remove_tree
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 
 def can_exchange(stage: Stage) -> bool:

@@ -11,7 +11,7 @@ from chrootbuild.paths import split
 from chrootbuild.publish.step import Operation
 from chrootbuild.root.stage import name_of
 from chrootbuild.root.tree import Root
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 _FROM = 2  # changes in one directory; a single rename is atomic by itself
 

@@ -11,7 +11,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.root.copy import copy, open_source
 from chrootbuild.root.stage import Stage, name_of
 from chrootbuild.root.tree import Root
-from chrootbuild.system.user import privileged
+from chrootbuild.system.rights.user import privileged
 
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -1,4 +1,4 @@
-"""Staging: makes artifacts out of the daemon's sight, ready to be renamed into the root (law 4)."""
+"""The staging directory, out of the daemon's sight, and its log of what is ready to be renamed (law 4)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from chrootbuild.artifact import Artifact, Kind
+from chrootbuild.artifact import Artifact
 from chrootbuild.errors import Failure
 from chrootbuild.paths import split
-from chrootbuild.root.copy import CAPABILITY, capability_of, copy, open_source, same
-from chrootbuild.root.tree import Root, root_signature
+from chrootbuild.root.tree import Root
 from chrootbuild.state.record import Installed, entry_from_json, entry_to_json
-from chrootbuild.system.files import BROKEN, sha256, write_all
-from chrootbuild.system.openat import STEP, is_mount, open_beneath, remove_tree
-from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
-from chrootbuild.system.user import privileged
+from chrootbuild.system.files import BROKEN
+from chrootbuild.system.mounts import is_mount
+from chrootbuild.system.openat import open_beneath, remove_tree
+from chrootbuild.system.rights.provenance import fault_of
 from chrootbuild.text import kind_of
 
 INSIDE = ".chrootbuild"  # in a root: what is exchanged stays in it (law 4)
-_TRIES = 5  # for a source that changes while it is copied
-_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,7 @@ def make_way(root: Root) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
 
 
 def _open_private(root: Root, parent: int, name: str, path: str) -> Stage:
@@ -146,7 +143,7 @@ def _open_private(root: Root, parent: int, name: str, path: str) -> Stage:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
             raise _not_ours(path, "it is not a directory of ours") from None
-        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
     info = os.fstat(fd)
     if info.st_uid != os.geteuid() or info.st_dev != root.dev:
         os.close(fd)
@@ -155,7 +152,7 @@ def _open_private(root: Root, parent: int, name: str, path: str) -> Stage:
         os.fchmod(fd, 0o700)
     except OSError as error:
         os.close(fd)
-        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=_hint(error)) from None
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
     for name in ("system.posix_acl_default", "system.posix_acl_access"):
         with contextlib.suppress(OSError):  # inherited from the root's parent, not meant for staged files
             os.removexattr(fd, name)
@@ -189,56 +186,8 @@ def _clear(parent: int, name: str, path: str) -> None:
         raise Failure(f"cannot remove {path}: {why}", hint="look at it, and remove it by hand") from None
 
 
-# -- one artifact --------------------------------------------------------------------------
-
-
-def stage_artifact(stage: Stage, artifact: Artifact) -> Installed:
-    """Make one artifact in the staging directory and return its record entry.
-
-    A staged file left by an interrupted run is replaced. Raises Failure.
-    """
-    name = name_of(artifact.path)
-    try:
-        remove_tree(stage.fd, name)
-        match artifact.kind:
-            case Kind.FILE:
-                installed = _stage_file(stage, name, artifact)
-            case Kind.TEXT | Kind.DATABASE:
-                installed = _stage_content(stage, name, artifact)
-            case Kind.LINK:
-                os.symlink(artifact.link, name, dir_fd=stage.fd)
-                if privileged():
-                    os.chown(name, artifact.uid, artifact.gid, dir_fd=stage.fd, follow_symlinks=False)
-                installed = _installed(artifact, artifact.link)
-            case Kind.NODE:
-                installed = _stage_node(stage, name, artifact)
-            case _:
-                os.mkdir(name, 0o700, dir_fd=stage.fd)
-                fd = os.open(name, STEP, dir_fd=stage.fd)
-                try:
-                    # Without root a directory that we cannot write could not be renamed.
-                    _own(fd, artifact if privileged() else artifact._replace(mode=artifact.mode | 0o700))
-                finally:
-                    os.close(fd)
-                installed = _installed(artifact, "open" if artifact.open else "")
-        made = os.stat(name, dir_fd=stage.fd, follow_symlinks=False)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            remove_tree(stage.fd, name)
-        raise _cannot(artifact, error) from None
-    # A rename into the root keeps the inode, which identifies it later.
-    return installed._replace(root=root_signature(made))
-
-
-def _installed(artifact: Artifact, detail: str = "", **more: Any) -> Installed:
-    return Installed(artifact.kind, artifact.mode, artifact.uid, artifact.gid, detail, **more)
-
-
-def _cannot(artifact: Artifact, error: OSError) -> Failure:
-    return Failure(f"cannot stage {artifact.path}: {error.strerror or error}", hint=_hint(error))
-
-
-def _hint(error: OSError) -> str:
+def staging_hint(error: OSError) -> str:
+    """Return what to do about an error that stopped staging."""
     hints = {
         errno.ENOSPC: "make room on the root's filesystem; nothing was changed",
         errno.EDQUOT: "the quota of the root's filesystem is used up; nothing was changed",
@@ -246,80 +195,6 @@ def _hint(error: OSError) -> str:
         errno.EPERM: "device nodes and owners need root; nothing was changed",
     }
     return hints.get(error.errno or 0, "nothing was changed")
-
-
-def _own(fd: int, artifact: Artifact) -> None:
-    """Set owner and mode: the owner first, for chown(2) clears setuid bits."""
-    if privileged():
-        os.fchown(fd, artifact.uid, artifact.gid)
-    os.fchmod(fd, artifact.mode)
-
-
-def _stage_content(stage: Stage, name: str, artifact: Artifact) -> Installed:
-    content = artifact.content if artifact.recipe is None else artifact.recipe.render()
-    fd = os.open(name, _FILE, 0o600, dir_fd=stage.fd)
-    try:
-        write_all(fd, content)
-        _own(fd, artifact)
-    finally:
-        os.close(fd)
-    inputs = "" if artifact.recipe is None else artifact.recipe.digest()
-    return _installed(artifact, sha256(content), inputs=inputs)
-
-
-def _stage_node(stage: Stage, name: str, artifact: Artifact) -> Installed:
-    device = artifact.device
-    assert device is not None
-    kind = stat.S_IFCHR if device.char else stat.S_IFBLK
-    os.mknod(name, kind | 0o600, os.makedev(device.major, device.minor), dir_fd=stage.fd)
-    os.chown(name, artifact.uid, artifact.gid, dir_fd=stage.fd, follow_symlinks=False)
-    # Not a link: the directory is ours alone, and we have just made the node.
-    os.chmod(name, artifact.mode, dir_fd=stage.fd)
-    return _installed(artifact, str(device))
-
-
-def _stage_file(stage: Stage, name: str, artifact: Artifact) -> Installed:
-    for _ in range(_TRIES):
-        source = open_source(artifact)
-        try:
-            before = os.fstat(source)
-            started = _now(stage.fd)
-            target = os.open(name, _FILE, 0o600, dir_fd=stage.fd)
-            try:
-                digest = copy(source, target, before.st_size)
-                capability = capability_of(source) if artifact.capabilities else b""
-                _own(target, artifact)
-                if capability and privileged():
-                    os.setxattr(target, CAPABILITY, capability)
-                os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
-            finally:
-                os.close(target)
-            after = os.fstat(source)
-        finally:
-            os.close(source)
-        if same(before, after):
-            seen: Signature = signature(before)
-            if before.st_ctime_ns > started - TICK_NS:
-                seen = RACY
-            return _installed(
-                artifact,
-                digest,
-                mtime_ns=before.st_mtime_ns,
-                capability=capability.hex() if privileged() else "",
-                path=artifact.source,
-                source=seen,
-            )
-        os.unlink(name, dir_fd=stage.fd)
-    raise Failure(
-        f"cannot copy {artifact.source}: it changes while it is read",
-        hint="build again when what writes it is done; state belongs under seed",
-    )
-
-
-def _now(fd: int) -> int:
-    """Return the present time (ns) by the clock of the root's filesystem, which may not be ours."""
-    os.utime(fd)
-    return os.fstat(fd).st_mtime_ns
 
 
 # -- the log of staged artifacts -----------------------------------------------------------
@@ -340,7 +215,7 @@ def note(stage: Stage, path: str, installed: Installed) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise Failure(f"cannot stage {path}: {error.strerror}", hint=_hint(error)) from None
+        raise Failure(f"cannot stage {path}: {error.strerror}", hint=staging_hint(error)) from None
 
 
 def noted(stage: Stage, artifacts: Mapping[str, Artifact]) -> dict[str, Installed]:
@@ -350,8 +225,10 @@ def noted(stage: Stage, artifacts: Mapping[str, Artifact]) -> dict[str, Installe
     """
     found = {}
     try:
-        fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage.fd)
+        fd = os.open("log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=stage.fd)
         with os.fdopen(fd, encoding="utf-8") as file:
+            if fault := fault_of(os.fstat(fd)):
+                raise ValueError(fault)
             for line in file:
                 path, entry = json.loads(line)
                 artifact = artifacts.get(path)

@@ -11,54 +11,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from chrootbuild.errors import Failure
 from chrootbuild.paths import split
 from chrootbuild.system.files import sha256_of
-from chrootbuild.system.openat import STEP, is_mount, open_beneath
-from chrootbuild.system.signature import RACY, TICK_NS, Signature, signature
+from chrootbuild.system.mounts import is_mount
+from chrootbuild.system.openat import STEP, open_beneath
+from chrootbuild.system.signature import Observed, xattrs_of
 from chrootbuild.text import kind_of
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # Nothing there, a link, a socket, another filesystem, or not ours to read.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV, errno.ENOTDIR, errno.EACCES, errno.EPERM)
-# Attributes that the system sets by itself are no drift.
-_SYSTEM_XATTRS = {"security.selinux", "security.ima", "security.evm", "security.apparmor"}
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A regular file of a root as read: its content's digest and its extended attributes.
-
-    ``stat`` is taken after the read: equal to one from before, the file did not change meanwhile.
-    """
-
-    stat: os.stat_result
-    sha256: str
-    xattrs: tuple[tuple[str, bytes], ...]
-
-
-def root_signature(info: os.stat_result) -> Signature:
-    """Return the signature of an installed path; of a directory without times, which the daemon changes."""
-    if stat.S_ISDIR(info.st_mode):
-        return (info.st_ino, 0, 0, info.st_mode)
-    return signature(info)
-
-
-def settled_signature(info: os.stat_result) -> Signature:
-    """Return ``root_signature``, or zeros where it is racy.
-
-    Two writes within one tick of the kernel's clock leave the same ctime: a path
-    that others may write, and that has just changed, is compared again.
-    """
-    ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
-    if ours or not stat.S_ISREG(info.st_mode) or info.st_ctime_ns < time.time_ns() - TICK_NS:
-        return root_signature(info)
-    return RACY
 
 
 class Root:
@@ -274,15 +240,6 @@ class Root:
             raise Failure(f"cannot change {self.real(path)}: {error.strerror}") from None
 
 
-def xattrs_of(fd: int) -> tuple[tuple[str, bytes], ...]:
-    """Return a file's extended attributes, without those that the system sets by itself."""
-    try:
-        names = os.listxattr(fd)
-    except (OSError, AttributeError):  # a filesystem, or a system, without them
-        return ()
-    return tuple((name, os.getxattr(fd, name)) for name in sorted(names) if name not in _SYSTEM_XATTRS)
-
-
 def read_root(path: str) -> Root | None:
     """Open an existing root; None where there is none. Raises Failure where it is a link."""
     parent = os.path.realpath(os.path.dirname(path))
@@ -312,7 +269,7 @@ def open_root(path: str, trusted: Sequence[str] = ()) -> Root:
     Raises Failure where it is a link, or where somebody else can write to one
     of its parents (law 8): they could redirect every later build.
     """
-    from chrootbuild.system.trust import refuse_untrusted
+    from chrootbuild.system.rights.trust import refuse_untrusted
 
     parent = os.path.dirname(path)
     existing = parent

@@ -11,7 +11,7 @@ from chrootbuild.rtld.freebsd_files import HintsError, default_hints, parse_hint
 from chrootbuild.rtld.freebsd_files import hints_path as path_hints
 from chrootbuild.rtld.model import Load, Via
 from chrootbuild.rtld.search import Answer, Element, Found, Rules, Where, fatal, join
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 
 _COMPAT_INTERPRETER = "/libexec/ld-elf32.so.1"
 _BINARY_LIMIT = 16 << 20  # bytes

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 _MAGIC = 0x746E6845
 _HEADER = 128  # bytes

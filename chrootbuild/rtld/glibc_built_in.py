@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chrootbuild.elf.facts import Facts
 from chrootbuild.elf.objects import Objects
 from chrootbuild.rtld import ld_cache
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 
 CACHE = "/etc/ld.so.cache"
 _CACHE_LIMIT = 64 << 20  # bytes

@@ -9,7 +9,7 @@ from chrootbuild.elf.objects import Object, Objects
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Load, Via
 from chrootbuild.rtld.search import Answer, Element, Found, Rules, Where, fatal, inherit, join
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 
 _DEFAULT = ("/lib", "/usr/local/lib", "/usr/lib")
 _PATH_LIMIT = 1 << 20  # bytes

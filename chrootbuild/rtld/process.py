@@ -8,7 +8,7 @@ from chrootbuild.elf.objects import Object
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Closure, Load, Missing, Via
 from chrootbuild.rtld.search import Answer, Edge, Rules, Where, make_edge
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 
 _PRELOAD_LIMIT = 1 << 20  # bytes
 _Step = tuple[Object, tuple[Where, ...]]  # an object, and the directories its requests inherit

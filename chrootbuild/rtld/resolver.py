@@ -15,7 +15,8 @@ from chrootbuild.rtld.glibc import Glibc
 from chrootbuild.rtld.model import Closure, Load, Missing, Shared, Via
 from chrootbuild.rtld.process import Process
 from chrootbuild.rtld.search import Rules
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 _T = TypeVar("_T")
 _HEAD = 4096  # bytes of a script: FreeBSD reads a page for the first line, Linux 256 bytes

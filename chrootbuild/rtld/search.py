@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chrootbuild.elf.objects import Object, Objects
 from chrootbuild.errors import Failure
 from chrootbuild.rtld.model import Load, Missing, Shared, Via
-from chrootbuild.sysroot.reader import Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
 
 _MOST = 1024  # directories of one search list: bounds the work on a hostile file
 _INHERITED = 4096  # directories inherited from all loaders: bounds a chain of such files

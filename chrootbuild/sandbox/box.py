@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
-import shutil
 import socket
-import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.child import MARK
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.namespaces import Rights, reason
+from chrootbuild.sandbox.output import cut_trace
+from chrootbuild.sandbox.view.overlay import written
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.programs import find_shell
+from chrootbuild.system.rights.user import ROOT, User
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a program of the root
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,7 +55,8 @@ class Box:
     _scratch: int
     _root: int
     _inside: int
-    _keeper: int
+    _holder: int
+    exceeded: str = ""  # the key of the limit that was hit: all was killed then, and nothing can be started
     _buffer: bytes = b""
     _ended: dict[int, int] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ class Box:
 
         A string is run by bash, else by sh; a list is exec'd.
         """
-        argv = [_shell(), "-c", command] if isinstance(command, str) else list(command)
+        argv = [find_shell(), "-c", command] if isinstance(command, str) else list(command)
         own = {
             "PATH": _HOST_PATH,
             "HOME": self.work,
@@ -119,10 +119,12 @@ class Box:
 
     def running(self) -> tuple[Process, ...]:
         """Return all processes of the root, background ones too."""
-        view = self._link(self._keeper, "ns/mnt")
+        view = self._link(self._holder, "ns/mnt")
+        if not view:
+            return ()  # with the first process of the root all others were killed
         for _ in range(_LOOKS):
             pids = sorted(int(name) for name in os.listdir(_of(self._proc)) if name.isdigit())
-            links = {pid: self._link(pid, "ns/mnt") for pid in pids if pid != self._keeper}
+            links = {pid: self._link(pid, "ns/mnt") for pid in pids if pid != self._holder}
             found = tuple(Process(self._comm(pid), pid) for pid, link in links.items() if link == view)
             if found or "" not in links.values():
                 break
@@ -210,7 +212,7 @@ class Box:
         return answer
 
     def _read(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next answer; None when an exit was reported instead, or after ``seconds``."""
+        """Return the next answer; None when an exit or a limit was reported instead, or after ``seconds``."""
         while b"\n" not in self._buffer:
             if not select.select([self._channel], [], [], max(0.0, seconds))[0]:
                 return None
@@ -220,6 +222,9 @@ class Box:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        if "limit" in answer:
+            self.exceeded = self.exceeded or answer["limit"]
+            return None
         if "exit" not in answer:
             return answer
         pid, status = answer["exit"]
@@ -240,76 +245,5 @@ class Box:
             return ""
 
 
-def _shell() -> str:
-    return shutil.which("bash", path=_HOST_PATH) or "sh"
-
-
 def _of(directory: int, path: str = "") -> str:
     return f"/proc/self/fd/{directory}/{path}"
-
-
-_INNER_PID = re.compile(rb"\d+ /\* (\d+) in strace's PID NS \*/")
-
-
-def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
-    """Yield the paths of a root in an overlay's upper directory, without whiteouts.
-
-    ``prefix`` is the overlay's path in the root, ``lower`` the real path of the root. Directories
-    are left out where ``lower`` has them. Paths longer than PATH_MAX are skipped.
-    """
-    stack = [""]
-    while stack:
-        here = stack.pop()
-        for name in _entries(upper + here):
-            path = f"{here}/{name}"
-            if _is_directory(upper + path):
-                stack.append(path)
-                if _is_directory(lower + prefix + path):
-                    continue
-            if not _is_whiteout(upper + path):
-                yield prefix + path
-
-
-def cut_trace(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the program's own lines of a trace, without the calls before its exec.
-
-    Pids are those of strace's pid namespace throughout, also in arguments and results.
-    """
-    before: set[bytes] = set()
-    program, resumes, mark = b"", False, MARK.encode()
-    for line in lines:
-        pid, _, text = line.partition(b" ")
-        if not program:
-            before.add(pid)
-            if mark in text:
-                program, resumes = pid, b"<unfinished" in text
-        elif pid == program and resumes:
-            resumes = False  # the other half of the mark
-        elif pid == program or pid not in before:
-            yield _INNER_PID.sub(rb"\1", line)
-
-
-def _entries(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
-def _mode(path: str) -> tuple[int, int]:
-    """Return the mode and device numbers of a path; zeros where lstat(2) fails."""
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return 0, 0
-    return info.st_mode, info.st_rdev
-
-
-def _is_directory(path: str) -> bool:
-    return stat.S_ISDIR(_mode(path)[0])
-
-
-def _is_whiteout(path: str) -> bool:
-    """Return whether a path of an upper layer is a whiteout: overlayfs.rst."""
-    mode, device = _mode(path)
-    return stat.S_ISCHR(mode) and device == 0

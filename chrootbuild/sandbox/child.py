@@ -18,8 +18,10 @@ from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
 from chrootbuild.sandbox.privileges import cut_capabilities, reset_signals, switch_user
+from chrootbuild.sandbox.view.own_root import Place, place_of
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.seccomp import confine_calls
+from chrootbuild.system.rights.user import User
 
 # Looked up immediately before the program's own execve(2): a trace up to here is not the
 # program's.
@@ -37,6 +39,7 @@ class Entry:
     user: User
     mapped: bool  # its ids are mapped; else a user namespace of its own shows the caller as that user
     view: int  # the inside view's mount namespace
+    root: Place  # its root: nothing is executed anywhere else
     pids: int  # its pid namespace
     report: int  # a pipe to write the report to
 
@@ -88,7 +91,8 @@ def main(memory: int) -> None:
         file.seek(0)
         values = json.load(file)
     user = User(**values.pop("user"))
-    entry = Entry(user=User(user.uid, user.gid, tuple(user.groups)), **values)
+    root = Place(*values.pop("root"))
+    entry = Entry(user=User(user.uid, user.gid, tuple(user.groups)), root=root, **values)
     for fd in (entry.view, entry.pids, entry.report):
         os.set_inheritable(fd, False)
     start(entry)
@@ -123,6 +127,8 @@ def start_failure(report: Report, privileged: bool) -> Failure:
         why = "its interpreter (the loader of an ELF file, or what #! names) is not in the root"
     elif report.errno == errno.ENOENT:
         why = "it is not in the root"
+    elif report.errno == errno.EXDEV:
+        why = "its mount namespace leads to another directory, and nothing is run there"
     elif report.errno == errno.ENOEXEC:
         why = "it is for another machine or system"
     else:
@@ -169,6 +175,8 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
     nested = not entry.mapped and entry.user.uid != 0
     try:
         syscalls.setns(entry.view, syscalls.CLONE_NEWNS)
+        if place_of("/") != entry.root:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         os.setsid()  # no controlling terminal, against TIOCSTI
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -179,6 +187,7 @@ def _become(entry: Entry, tell: int, waits: int) -> NoReturn:
             _tell(tell, "unmapped")
             os.read(waits, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # its memory is still that of chrootbuild
+        confine_calls()  # while CAP_SYS_ADMIN is there
         cut_capabilities()
         if nested:
             os.setresuid(entry.user.uid, entry.user.uid, entry.user.uid)
@@ -208,3 +217,10 @@ def _map_one(pid: int, user: User) -> None:
     ):
         with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
             file.write(text)
+
+
+def trace_failure(program: str, output: str) -> Failure:
+    """Return the error of a program that strace(1) did not start; ``output`` is the file of its words."""
+    with open(output, encoding="utf-8", errors="replace") as file:
+        said = file.read(2000).strip()
+    return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chrootbuild.artifact import Device
+from chrootbuild.target.model import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,4 +18,6 @@ class Confinement:
     devices: Mapping[str, Device] = field(
         default_factory=dict
     )  # by path in the root; shown as the host's nodes
+    task: str = "confine a program"  # of the caller, for an error: "cannot check web: ..."
     system: bool = False  # lower is a whole system, with its mounts, /dev, /proc and /sys
+    limits: Limits = field(default_factory=Limits)  # of everything in the sandbox together

@@ -1,7 +1,7 @@
 """Sandboxes: a root on a throw-away overlay, in mount, pid, network and IPC namespaces of its own.
 
 The programs of the root see only the overlay (pivot_root(2)), with the capabilities of
-privileges.KEPT; commands of the host see the host read-only and the overlay at ROOT. Both have a
+user.CONFINED; commands of the host see the host read-only and the overlay at ROOT. Both have a
 network of their own, with lo alone. Nothing of a sandbox has a name on the host: when its init
 ends, all its processes, mounts and files end with it, also when this process is killed.
 """
@@ -34,7 +34,9 @@ def confine(confinement: Confinement) -> Iterator[Box]:
     Without root it is made in a user namespace: user_namespaces(7).
     """
     confinement = replace(confinement, lower=canonical(confinement.lower))
-    helper, channel, rights = start_helper(_NAMESPACES, functools.partial(run, confinement))
+    helper, channel, rights = start_helper(
+        _NAMESPACES, functools.partial(run, confinement), task=confinement.task
+    )
     fds: list[int] = []
     try:
         hello, fds = _hello(channel)
@@ -51,7 +53,7 @@ def confine(confinement: Confinement) -> Iterator[Box]:
             _scratch=fds[1],
             _root=fds[2],
             _inside=fds[3],
-            _keeper=hello["keeper"],
+            _holder=hello["holder"],
         )
     finally:
         channel.close()

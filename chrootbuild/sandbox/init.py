@@ -5,7 +5,7 @@ ends with everything it started. Nothing of the root runs with its rights.
 
 Requests: {"start": {...}}, {"signal": [pid, number]}, {"flush": name}, {"end": null}.
 Answers: {"pid": n, "tracer": n}, {"failure": [message, hint]}, {"done": null}, and whenever a process
-has ended {"exit": [pid, status]} (status as subprocess has it).
+has ended {"exit": [pid, status]} (status as subprocess has it), and once a limit was hit {"limit": key}.
 """
 
 from __future__ import annotations
@@ -21,15 +21,22 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox import network
-from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, traced_argv
+from chrootbuild.sandbox.bounds.limits import bound_user
+from chrootbuild.sandbox.bounds.warden import Places, full, open_places, start_warden
+from chrootbuild.sandbox.child import Entry, read_report, start, start_failure, trace_failure, traced_argv
 from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.holder import start_holder
 from chrootbuild.sandbox.namespaces import Rights
 from chrootbuild.sandbox.output import Pump, new_pump
-from chrootbuild.sandbox.overlay import doing
 from chrootbuild.sandbox.privileges import reset_signals
-from chrootbuild.sandbox.views import View, host_view, start_holder
-from chrootbuild.system.user import User
+from chrootbuild.sandbox.view.outside import Outside, confine_command, outside
+from chrootbuild.sandbox.view.overlay import doing
+from chrootbuild.sandbox.view.own_root import Place, place_of
+from chrootbuild.sandbox.view.views import View, host_view, shows_shm
+from chrootbuild.system import sockets
+from chrootbuild.system.processes import tracer_of
+from chrootbuild.system.rights.user import User
+from chrootbuild.target.model import Limits
 
 _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write its text
 
@@ -38,11 +45,16 @@ _FLUSH_SECONDS = 2.0  # a tracer whose program has ended gets this long to write
 class _State:
     rights: Rights
     view: View
+    outside: Outside
     channel: socket.socket
     selector: selectors.BaseSelector
-    keeper: int  # the inside's init, its pid here
+    holder: int  # the inside's init, its pid here
     inside_view: int
+    root: Place  # of the inside view
     inside_pids: int
+    limits: Limits
+    places: Places
+    warden: int  # its pipe
     pumps: dict[str, list[Pump]] = field(default_factory=dict)
     tracers: set[int] = field(default_factory=set)
 
@@ -69,27 +81,42 @@ def run(confinement: Confinement, rights: Rights, channel: socket.socket) -> NoR
                     os._exit(0)  # the kernel kills the rest of the pid namespace
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
-                    _send(channel, _obey(state, json.loads(line)))
+                    answer = _obey(state, json.loads(line))
+                    _heed(state)
+                    _send(channel, answer)
             elif key.data.open and not key.data.pass_on():  # it may have been closed in this round
                 _close(state, key.data)
 
 
 def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) -> _State:
-    view = host_view(confinement.lower, system=confinement.system, privileged=rights.privileged)
+    view = host_view(
+        confinement.lower,
+        system=confinement.system,
+        privileged=rights.privileged,
+        limits=confinement.limits,
+    )
     with doing("set up the network of the box"):
-        network.loopback_up()
-        network.answer_everywhere()
-    keeper = start_holder(confinement, view)
+        sockets.loopback_up()
+        sockets.answer_everywhere()
+    with doing("look at the links of the root"):
+        place = outside(view, confinement.lower)
+    holder = start_holder(confinement, view)
+    places = open_places(view.scratch, view.root, holder, shm=shows_shm(confinement))
     state = _State(
         rights,
         view,
+        place,
         channel,
         selectors.DefaultSelector(),
-        keeper,
-        os.open(f"/proc/{keeper}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
-        os.open(f"/proc/{keeper}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        holder,
+        os.open(f"/proc/{holder}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
+        place_of(f"/proc/{holder}/root"),
+        os.open(f"/proc/{holder}/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        confinement.limits,
+        places,
+        start_warden(confinement.limits, places),
     )
-    directories = ("/proc", view.scratch, view.root, f"/proc/{keeper}/root")
+    directories = ("/proc", view.scratch, view.root, f"/proc/{holder}/root")
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in directories]
     hello = {
         "scratch": view.scratch,
@@ -97,7 +124,7 @@ def _set_up(confinement: Confinement, rights: Rights, channel: socket.socket) ->
         "work": view.work,
         "uppers": view.uppers,
         "notes": view.notes,
-        "keeper": keeper,
+        "holder": holder,
     }
     socket.send_fds(channel, [json.dumps(hello).encode() + b"\n"], fds)
     for fd in fds:
@@ -150,9 +177,20 @@ def _start(
                 os.dup2(fd, number)
             if user is None:
                 _run_outside(state, argv, env, tell)
+            if not state.rights.privileged:
+                bound_user(state.limits)
             uid, gid, groups = user
             switch = User(uid, gid, tuple(groups))
-            entry = Entry(argv, env, switch, state.rights.mapped, state.inside_view, state.inside_pids, tell)
+            entry = Entry(
+                argv,
+                env,
+                switch,
+                state.rights.mapped,
+                state.inside_view,
+                state.root,
+                state.inside_pids,
+                tell,
+            )
             if strace:
                 reset_signals()
                 command = traced_argv(entry, strace, f"{log}.strace", privileges=privileges)
@@ -168,10 +206,12 @@ def _start(
     if report.errno or not report.pid:
         for pump in list(state.pumps[name]):
             pump.pass_on()
+        if not report.errno and not strace:
+            raise Failure(f"cannot run {argv[0]}: it was killed before it was started")
         if not report.errno:
-            raise _trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
+            raise trace_failure(argv[0], f"{log}.{'out' if merge else 'err'}")
         raise start_failure(report, state.rights.privileged)
-    tracer = _tracer(report.pid) if strace else 0
+    tracer = tracer_of(report.pid) if strace else 0
     state.tracers |= {tracer} - {0}
     return {"pid": report.pid, "tracer": tracer}
 
@@ -181,6 +221,7 @@ def _run_outside(state: _State, argv: list[str], env: dict[str, str], tell: int)
     try:
         os.setsid()
         reset_signals()
+        confine_command(state.outside)
         os.chdir(state.view.work)
         os.write(tell, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         os.closerange(3, 1 << 20)
@@ -199,26 +240,19 @@ def _close(state: _State, pump: Pump) -> None:
             pumps.remove(pump)
 
 
-def _tracer(pid: int) -> int:
-    """Return the pid of a process's tracer (proc_pid_status(5)); 0 if it has none, or is gone."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("TracerPid:"))
-    except (OSError, StopIteration):
-        return 0
-
-
-def _trace_failure(program: str, output: str) -> Failure:
-    with open(output, encoding="utf-8", errors="replace") as file:
-        said = file.read(2000).strip()
-    return Failure(f"cannot trace {program}: {said or 'strace did not start it'}")
-
-
 # -- ends ----------------------------------------------------------------------------------
+
+
+def _heed(state: _State) -> None:
+    """Report the limit that was hit, if one was: before the ends and failures that come of it."""
+    with contextlib.suppress(BlockingIOError):
+        if key := os.read(state.warden, 64):
+            _send(state.channel, {"limit": key.decode()})
 
 
 def _reap(state: _State) -> None:
     """Report every process that has ended, after its output is written."""
+    _heed(state)
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -236,8 +270,11 @@ def _reap(state: _State) -> None:
 
 def _end(state: _State) -> None:
     """Kill all that was started, let the tracers write to the end, then flush the output."""
+    _reap(state)
+    if key := full(state.limits, state.places):  # since the warden's last look
+        _send(state.channel, {"limit": key})
     with contextlib.suppress(ProcessLookupError):
-        os.kill(state.keeper, signal.SIGKILL)
+        os.kill(state.holder, signal.SIGKILL)
     until = time.monotonic() + _FLUSH_SECONDS
     _reap(state)
     while state.tracers and time.monotonic() < until:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
 import select
@@ -13,8 +15,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.privileges import map_ids
+from chrootbuild.sandbox.privileges import ids_mapped, map_ids
+from chrootbuild.sandbox.view.own_root import chrooted, may_be_chrooted, own_root
 from chrootbuild.system import syscalls
+from chrootbuild.system.rights.seccomp import new_session_keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +30,25 @@ class Rights:
 
 
 def start_helper(
-    flags: int, first: Callable[[Rights, socket.socket], NoReturn], *keep: int
+    flags: int, first: Callable[[Rights, socket.socket], NoReturn], *keep: int, task: str
 ) -> tuple[int, socket.socket, Rights]:
     """Fork a helper that makes namespaces (CLONE_NEW*) and, in them, a process that runs ``first``.
 
     Without root they are in a user namespace. Returns the helper's pid, a socket whose other
     end ``first`` gets, and the rights. Of the caller's descriptors they inherit ``keep`` alone;
     standard input, output and error are /dev/null, unless kept. The helper exits with the
-    status of ``first``, and both end with the caller. Raises Failure.
+    status of ``first``, and both end with the caller. What ``first`` sees as / is the root of its
+    mount namespace, also where the caller is in a chroot(2). Raises Failure, "cannot TASK".
     """
     if not syscalls.available("mount_setattr"):  # loads ctypes, too, before the forks
         raise Failure("cannot confine a program: this needs the namespaces of Linux 5.12 or later")
     channel, theirs = socket.socketpair()
     helper = os.fork()
     if helper == 0:
-        _be_helper(flags, first, theirs, {*keep, theirs.fileno()})
+        _be_helper(flags, functools.partial(_in_own_root, task, first), theirs, {*keep, theirs.fileno()})
     theirs.close()
     try:
-        return helper, channel, _negotiate(channel, helper)
+        return helper, channel, _negotiate(channel, helper, task)
     except BaseException:
         channel.close()
         wait_for(helper)
@@ -122,11 +127,19 @@ def _be_first(
 ) -> NoReturn:
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        new_session_keyring()
         first(rights, channel)
     except Exception as error:  # noqa: BLE001 - there is nowhere else that it could be seen
         refuse(channel, error)
     finally:
         os._exit(1)
+
+
+def _in_own_root(
+    task: str, first: Callable[[Rights, socket.socket], NoReturn], rights: Rights, channel: socket.socket
+) -> NoReturn:
+    own_root(task)
+    first(rights, channel)
 
 
 def _close_all_but(keep: set[int]) -> None:
@@ -140,16 +153,21 @@ def _close_all_but(keep: set[int]) -> None:
     os.closerange(low, 1 << 20)
 
 
-def _negotiate(channel: socket.socket, helper: int) -> Rights:
+def _negotiate(channel: socket.socket, helper: int, task: str) -> Rights:
     answer = channel.recv(16)
     if answer not in (b"p", b"u"):
         why = os.strerror(int(answer[1:])) if answer[1:].isdigit() else "the helper ended"
+        if may_be_chrooted():  # no user namespace can be made in one: user_namespaces(7)
+            raise chrooted(task, f"cannot make namespaces: {why}")
+        more = "; none can be made in a chroot(2)" if answer == b"e%d" % errno.EPERM else ""
         raise Failure(
             f"cannot make namespaces: {why}",
-            hint="run as root, or allow user namespaces (sysctl user.max_user_namespaces)",
+            hint=f"run as root, or allow user namespaces (sysctl user.max_user_namespaces){more}",
         )
-    privileged = mapped = answer == b"p"
-    if not privileged:
+    # Root in a container without root is like everybody else: its mounts are of a user namespace.
+    outer = ids_mapped()
+    privileged, mapped = answer == b"p" and outer is None, answer == b"p" and outer is not False
+    if answer == b"u":
         try:
             mapped = map_ids(helper)
         except OSError as error:

@@ -1,14 +1,19 @@
-"""Output of a program, copied from a pipe to a file: without the middle where it is too long."""
+"""What a program puts out: its output, without the middle where it is too long, and its trace."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+from chrootbuild.sandbox.child import MARK
 
 _HEAD = 4 << 20  # bytes kept of the beginning
 _TAIL = 64 << 10  # and of the end
 _ROUND = 64  # reads in a row, so that one program does not starve the others
+_INNER_PID = re.compile(rb"\d+ /\* (\d+) in strace's PID NS \*/")
 
 
 @dataclass(slots=True, eq=False)
@@ -62,3 +67,22 @@ def new_pump(path: str) -> tuple[Pump, int]:
     os.set_blocking(source, False)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     return Pump(source, target), end
+
+
+def cut_trace(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the program's own lines of a trace, without the calls before its exec.
+
+    Pids are those of strace's pid namespace throughout, also in arguments and results.
+    """
+    before: set[bytes] = set()
+    program, resumes, mark = b"", False, MARK.encode()
+    for line in lines:
+        pid, _, text = line.partition(b" ")
+        if not program:
+            before.add(pid)
+            if mark in text:
+                program, resumes = pid, b"<unfinished" in text
+        elif pid == program and resumes:
+            resumes = False  # the other half of the mark
+        elif pid == program or pid not in before:
+            yield _INNER_PID.sub(rb"\1", line)

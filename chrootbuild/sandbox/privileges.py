@@ -7,19 +7,20 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 
 from chrootbuild.system import syscalls
-from chrootbuild.system.user import KEPT, User
+from chrootbuild.system.rights.user import CONFINED, User
 
 
-def cut_capabilities() -> None:
-    """Drop all capabilities but KEPT, from the bounding set too. Raises OSError.
+def cut_capabilities(capabilities: Mapping[str, int] = CONFINED) -> None:
+    """Drop all capabilities but these, from the bounding set too. Raises OSError.
 
     no_new_privs stays unset: services use su(1) and the like, and no setuid program
     can gain more than the bounding set.
     """
     kept = 0
-    for number in KEPT.values():
+    for number in capabilities.values():
         kept |= 1 << number
     for number in range(64):
         try:
@@ -68,6 +69,23 @@ def map_ids(pid: int) -> bool:
     _write(f"/proc/{pid}/uid_map", f"0 {uid} 1\n")
     _write(f"/proc/{pid}/gid_map", f"0 {gid} 1\n")
     return False
+
+
+def ids_mapped() -> bool | None:
+    """Return whether other ids than its own exist for this process; None in the initial user namespace.
+
+    user_namespaces(7): /proc/self/uid_map, and /proc/self/setgroups, which says deny where no group can be set.
+    """
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            counts = [int(line.split()[2]) for line in file]
+        with open("/proc/self/setgroups", encoding="ascii") as file:
+            denied = file.read().strip() == "deny"
+    except (OSError, ValueError, IndexError):
+        return None
+    if sum(counts) == (1 << 32) - 1 and len(counts) == 1:
+        return None
+    return sum(counts) > 1 and not denied
 
 
 def _range(path: str, uid: int) -> tuple[str, str] | None:

@@ -7,27 +7,31 @@ import errno
 import fcntl
 import os
 import re
-import stat
 import time
 from collections.abc import Iterator
 
 from chrootbuild.errors import Failure, TryAgain
+from chrootbuild.state.claim import claim
 from chrootbuild.state.project import Project
+from chrootbuild.system.rights.provenance import fault_of, make_folder
 from chrootbuild.text import printable
 
 
 @contextlib.contextmanager
 def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a target's root; raises TryAgain, naming its holder, after ``wait`` seconds."""
+    """Hold the lock of a target's root, and claim the state folder.
+
+    Raises TryAgain, naming the lock's holder, after ``wait`` seconds, and Failure.
+    """
     locks = project.locks or project.state
     path = f"{locks}/{target}.lock"
     try:
-        os.makedirs(project.state, mode=0o755, exist_ok=True)
-        os.makedirs(locks, mode=0o755, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        claim(project.state)
+        make_folder(locks)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        if fault := fault_of(os.fstat(fd)):
             os.close(fd)
-            raise OSError(errno.EINVAL, "it is not a regular file")
+            raise OSError(errno.EPERM, fault)
     except OSError as error:
         raise Failure(
             f"cannot lock {path}: {error.strerror}", hint="see who owns the state folder"

@@ -18,7 +18,7 @@ from chrootbuild import RECIPE
 from chrootbuild.artifact import Kind
 from chrootbuild.paths import safe
 from chrootbuild.state.project import Project
-from chrootbuild.system.files import BROKEN, StateFile, write_atomically
+from chrootbuild.system.files import BROKEN, ForeignFileError, StateFile, write_atomically
 from chrootbuild.system.signature import RACY, Signature, signature
 
 _FORMAT = 1
@@ -70,9 +70,14 @@ def record_file(project: Project, target: str) -> str:
 
 
 def read_record(project: Project, target: str, root: str) -> Record | None:
-    """Return the record of a target's root; None where there is no usable one."""
+    """Return the record of a target's root; None where there is no usable one.
+
+    Raises Failure where somebody else wrote it: without it, what was installed would stay for ever.
+    """
     try:
         record = from_json(StateFile(record_file(project, target)).read())
+    except ForeignFileError as error:
+        raise error.failure() from None
     except BROKEN:
         return None
     return record if record.root == root else None

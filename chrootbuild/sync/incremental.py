@@ -29,7 +29,6 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Record, record_signature
 from chrootbuild.system.signature import Signature, signature
-from chrootbuild.system.trust import refuse_untrusted
 from chrootbuild.target.model import Target
 
 
@@ -174,7 +173,6 @@ def _begin_known(project: Project, memory: Memory, changed: Iterable[str], wait:
     """Lock and compare what changed alone; None where that is not enough. Raises TryAgain and Failure."""
     assessment, target = memory.assessment, memory.assessment.target
     with contextlib.ExitStack() as stack:
-        refuse_untrusted([project.state], what="the state folder")
         stack.enter_context(locked(project, target.name, wait))
         if record_signature(project, target.name) != memory.record:
             return None

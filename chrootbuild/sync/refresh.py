@@ -7,7 +7,6 @@ PROJECT state NAME.pending: a refresh that is killed, or whose check fails, is t
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from chrootbuild.sync.pending import drop_pending, note_pending, read_pending
 from chrootbuild.sync.rollback import backup, drop_backup, quarantine, refuse_quarantined, roll_back
 from chrootbuild.sysroot.package_locks import at_work, state_of, wait_until_idle
 from chrootbuild.system.processes import running_outdated
+from chrootbuild.system.programs import find_shell
 from chrootbuild.target.model import Target
 from chrootbuild.text import printable
 
@@ -240,12 +240,11 @@ def _restart(target: Target, done: str) -> str:
     command = target.host.restart
     if not command:
         return ""
-    shell = shutil.which("bash") or "/bin/sh"
     # A file, not a pipe: a daemon that keeps it open shall not keep us waiting.
     with tempfile.TemporaryFile() as output:
         try:
             status = subprocess.run(
-                [shell, "-c", command],
+                [find_shell(), "-c", command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -23,12 +23,12 @@ from chrootbuild.console import table
 from chrootbuild.errors import Failure
 from chrootbuild.paths import safe
 from chrootbuild.root.stage import Stage, clear_stage, name_of, note, open_stage
-from chrootbuild.root.tree import Root, read_root, root_signature
+from chrootbuild.root.tree import Root, read_root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, entry_from_json, entry_to_json, read_record
 from chrootbuild.sync.pending import drop_pending
 from chrootbuild.system.files import BROKEN, StateFile, sha256_of
-from chrootbuild.system.signature import signature
+from chrootbuild.system.signature import root_signature, signature
 from chrootbuild.target.model import Target
 
 _SUFFIX = "-kept"

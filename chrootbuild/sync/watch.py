@@ -16,13 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
+from chrootbuild.console import warn
 from chrootbuild.errors import Failure, TryAgain
 from chrootbuild.state.project import Project
 from chrootbuild.state.stamp import is_fresh
 from chrootbuild.sync.events import Watcher
-from chrootbuild.sync.log import end_line, say, show_status, status, tell
+from chrootbuild.sync.log import end_line, notify, ping_seconds, reloading, say, show_status, status, tell
 from chrootbuild.sync.refresh import Options, refresh
-from chrootbuild.sync.sd_notify import notify, ping_seconds, reloading
 from chrootbuild.sync.watch_state import State, Watched, directories, places, read
 from chrootbuild.target.reader import read_targets, select
 
@@ -228,12 +228,25 @@ def _work(state: State, watcher: Watcher) -> None:
             state.litter = True
             state.summary = f"{name} {time.strftime('%H:%M:%S')}"
     new = watcher.watch(directories(state))
+    _say_unwatched(state, watcher)
     for watched in state.watched.values() if new else ():
         # Something may have changed there after the plan was made, and before it was watched.
         memory = watched.steps.memory
         if memory is not None:
             watched.steps.changed |= {path for path in memory.names if os.path.dirname(path) in new}
             watched.due = watched.due or bool(watched.steps.changed)
+
+
+def _say_unwatched(state: State, watcher: Watcher) -> None:
+    """Say once which limit of the system was reached: what nobody tells of is found by the sweep."""
+    count, limit = watcher.unwatched
+    if limit and limit != state.limit:
+        end_line()
+        warn(
+            f"{count:,} directories are not watched: {limit}; what changes there is found every"
+            f" {_SWEEP / 60:.0f} minutes (hint: raise it with sysctl(8), see inotify(7))"
+        )
+    state.limit = limit
 
 
 def _tidy(state: State) -> None:

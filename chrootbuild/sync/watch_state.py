@@ -43,6 +43,7 @@ class State:
     # What was said last, by target, so that it is said once: of its refresh, and of its file.
     said: dict[str, str] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
+    limit: str = ""  # of the system, that keeps directories from being watched
     reread: bool = False
     signals: list[int] = field(default_factory=list)
     first: float = 0.0  # when the oldest event of those that wait came

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chrootbuild.errors import TryAgain
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system.signature import Signature, signature
 
 _PAUSE = 0.1  # seconds between two looks

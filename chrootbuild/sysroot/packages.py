@@ -5,12 +5,12 @@ No program of a sysroot is run for it, and no database written.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from chrootbuild.sysroot.reader import Sysroot
+from chrootbuild.system.programs import find_program
 
 _DPKG = "/var/lib/dpkg/info"
 _APK = "/lib/apk/db/installed"
@@ -92,8 +92,8 @@ def owner_of(sysroot: Sysroot, path: str) -> str:
     for package, paths in _lists(sysroot):
         if not wanted.isdisjoint(paths):
             return package
-    if sysroot.sysroot == "/" and shutil.which("rpm"):
-        argv = ["rpm", "-qf", "--qf", "%{NAME}\n", "--", path]
+    if sysroot.sysroot == "/" and (rpm := find_program("rpm")):
+        argv = [rpm, "-qf", "--qf", "%{NAME}\n", "--", path]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return done.stdout.split("\n")[0] if done.returncode == 0 else ""
     return ""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chrootbuild.errors import Failure
+from chrootbuild.system.rights.provenance import believed, fault_of, make_folder
 
 STATE_LIMIT = 256 << 20  # bytes of a state file that are read
 _CHUNK = 1 << 20  # bytes
@@ -20,18 +18,32 @@ _CHUNK = 1 << 20  # bytes
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class StateFile:
+class ForeignFileError(OSError):
+    """A state file that somebody else wrote or could have written."""
+
+    def failure(self) -> Failure:
+        """Return the Failure for a file that cannot be made anew without a loss."""
+        return Failure(
+            f"cannot trust {self.filename}: {self.strerror}",
+            hint=f"look at it, and remove it: rm {self.filename}; the next build compares the root anew",
+        )
+
+
+class StateFile(NamedTuple):  # a memo is read with this alone: dataclasses take 4 ms to import
     """A JSON file of a project's state folder, which is only ever replaced as a whole."""
 
     path: str
 
     def read(self) -> Any:
         """Return the value; raises FileNotFoundError where there is none, and for a damaged file one of BROKEN."""
+        import json
+
         return json.loads(read_state(self.path))
 
     def write(self, value: object) -> None:
         """Replace the value; raises Failure."""
+        import json
+
         write_atomically(self.path, json.dumps(value, separators=(",", ":")).encode())
 
     def remove(self) -> None:
@@ -50,19 +62,23 @@ def read_state(path: str) -> str:
 
 
 def read_file(path: str) -> bytes:
-    """Return a regular file's content; raises OSError.
+    """Return the content of a regular file of a state folder; raises OSError.
 
-    That is ELOOP for a link, EINVAL for what is no regular file (a FIFO does not block), and EFBIG
-    above STATE_LIMIT.
+    That is ELOOP for a link, EINVAL for what is no regular file (a FIFO does not block), EFBIG
+    above STATE_LIMIT, EPERM in a folder that is not believed, and ForeignFileError.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         info = os.fstat(fd)
         number = 0 if stat.S_ISREG(info.st_mode) else errno.EINVAL
         number = errno.EFBIG if info.st_size > STATE_LIMIT else number
+        if not number and not believed(os.path.dirname(path) or "."):
+            number = errno.EPERM
         if number:
             raise OSError(number, os.strerror(number), path)
-        return file.read(STATE_LIMIT)
+        if fault := fault_of(info):
+            raise ForeignFileError(errno.EPERM, fault, path)
+        return file.read(info.st_size)  # it is replaced, never extended
 
 
 def write_atomically(
@@ -75,7 +91,7 @@ def write_atomically(
     state = os.path.dirname(path)
     temporary = f"{path}.{os.getpid()}.new"
     try:
-        os.makedirs(state, mode=0o755, exist_ok=True)
+        make_folder(state)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             for piece in (content,) if isinstance(content, bytes) else content:
@@ -105,11 +121,15 @@ def write_all(fd: int, content: bytes) -> None:
 
 def sha256(content: bytes) -> str:
     """Return the hex digest of a content."""
+    import hashlib  # it takes 2 ms, and a build with a memo hashes nothing
+
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_of(fd: int) -> str:
     """Return the sha256 (hex) of an open file, from its start."""
+    import hashlib
+
     digest, offset = hashlib.sha256(), 0
     while chunk := os.pread(fd, _CHUNK, offset):
         digest.update(chunk)

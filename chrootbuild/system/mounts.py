@@ -1,18 +1,28 @@
-"""Mounts, as proc_pid_mountinfo(5) lists them."""
+"""Mounts: as proc_pid_mountinfo(5) lists them, and whether a name is one."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from chrootbuild.system.openat import open_beneath
+
 
 class Mounted(NamedTuple):
-    """A mount: the real path of its mount point, the filesystem's type, and whether it can be written."""
+    """A mount: the real path of its mount point, the filesystem's type, and whether it can be written.
+
+    ``device`` is the filesystem's number as the kernel writes it, ``root`` the directory of it that is
+    seen: of a bind mount not /.
+    """
 
     path: str
     type: str
     writable: bool
+    device: str = ""
+    root: str = "/"
 
 
 def read_mounts(text: str) -> Iterator[Mounted]:
@@ -22,7 +32,9 @@ def read_mounts(text: str) -> Iterator[Mounted]:
         fields, rest = before.split(" "), after.split(" ")
         if separator and len(fields) >= 6 and len(rest) >= 3:
             options = {*fields[5].split(","), *rest[2].split(",")}
-            yield Mounted(_unescape(fields[4]), rest[0], "ro" not in options)
+            yield Mounted(
+                _unescape(fields[4]), rest[0], "ro" not in options, fields[2], _unescape(fields[3])
+            )
 
 
 def own_mounts() -> tuple[Mounted, ...]:
@@ -37,6 +49,21 @@ def mounts_below(mounts: Iterable[Mounted], directory: str) -> dict[str, Mounted
     return {mount.path: mount for mount in mounts if mount.path.startswith(prefix) and mount.path != prefix}
 
 
+def source_of(mounts: Iterable[Mounted], mount: Mounted) -> str:
+    """Return where else a mount's directory is seen, by the mounts given; "" where none of them shows it."""
+    found, longest = "", -1
+    for other in mounts:
+        above = other.root.rstrip("/")
+        if (
+            other.device == mount.device
+            and f"{mount.root}/".startswith(f"{above}/")
+            and len(above) > longest
+        ):
+            rest = mount.root[len(above) :]
+            found, longest = (other.path.rstrip("/") + rest).rstrip("/") or "/", len(above)
+    return found
+
+
 def filesystem_of(mounts: Iterable[Mounted], directory: str) -> str:
     """Return the type of the filesystem that a directory is on, "" where no mount holds it."""
     found = Mounted("", "", writable=False)
@@ -44,6 +71,15 @@ def filesystem_of(mounts: Iterable[Mounted], directory: str) -> str:
         if len(mount.path) >= len(found.path) and f"{directory}/".startswith(f"{mount.path.rstrip('/')}/"):
             found = mount
     return found.type
+
+
+def is_mount(directory: int, name: str) -> bool:
+    """Return whether a name in a directory is a mount point: of a file, or of the same filesystem, too."""
+    try:
+        os.close(open_beneath(directory, name, getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)))
+    except OSError as error:
+        return error.errno == errno.EXDEV
+    return False
 
 
 def _unescape(field: str) -> str:

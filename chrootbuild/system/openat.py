@@ -65,15 +65,6 @@ def _mount_of(fd: int) -> object:
     return os.fstat(fd).st_dev
 
 
-def is_mount(directory: int, name: str) -> bool:
-    """Return whether a name in a directory is a mount point: of a file, or of the same filesystem, too."""
-    try:
-        os.close(open_beneath(directory, name, getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)))
-    except OSError as error:
-        return error.errno == errno.EXDEV
-    return False
-
-
 def remove_tree(directory: int, name: str) -> None:
     """Remove a name and all below it; raises OSError, EXDEV or EBUSY where something is mounted in it.
 

@@ -94,3 +94,12 @@ def _deleted(pid: int) -> list[tuple[str, str, str]]:
     except OSError:
         return []
     return [(line[5].removesuffix(" (deleted)"), line[1], line[4]) for line in lines if len(line) > 5]
+
+
+def tracer_of(pid: int) -> int:
+    """Return the pid of a process's tracer (proc_pid_status(5)); 0 if it has none, or is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("TracerPid:"))
+    except (OSError, StopIteration):
+        return 0

@@ -8,11 +8,11 @@ architectures but Alpha share (include/uapi/asm-generic/unistd.h).
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import struct
 import sys
-from typing import Any
+
+from chrootbuild.system.libc import call_by_number, encoded, errno_of_thread, error, function, libc, syscall
 
 # For openat2(2): include/uapi/linux/openat2.h.
 RESOLVE_NO_XDEV = 0x01
@@ -38,26 +38,44 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
+MS_NOSYMFOLLOW = 256
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 AT_RECURSIVE = 0x8000
 
-_AT_FDCWD = -100  # include/uapi/linux/fcntl.h
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW = -100, 0x100  # include/uapi/linux/fcntl.h
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_AT_EMPTY_PATH = 0x1000
+# struct statx of include/uapi/linux/stat.h: its size, and the offset of stx_mnt_id.
+_STATX_SIZE, _STX_MNT_ID, _STATX_MNT_ID = 256, 0x90, 0x1000
 
 # For prctl(2): include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 
 _CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
-_NUMBERS = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
-_FUNCTIONS = ("renameat2", "syncfs", "unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "capset")
+_FUNCTIONS = (
+    "renameat2",
+    "syncfs",
+    "unshare",
+    "setns",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "prctl",
+    "capset",
+    "statx",
+)
 
 
 def available(name: str) -> bool:
@@ -65,10 +83,10 @@ def available(name: str) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     if name in _FUNCTIONS:
-        return hasattr(_libc(), name)
+        return hasattr(libc(), name)
     # Invalid arguments: a kernel that has the call returns EINVAL or EFAULT.
-    _syscall(name, -1, None, None, 0)
-    return _errno() not in (errno.ENOSYS, errno.EPERM)
+    syscall(name, -1, None, None, 0)
+    return errno_of_thread() not in (errno.ENOSYS, errno.EPERM)
 
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
@@ -79,14 +97,14 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
     ENOSYS before Linux 5.6.
     """
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    name = _path(path)
+    name = encoded(path)
     while True:
-        result = _syscall("openat2", dir_fd, name, how, len(how))
+        result = syscall("openat2", dir_fd, name, how, len(how))
         if result >= 0:
             return result
         # EAGAIN: a concurrent rename or mount kept the kernel from being sure.
-        if _errno() not in (errno.EAGAIN, errno.EINTR):
-            raise _error(path)
+        if errno_of_thread() not in (errno.EAGAIN, errno.EINTR):
+            raise error(path)
 
 
 def renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> None:
@@ -95,44 +113,44 @@ def renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> None:
     Raises OSError: EINVAL where the filesystem knows no such flag, EEXIST for NOREPLACE,
     ENOENT for EXCHANGE when either is absent.
     """
-    if _function("renameat2")(old_fd, _path(old), new_fd, _path(new), flags):
-        raise _error(old, new)
+    if function("renameat2")(old_fd, encoded(old), new_fd, encoded(new), flags):
+        raise error(old, new)
 
 
 def syncfs(fd: int) -> None:
     """Sync the filesystem of ``fd`` to disk. Raises OSError: EIO, ENOSPC, EDQUOT."""
-    if _function("syncfs")(fd):
-        raise _error()
+    if function("syncfs")(fd):
+        raise error()
 
 
 def unshare(flags: int) -> None:
     """Move the caller into new namespaces (CLONE_NEW*), see namespaces(7). Raises OSError: EPERM, ENOSPC."""
-    if _function("unshare")(flags):
-        raise _error()
+    if function("unshare")(flags):
+        raise error()
 
 
 def setns(fd: int, kind: int) -> None:
     """Join the namespace that ``fd`` refers to; ``kind`` is its CLONE_NEW*. Raises OSError."""
-    if _function("setns")(fd, kind):
-        raise _error()
+    if function("setns")(fd, kind):
+        raise error()
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     """Mount a filesystem, bind a tree, or change a mount. Raises OSError naming ``target``."""
-    if _function("mount")(_path(source), _path(target), _path(kind), flags, _path(options)):
-        raise _error(target)
+    if function("mount")(encoded(source), encoded(target), encoded(kind), flags, encoded(options)):
+        raise error(target)
 
 
 def umount2(target: str, flags: int) -> None:
     """Unmount ``target``. Raises OSError naming it."""
-    if _function("umount2")(_path(target), flags):
-        raise _error(target)
+    if function("umount2")(encoded(target), flags):
+        raise error(target)
 
 
 def pivot_root(new: str, old: str) -> None:
     """Make ``new`` the root of this mount namespace, and move the old one to ``old``. Raises OSError."""
-    if _function("pivot_root")(_path(new), _path(old)):
-        raise _error(new)
+    if function("pivot_root")(encoded(new), encoded(old)):
+        raise error(new)
 
 
 def mount_setattr(path: str, flags: int, attributes: int, propagation: int) -> None:
@@ -142,32 +160,77 @@ def mount_setattr(path: str, flags: int, attributes: int, propagation: int) -> N
     Linux 5.12.
     """
     attributes_set = struct.pack("=QQQQ", attributes, 0, propagation, 0)
-    if _syscall("mount_setattr", _AT_FDCWD, _path(path), flags, attributes_set, len(attributes_set)) < 0:
-        raise _error(path)
+    if syscall("mount_setattr", _AT_FDCWD, encoded(path), flags, attributes_set, len(attributes_set)) < 0:
+        raise error(path)
 
 
-def clone_mount(path: str) -> int:
+def clone_mount(path: str, *, follow: bool = True) -> int:
     """Return a descriptor of a detached bind mount of ``path``: open_tree(2).
 
-    ``path`` may be a file. Raises OSError: ENOSYS before Linux 5.2.
+    ``path`` may be a file, and without ``follow`` a link itself. Raises OSError: ENOSYS before Linux 5.2.
     """
-    result = _syscall("open_tree", _AT_FDCWD, _path(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if follow else _AT_SYMLINK_NOFOLLOW)
+    result = syscall("open_tree", _AT_FDCWD, encoded(path), flags)
     if result < 0:
-        raise _error(path)
+        raise error(path)
     return result
+
+
+def clone_tree(fd: int) -> int:
+    """Return a descriptor of a copy of the directory ``fd`` with all that is mounted below it: open_tree(2).
+
+    Raises OSError.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | _AT_EMPTY_PATH
+    result = syscall("open_tree", fd, b"", flags)
+    if result < 0:
+        raise error()
+    return result
+
+
+def mount_id(fd: int) -> int:
+    """Return the id of the mount that a descriptor's file is on: statx(2). Raises OSError."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if function("statx")(fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer):
+        raise error()
+    return int(struct.unpack_from("=Q", buffer, _STX_MNT_ID)[0])
 
 
 def attach_mount(fd: int, path: str) -> None:
     """Attach a mount of :func:`clone_mount` at ``path``, a link at its end not followed: move_mount(2)."""
-    if _syscall("move_mount", fd, b"", _AT_FDCWD, _path(path), _MOVE_MOUNT_F_EMPTY_PATH) < 0:
-        raise _error(path)
+    if syscall("move_mount", fd, b"", _AT_FDCWD, encoded(path), _MOVE_MOUNT_F_EMPTY_PATH) < 0:
+        raise error(path)
 
 
 def prctl(option: int, argument: int) -> int:
     """Control an attribute of the calling thread, by one argument. Raises OSError."""
-    result = int(_function("prctl")(option, argument, 0, 0, 0))
+    result = int(function("prctl")(option, argument, 0, 0, 0))
     if result < 0:
-        raise _error()
+        raise error()
+    return result
+
+
+def set_filter(program: bytes) -> None:
+    """Set a seccomp(2) filter, instructions of classic BPF, for this thread and its children.
+
+    Raises OSError: EACCES without CAP_SYS_ADMIN in the user namespace and no_new_privs.
+    """
+    import ctypes
+
+    steps = ctypes.create_string_buffer(program, len(program))
+    code = struct.pack("@HP", len(program) // 8, ctypes.addressof(steps))  # struct sock_fprog
+    text = ctypes.create_string_buffer(code, len(code))
+    if function("prctl")(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(text), 0, 0):
+        raise error()
+
+
+def by_number(number: int, *arguments: int | bytes | None) -> int:
+    """Make a system call by the machine's own number, and return its result. Raises OSError."""
+    result = call_by_number(number, *arguments)
+    if result < 0:
+        raise error()
     return result
 
 
@@ -177,66 +240,5 @@ def capset(permitted: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     words = (permitted & low, permitted & low, inheritable & low)
     more = (permitted >> high, permitted >> high, inheritable >> high)
-    if _function("capset")(header, struct.pack("=6I", *words, *more)):
-        raise _error()
-
-
-def _path(path: str) -> bytes:
-    name = os.fsencode(path)
-    if b"\0" in name:
-        raise ValueError("embedded null byte")  # as os.open says
-    return name
-
-
-@functools.cache
-def _libc() -> Any:  # a ctypes library has no better type
-    import ctypes  # it takes 10 ms, and most commands call nothing here
-
-    return ctypes.CDLL(None, use_errno=True)
-
-
-@functools.cache
-def _function(name: str) -> Any:
-    """Return a function of the C library; where it is missing, one that raises ENOSYS."""
-    import ctypes
-
-    try:
-        function = getattr(_libc(), name)
-    except AttributeError:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name) from None
-    c_int, text, word = ctypes.c_int, ctypes.c_char_p, ctypes.c_ulong
-    function.argtypes = {
-        "renameat2": [c_int, text, c_int, text, ctypes.c_uint],
-        "syncfs": [c_int],
-        "unshare": [c_int],
-        "setns": [c_int, c_int],
-        "mount": [text, text, text, word, text],
-        "umount2": [text, c_int],
-        "pivot_root": [text, text],
-        "prctl": [c_int, word, word, word, word],
-        "capset": [text, text],
-    }[name]
-    return function
-
-
-def _syscall(name: str, *arguments: int | bytes | None) -> int:
-    import ctypes
-
-    function = _libc().syscall
-    function.restype = ctypes.c_long
-    # Each argument is widened by hand: a variadic call would pass an int as 32 bits.
-    words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
-    return int(function(ctypes.c_long(_NUMBERS[name]), *words))
-
-
-def _errno() -> int:
-    import ctypes
-
-    return ctypes.get_errno()
-
-
-def _error(path: str | None = None, other: str | None = None) -> OSError:
-    number = _errno()
-    if other is not None:
-        return OSError(number, os.strerror(number), path, None, other)
-    return OSError(number, os.strerror(number), path)
+    if function("capset")(header, struct.pack("=6I", *words, *more)):
+        raise error()

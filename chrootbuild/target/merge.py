@@ -16,6 +16,8 @@ from chrootbuild.target.layers import Stack, is_glob
 from chrootbuild.target.parse import Parsed
 from chrootbuild.target.rules import account_line
 
+_MOST = 1 << 60  # bytes: more than there is, and no more than every kernel can count
+
 
 def merge(name: str, layers: Sequence[Parsed], *, root: str, sysroot: str) -> model.Target:
     """Return the target of ``layers``, the lowest first, the target's own file last.
@@ -211,7 +213,26 @@ def _check(stack: Stack) -> model.Check:
         prepare=_commands(data.check.prepare for data in _datas(stack) if data.check),
         run=tuple(runs.values()),
         service=_service(stack),
+        limits=_limits(stack),
     )
+
+
+def _limits(stack: Stack) -> model.Limits:
+    """Merge the limits key by key."""
+
+    def of(key: str) -> str | int | None:
+        limits = [data.check.limits for data in _datas(stack) if data.check and data.check.limits]
+        return next((value for said in reversed(limits) if (value := getattr(said, key)) is not None), None)
+
+    given = {key: _bytes(value) for key in schema.Limits.__struct_fields__ if (value := of(key)) is not None}
+    return model.Limits(**given)
+
+
+def _bytes(value: str | int) -> int:
+    """Return a size such as "2G" in bytes; a number as it is."""
+    if isinstance(value, int) or value.isdigit():
+        return int(value)
+    return min(int(value[:-1]) << 10 * (1 + "KMGT".index(value[-1])), _MOST)
 
 
 def _datas(stack: Stack) -> Iterator[schema.TargetFile]:

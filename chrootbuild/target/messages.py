@@ -193,6 +193,15 @@ def _folder(text: str) -> tuple[str, str]:
     return _common(text) or "it is not a path", "write an absolute path, or one relative to the project"
 
 
+def _size(text: str) -> tuple[str, str]:
+    fact = f"{quote(text)} is not a size"
+    match = re.fullmatch(r"\s*([1-9][0-9]{0,14})\s*([KMGT])I?B?\s*", text.upper())
+    return (
+        fact,
+        f"write {quote(match[1] + match[2])}" if match else 'write bytes, or "64K", "256M", "2G", "1T"',
+    )
+
+
 def _line(text: str) -> tuple[str, str]:
     return _common(text) or "it is more than one line", "write it in one line"
 
@@ -215,6 +224,7 @@ _PATTERNS: Mapping[str, Callable[[str], tuple[str, str]]] = {
     schema.ZONE: _zone,
     schema.ENV_NAME: _env_name,
     schema.FOLDER: _folder,
+    schema.SIZE: _size,
     schema.LINE: _line,
     schema.FILLED: _text,
     schema.WORD: _text,

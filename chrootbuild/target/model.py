@@ -115,12 +115,23 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """``[check] limits``: what all of a check may take together; the sizes in bytes."""
+
+    processes: int = 1024  # and threads
+    memory: int = 2 << 30
+    files: int = 1 << 30  # in throw-away overlays and /dev/shm
+    trace: int = 256 << 20  # the text of strace(1)
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """``[check]``."""
 
     prepare: tuple[str | tuple[str, ...], ...] = ()
     run: tuple[Command, ...] = ()
     service: Service | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from chrootbuild.command_names import RESERVED
 from chrootbuild.errors import Failure, TargetError, UsageError
 from chrootbuild.state.project import Project
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 from chrootbuild.target import schema
 from chrootbuild.target.merge import merge
 from chrootbuild.target.model import Target

@@ -30,6 +30,7 @@ ENV_NAME = r"\A[A-Za-z_][A-Za-z0-9_]*\Z"
 FOLDER = r"\A[^~\0][^\0]*\Z"
 LINE = r"\A[^\n\r\0]*\Z"
 WORD = r"\A[^\0]*\Z"
+SIZE = r"\A[1-9][0-9]{0,14}[KMGT]?\Z"
 FILLED = r"\A[^\0]*[^\s\0][^\0]*\Z"  # not only blanks
 
 _Name = Annotated[str, Meta(pattern=NAME)]
@@ -53,6 +54,8 @@ _Env = dict[Annotated[str, Meta(pattern=ENV_NAME)], _Word]
 _LinkText = Annotated[str, Meta(pattern=FILLED, max_length=4095)]  # PATH_MAX less the NUL
 _Id = Annotated[int, Meta(ge=0, le=4294967294)]  # (uid_t)-1 means "unchanged"
 _Seconds = Annotated[float, Meta(gt=0, le=86400)]
+_Size = Annotated[str, Meta(pattern=SIZE)]
+_Tasks = Annotated[int, Meta(ge=1, le=4000000)]  # the kernel's PID_MAX_LIMIT is 4 Mi
 
 
 class FileEntry(Struct, forbid_unknown_fields=True):
@@ -145,9 +148,19 @@ class Service(Struct, forbid_unknown_fields=True):
     timeout: _Seconds | None = None
 
 
+class Limits(Struct, forbid_unknown_fields=True):
+    """``check.limits``; sizes are bytes, or with K, M, G, T those of 1,024."""
+
+    processes: _Tasks | None = None
+    memory: _Size | None = None
+    files: _Size | None = None
+    trace: _Size | None = None
+
+
 class Check(Struct, forbid_unknown_fields=True):
     """``[check]``."""
 
+    limits: Limits | None = None
     prepare: list[str | _Argv] = []
     run: list[_Argv | Run] = []
     service: Service | None = None

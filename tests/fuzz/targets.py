@@ -23,7 +23,8 @@ from chrootbuild.accounts.names import Names
 from chrootbuild.accounts.pwd_mkdb import Database
 from chrootbuild.accounts.render import render
 from chrootbuild.accounts.select import Sources
-from chrootbuild.audit.rules import secrets
+from chrootbuild.audit import listeners
+from chrootbuild.audit.rules import believed, credentials, key_forms, roots, secrets
 from chrootbuild.build.job import Job
 from chrootbuild.check.ready import parse_ready
 from chrootbuild.elf import reader
@@ -47,14 +48,14 @@ from chrootbuild.rtld import ld_cache as ldcache
 from chrootbuild.rtld.freebsd_files import HintsError, default_hints, parse_hints, read_libmap, render_hints
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.rtld.root_cache import render_cache
-from chrootbuild.sandbox.box import cut_trace
+from chrootbuild.sandbox.output import cut_trace
 from chrootbuild.state import stamp
 from chrootbuild.state.record import from_json, in_pieces, read_record
 from chrootbuild.sync import pending, rollback
 from chrootbuild.sysroot.packages import files_of, named, owner_of
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system import acl
 from chrootbuild.system.mounts import mounts_below, read_mounts
+from chrootbuild.system.rights import acl
 from chrootbuild.target.model import DeviceItem, Target
 from chrootbuild.target.parse import parse
 from chrootbuild.target.reader import read_targets
@@ -170,7 +171,6 @@ def accounts(data: bytes) -> None:
         for min_uid, freebsd in ((0, False), (1000, False), (0, True)):
             _render(sources, min_uid, freebsd)
     list(secrets._lines(data))
-    secrets._PEM.search(data)
     secrets._PUBLIC.search(data)
 
 
@@ -190,6 +190,25 @@ def db185(data: bytes) -> None:
     damaged_users(data, MASTER, secure=True)
     damaged_records(data, b"a|b:x:\n")
     list(secrets._database(data))
+
+
+def audited(data: bytes) -> None:
+    """What audit looks for in the files, attributes and sockets of a root."""
+    key_forms.is_key(data[:4096], len(data), "privatekey")
+    key_forms.holds_text_key(data)
+    roots.roots_of(data, freebsd=True)
+    roots.roots_of(roots.lines_of(data), freebsd=True)
+    for path in ("/x/.htpasswd", "/x/.netrc", "/x/any"):
+        credentials.known_by_content(data, path)
+    for place, _, form in credentials._NAMED:
+        place.match(os.fsdecode(data))
+        form.search(data)
+    believed.obeyed_by(os.fsdecode(data))
+    believed._NO_LINE.match(data)
+    believed._GRANT.search(data)
+    acl.parse_default(data)
+    with contextlib.suppress(EOFError, OSError):
+        list(listeners.parse_dump(data))
 
 
 def capabilities(data: bytes) -> None:
@@ -382,7 +401,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(elf, elf_memo, elf_closure, ld_cache, ld_hints, libmap_conf, shebang),
-        *(accounts, db185, capabilities),
+        *(accounts, db185, capabilities, audited),
         *(traces, proposals, configuration, learned_file),
         target_file,
         *(record, journal, plan, stamps, unfinished, installed),

@@ -14,7 +14,8 @@ _TOML = (
     *TargetFile.__struct_fields__,
     *words("path owner group mode name char block content min_uid users groups extra extra_groups format"),
     *words("passwords legacy temporary socket wrapper restart prepare run service argv stdout env start"),
-    *words("user ready probe stop_signal timeout ignore linux freebsd root host null tcp: udp: unix: file:"),
+    *words("user ready probe stop_signal timeout ignore limits processes linux freebsd root host null"),
+    *words("tcp: udp: unix: file:"),
     *words('"/etc/x" [[ ]] """ \'\'\' \\u0000 0640 # 1e9 -inf nan 0xff 2020-01-01'),
     *(
         " = ",

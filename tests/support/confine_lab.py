@@ -24,6 +24,7 @@ SOURCE = r"""
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -130,6 +131,21 @@ int main(int argc, char **argv)
         else if (!strcmp(word, "mount")) { tell("mount", mount("none", "/tmp", "tmpfs", 0, "")); }
         else if (!strcmp(word, "kill")) { int n = atoi(argv[++i]); tell("kill", kill(atoi(argv[++i]), n)); }
         else if (!strcmp(word, "attach")) { tell("attach", ptrace(PTRACE_ATTACH, atoi(argv[++i]), 0, 0)); }
+        else if (!strcmp(word, "call")) { /* a system call by its number, and three arguments */
+            long n[4];
+            for (int k = 0; k < 4; k++) n[k] = strtol(argv[++i], 0, 0);
+            tell("call", syscall(n[0], n[1], n[2], n[3]));
+        }
+#ifdef __x86_64__
+        else if (!strcmp(word, "call-as-i386")) {
+            int n[4], got;
+            for (int k = 0; k < 4; k++) n[k] = strtol(argv[++i], 0, 0);
+            asm volatile("int $0x80" : "=a"(got) : "a"(n[0]), "b"(n[1]), "c"(n[2]), "d"(n[3])
+                         : "memory", "r8", "r9", "r10", "r11");
+            errno = -got;
+            tell("call-as-i386", got);
+        }
+#endif
         else if (!strcmp(word, "unshare")) { tell("unshare", unshare(CLONE_NEWNS)); }
         else if (!strcmp(word, "break-out")) { /* chroot(2): the classic way out of a chroot */
             mkdir("/tmp/deeper", 0700);

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,16 +76,25 @@ class Watching:
 
 @contextlib.contextmanager
 def watching(
-    folder: Path, *words: str, quiet: float = 0.05, env: Mapping[str, str] | None = None, address: str = ""
+    folder: Path,
+    *words: str,
+    quiet: float = 0.05,
+    env: Mapping[str, str] | None = None,
+    address: str = "",
+    before: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "chrootbuild"),
 ) -> Iterator[Watching]:
-    """Run watch in a project folder; it is ready when this returns, and ended afterwards."""
+    """Run watch in a project folder; it is ready when this returns, and ended afterwards.
+
+    The command is that of ``before``, and behind it Python with ``program``.
+    """
     address = address or str(folder / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         output = folder / "watch.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "chrootbuild", "watch", "--quiet", str(quiet), *words],
+                [*before, sys.executable, *program, "watch", "--quiet", str(quiet), *words],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": _SOURCES, "NOTIFY_SOCKET": address, **(env or {})},
                 stdin=subprocess.DEVNULL,

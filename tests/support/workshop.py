@@ -18,7 +18,8 @@ from chrootbuild.__main__ import main
 from chrootbuild.artifact import Artifact, Kind
 from chrootbuild.build import job
 from chrootbuild.plan.make import plan
-from chrootbuild.root.stage import Stage, stage_artifact
+from chrootbuild.root.stage import Stage
+from chrootbuild.root.stage_artifact import stage_artifact
 from chrootbuild.state.record import Installed
 from chrootbuild.sysroot.reader import Sysroot
 from tests.support.places import REPOSITORY

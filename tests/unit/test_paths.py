@@ -23,9 +23,10 @@ from chrootbuild.errors import Failure
 from chrootbuild.paths import MAX_LINKS, LinkLoopError, walk
 from chrootbuild.plan.builder import PlanBuilder
 from chrootbuild.publish.order import end_of
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 from chrootbuild.system import syscalls
-from chrootbuild.system.trust import _Judge
+from chrootbuild.system.rights.trust import _Judge
 
 NAMES = ("a", "b", "c")
 PLACES = [f"/{one}" for one in NAMES] + [f"/{one}/{two}" for one in NAMES for two in NAMES]

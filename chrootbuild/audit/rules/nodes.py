@@ -1,4 +1,4 @@
-"""Device nodes, sockets and FIFOs: ways to the kernel, and to processes of the host."""
+"""Device nodes and FIFOs: ways to the kernel, and to other processes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,11 @@ from chrootbuild.findings import Finding
 DEVICE = Rule(
     "device",
     "error for block devices, memory, ports, raw disks, tapes, disk controllers, and what is neither "
-    "usual nor declared; warning for a usual one that was not installed; note for an unusual one that "
+    "usual nor declared, and for one whose numbers are not the target's; "
+    "warning for a usual one that was not installed; note for an unusual one that "
     "`devices` names",
     "A disk or memory device is the whole host, read and written past every permission.",
     "remove the node; name in devices what the service needs",
-)
-SOCKET = Rule(
-    "socket",
-    "error where it commands the host (docker, containerd, libvirt, D-Bus, systemd, snapd, lxd); "
-    "warning for another daemon of the host's; note where it is not in a declared directory",
-    "Whoever connects talks to a process outside, with the rights that it gives.",
-    "let the host's daemon listen elsewhere; the log socket (/dev/log, /var/run/log) is meant to be here",
 )
 FIFO = Rule(
     "fifo",
@@ -65,11 +59,6 @@ _DANGEROUS_MAJORS = {
         **dict.fromkeys((32, 33, 34, 35, 36, 37, 38), "a kernel module"),
     },
 }
-_LOGS = {"/dev/log", "/run/log", "/var/run/log", "/var/run/logpriv", "/run/systemd/journal/dev-log"}
-_COMMANDING = (
-    *"docker.sock containerd.sock crio.sock podman.sock libvirt-sock system_bus_socket snapd.socket".split(),
-    *"/systemd/private /lxd/unix.socket /incus/unix.socket".split(),
-)
 
 
 def device(entry: Entry, facts: Facts) -> Iterator[Finding]:
@@ -85,34 +74,32 @@ def device(entry: Entry, facts: Facts) -> Iterator[Finding]:
         return  # overlayfs's whiteout; no driver has these numbers
     danger = _DANGEROUS[facts.system].get(number) or _DANGEROUS_MAJORS[facts.system].get(number[0])
     usual = number in _USUAL[facts.system] or number[0] in _USUAL_MAJORS[facts.system]
-    ours = entry.installed is not None and entry.installed.kind == "node"
+    declared = _declared(entry, facts)
+    ours = declared == f"char {_numbers(entry)}"
     if danger:
         yield DEVICE.error(entry.path, f"a device that is {danger}, {_numbers(entry)}")
+    elif declared and not ours:
+        yield DEVICE.error(entry.path, f"it is char {_numbers(entry)}, and the target says {declared}")
     elif not usual and not ours:
         yield DEVICE.error(
             entry.path, f"a device beyond the usual that was not installed, {_numbers(entry)}"
         )
     elif not usual:
         yield DEVICE.note(entry.path, f"a device beyond the usual, {_numbers(entry)}, as the target says")
-    elif not ours and facts.record is not None:
+    elif not ours and (facts.record is not None or facts.planned is not None):
         yield DEVICE.warning(entry.path, f"a device that was not installed, {_numbers(entry)}")
+
+
+def _declared(entry: Entry, facts: Facts) -> str:
+    """Return the type and numbers that the target gives to a node at this path, or empty."""
+    if entry.installed is not None:
+        return entry.installed.detail if entry.installed.kind == "node" else ""
+    artifact = None if facts.planned is None else facts.planned.get(entry.path)
+    return "" if artifact is None or artifact.device is None else str(artifact.device)
 
 
 def _numbers(entry: Entry) -> str:
     return f"{os.major(entry.info.st_rdev)}:{os.minor(entry.info.st_rdev)}"
-
-
-def unix_socket(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge a socket by its listener: of the host, where the bound name is the path outside (proc_net_unix(5))."""
-    if not stat.S_ISSOCK(entry.info.st_mode) or entry.path in _LOGS:
-        return
-    bound = facts.root.real(entry.path) in facts.host_sockets
-    if entry.path.endswith(_COMMANDING) and (bound or not entry.free):
-        yield SOCKET.error(entry.path, "a socket by which the host is commanded")
-    elif bound:
-        yield SOCKET.warning(entry.path, "a socket on which a process outside the root listens")
-    elif not entry.free:
-        yield SOCKET.note(entry.path, "a socket that is not in a declared directory")
 
 
 def fifo(entry: Entry, _facts: Facts) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chrootbuild.audit.facts import OTHERS, WRITE, Entry, Facts, Person, Rule, ancestors, can
 from chrootbuild.findings import Finding
-from chrootbuild.system.acl import mask_of
+from chrootbuild.system.rights.acl import mask_of
 
 PROGRAM = Rule(
     "program-writable",
@@ -42,7 +42,7 @@ def _guarded(entry: Entry) -> bool:
     return entry.is_file or entry.is_directory
 
 
-def _writers(entry: Entry, facts: Facts) -> str:
+def writers_of(entry: Entry, facts: Facts) -> str:
     """Return the users other than root who can write, in words; empty where nobody can."""
     info, who = entry.info, []
     if info.st_uid not in facts.trusted:
@@ -71,7 +71,7 @@ def program_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     if not _guarded(entry) or (entry.free and entry.installed is None):
         return
     if in_program_place(entry.path) or entry.is_program:
-        who = _writers(entry, facts)
+        who = writers_of(entry, facts)
         if who:
             kind = "a directory of programs or libraries" if entry.is_directory else "a program or library"
             what = kind if entry.is_directory or entry.is_program else "a file beside programs and libraries"
@@ -79,14 +79,14 @@ def program_writable(entry: Entry, facts: Facts) -> Iterator[Finding]:
     if not entry.is_program:
         return
     for above in ancestors(entry):
-        if in_program_place(above.path) or _is_sticky(above, facts):
+        if in_program_place(above.path) or is_sticky(above, facts):
             continue
-        who = _writers(above, facts)
+        who = writers_of(above, facts)
         if who:
             yield PROGRAM.error(above.path, f"a directory above programs or libraries, writable by {who}")
 
 
-def _is_sticky(entry: Entry, facts: Facts) -> bool:
+def is_sticky(entry: Entry, facts: Facts) -> bool:
     """Return whether only root can rename or remove root's files in a directory."""
     return bool(entry.info.st_mode & stat.S_ISVTX) and entry.info.st_uid in facts.trusted
 

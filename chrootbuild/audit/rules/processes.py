@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chrootbuild.audit.facts import Facts, Rule, Summary
 from chrootbuild.findings import Finding
 from chrootbuild.system.processes import running_outdated
-from chrootbuild.system.user import KEPT
+from chrootbuild.system.rights.user import KEPT
 
 ROOT = Rule(
     "process-root",

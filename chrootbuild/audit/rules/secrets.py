@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from chrootbuild.accounts.db185 import reader
-from chrootbuild.audit.facts import OTHERS, READ, Entry, Facts, Rule, can
+from chrootbuild.audit.facts import OTHERS, READ, Entry, Facts, Rule, can, is_wanted
+from chrootbuild.audit.rules.key_forms import holds_text_key, is_key
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 
@@ -40,7 +41,7 @@ CORE = Rule(
 )
 SSH = Rule(
     "ssh-access",
-    "warning; note where it is declared or installed",
+    "error for root's own; warning; note where it is declared or installed",
     "Keys in .ssh let somebody log in, or go on from here to another machine.",
     "remove it, or declare the directory in [directories]",
 )
@@ -52,21 +53,15 @@ _ACCOUNTS = {"passwd", "shadow", "gshadow", "master.passwd", "group"}
 _COPY = re.compile(r"(?:-|~|\.(?:bak|old|orig|save|tmp|[0-9]))\Z")
 # crypt(5): a method in dollar signs, extended DES, DES; a leading ! locks, but the hash stays readable.
 _HASHED = re.compile(rb"!*(?:\$[0-9a-zA-Z-]+\$[^:]+|_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})\Z")
-# RFC 7468 and OpenSSH's; base64 or PEM's old headers have to follow, so that no text about
-# keys is taken for one.
-_PEM = re.compile(
-    rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n"
-    rb"(?:[A-Za-z0-9+/=]{16}|Proc-Type:|Version:|Comment:|\r?\n)",
-    re.MULTILINE,
-)
 _PUBLIC = re.compile(
     rb"^(?:-----BEGIN (?:[A-Z0-9]+ )*(?:PUBLIC KEY|CERTIFICATE)|; This is a .*key)|\bDNSKEY\b", re.MULTILINE
 )
 _BY_NAME = re.compile(r"(?:.*\.(?:key|p12|pfx|jks|keytab)|K.+\+[0-9]{3}\+[0-9]{5}\.private|krb5\.keytab)\Z")
 _ET_CORE = 4
+_ROOTS = ("/root/.ssh/", "/.ssh/", "/etc/ssh/authorized_keys")
 
 
-def _readers(entry: Entry, facts: Facts) -> tuple[bool, str]:
+def readers(entry: Entry, facts: Facts) -> tuple[bool, str]:
     """Return whether others can read a file, and the names of the daemon's users who can, or empty."""
     if OTHERS in entry.reach and can(OTHERS, entry, READ):
         return True, ""
@@ -74,7 +69,8 @@ def _readers(entry: Entry, facts: Facts) -> tuple[bool, str]:
     return False, " and ".join(able)
 
 
-def _content(entry: Entry, facts: Facts, limit: int) -> bytes:
+def content(entry: Entry, facts: Facts, limit: int) -> bytes:
+    """Return the first bytes of a regular file, as of the walk; no link on the way is followed."""
     fd = facts.root.open(entry.path)
     if fd is None:
         return b""
@@ -91,9 +87,9 @@ def passwords(entry: Entry, facts: Facts) -> Iterator[Finding]:
         return
     name = _COPY.sub("", entry.name)
     if name in _DATABASES:
-        fields = _database(_content(entry, facts, _LIMIT))
+        fields = _database(content(entry, facts, _LIMIT))
     elif name in _ACCOUNTS:
-        fields = _lines(_content(entry, facts, _LIMIT))
+        fields = _lines(content(entry, facts, _LIMIT))
     else:
         return
     hashed, empty = [], []
@@ -140,7 +136,7 @@ def _hashes(entry: Entry, facts: Facts, users: list[str]) -> Iterator[Finding]:
     spec = facts.target.accounts
     wanted = {item.value for item in spec.passwords} if spec is not None else set()
     unwanted = [] if "*" in wanted else [user for user in users if user not in wanted]
-    everyone, daemon = _readers(entry, facts)
+    everyone, daemon = readers(entry, facts)
     if everyone:
         yield HASH.error(entry.path, f"password hashes that everyone can read: {_listed(users)}")
     elif unwanted and daemon:
@@ -155,10 +151,10 @@ def _hashes(entry: Entry, facts: Facts, users: list[str]) -> Iterator[Finding]:
 
 
 def private_key(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge keys in PEM (after a certificate, too), of OpenSSH, of PuTTY, and those known by their name."""
+    """Judge keys by their form (a text's also behind a certificate), and those known by their name."""
     if not entry.is_file or entry.head is None or not _is_key(entry, facts):
         return
-    everyone, daemon = _readers(entry, facts)
+    everyone, daemon = readers(entry, facts)
     if everyone:
         yield KEY.error(entry.path, "a private key that everyone can read")
     elif daemon and entry.path in facts.exact:
@@ -170,14 +166,13 @@ def private_key(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _is_key(entry: Entry, facts: Facts) -> bool:
-    head = entry.head or b""
+    head, size = entry.head or b"", entry.info.st_size
     if not head or head.startswith(b"\x7fELF"):
         return False
-    if head.startswith(b"PuTTY-User-Key-File-"):
+    if is_key(head, size, entry.name):
         return True
     if b"\0" not in head:
-        text = head if entry.info.st_size <= len(head) else _content(entry, facts, _TEXT)
-        if b"PRIVATE KEY" in text and _PEM.search(text):
+        if size > len(head) and holds_text_key(content(entry, facts, _TEXT)):
             return True
         if _PUBLIC.search(head):
             return False
@@ -196,7 +191,7 @@ def core_dump(entry: Entry, _facts: Facts) -> Iterator[Finding]:
             yield CORE.warning(entry.path, "a core dump")
 
 
-def ssh_access(entry: Entry, _facts: Facts) -> Iterator[Finding]:
+def ssh_access(entry: Entry, facts: Facts) -> Iterator[Finding]:
     """Judge .ssh directories, and files of authorized keys."""
     if not (entry.name == ".ssh" and entry.is_directory) and not (
         entry.name in ("authorized_keys", "authorized_keys2") and entry.is_file
@@ -204,9 +199,11 @@ def ssh_access(entry: Entry, _facts: Facts) -> Iterator[Finding]:
         return
     what = "a directory for ssh keys" if entry.is_directory else "keys that let somebody log in"
     above = entry.parent
-    if entry.installed is not None or (
+    if is_wanted(entry, facts) or (
         above is not None and above.installed is not None and above.name == ".ssh"
     ):
         yield SSH.note(entry.path, f"{what}, as the target says")
+    elif entry.is_file and entry.path.startswith(_ROOTS) and not entry.free:
+        yield SSH.error(entry.path, f"{what} as root")
     else:
         yield SSH.warning(entry.path, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from chrootbuild.audit.facts import Entry, Facts, Rule
+from chrootbuild.audit.facts import Entry, Facts, Rule, is_wanted
 from chrootbuild.audit.rules.permissions import in_program_place
 from chrootbuild.findings import Finding
 
@@ -80,7 +80,7 @@ def left_behind(entry: Entry, facts: Facts) -> Iterator[Finding]:
         if not names.match(entry.name):
             continue
         named = entry.path in facts.named
-        if what == "a shell" and (named or entry.installed is not None):
+        if what == "a shell" and (named or is_wanted(entry, facts)):
             how = "as the target says" if named else "that something installed runs, or `files` brought"
             yield TOOL.note(entry.path, f"{what}, {how}")
         elif quiet or entry.path in facts.setuid:
@@ -92,8 +92,8 @@ def left_behind(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def foreign_program(entry: Entry, facts: Facts) -> Iterator[Finding]:
-    """Judge programs that are not in the record; without a record none."""
-    if facts.record is None or entry.installed is not None:
+    """Judge programs that are not in the record, without one those that no build would install."""
+    if is_wanted(entry, facts) or (facts.record is None and facts.planned is None):
         return
     if not entry.free and in_program_place(entry.path) and not entry.is_directory:
         yield FOREIGN.error(entry.path, "it was not installed, and programs or libraries are searched there")

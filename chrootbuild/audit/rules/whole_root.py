@@ -15,7 +15,7 @@ from chrootbuild.root.stage import stage_place
 from chrootbuild.rtld.model import Missing
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 
 LINK = Rule(
     "hard-link",
@@ -107,8 +107,7 @@ def owners(facts: Facts, summary: Summary) -> Iterator[Finding]:
 def drift(facts: Facts, _summary: Summary) -> Iterator[Finding]:
     """Yield verify's findings, one a path; mounts hide installed paths."""
     if facts.record is None:
-        yield DRIFT.note("", "there is no record of what was installed: nothing is compared")
-        return
+        return  # unrecorded.py says so
     hidden = tuple(mount.path for mount in facts.mounts)
     for finding in verify(facts.record, facts.root, facts.bar):
         if any(finding.path == path or finding.path.startswith(f"{path}/") for path in hidden):

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,7 +231,7 @@ def test_a_link_put_into_an_exchanged_directory_leads_nowhere(tmp_path: Path) ->
         (old / "sub").mkdir(parents=True)
         (old / "sub/late").write_text("late")
         op = Operation("exchange", "/d", old.name, ours=("/d", "/d/sub"))
-        place = _Swapping(way.path, way.fd, old, tmp_path / "victim")
+        place: Any = _Swapping(way.path, way.fd, old, tmp_path / "victim")
         with contextlib.suppress(Failure):
             bring_back(root, place, op)
     assert (tmp_path / "victim/late").read_text() == "the host's"

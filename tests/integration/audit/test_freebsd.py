@@ -118,3 +118,46 @@ def test_nodes_have_the_numbers_of_makedev(tmp_path: Path) -> None:
         ("error", "device", "/var/lib/cvs/null"),
         ("error", "device", "/var/lib/cvs/x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "wanted"),
+    [
+        ("usr/local/etc/sudoers", "x ALL=(ALL) ALL\n", ("error", "root-obeys")),
+        ("var/cron/tabs/root", "* * * * * x\n", ("error", "root-obeys")),
+        ("etc/rc.conf", "x_enable=YES\n", ("error", "root-obeys")),
+        ("etc/periodic/daily/1", "x\n", ("error", "root-obeys")),
+        ("etc/libmap.conf", "libc.so.7 x\n", ("error", "root-obeys")),
+        ("usr/local/etc/libmap.d/x", "libc.so.7 x\n", ("error", "root-obeys")),
+        ("usr/local/etc/doas.conf", "permit nopass x\n", ("error", "root-obeys")),
+        ("etc/passwd", "root:*:0:0::/:\nx:*:0:0::/:\n", ("error", "second-root")),
+        ("etc/master.passwd", "root:*:0:0::0:0:::\ntoor:x:0:0::0:0:::\n", ("note", "second-root")),
+        ("etc/master.passwd", "root:*:0:0::0:0:::\ntoor::0:0::0:0:::\n", ("error", "second-root")),
+    ],
+)
+def test_what_root_obeys_there(
+    tmp_path: Path, base: Path, path: str, content: str, wanted: tuple[str, str]
+) -> None:
+    place = workshop(tmp_path, base)
+    (place.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (place.root / path).write_text(content)
+    assert (*wanted, f"/{path}") in audited(place)
+
+
+def test_a_second_root_in_the_databases(tmp_path: Path, base: Path) -> None:
+    place = workshop(tmp_path, base)
+    text = (place.folder / "targets/x.toml").read_text()
+    extra = 'extra = ["ghost:*:0:0::/:/bin/sh"]\n'
+    (place.folder / "targets/x.toml").write_text(text.replace("passwords =", f"{extra}passwords ="))
+    place.run("build", "x")
+    found = audited(place)
+    assert {path for _, rule, path in found if rule == "second-root"} >= {"/etc/pwd.db", "/etc/spwd.db"}
+
+
+def test_without_a_record_a_root_of_freebsd_is_compared(tmp_path: Path, base: Path) -> None:
+    place = workshop(tmp_path, base)
+    (place.folder / ".chrootbuild/x.record").unlink()
+    assert audited(place) == [("warning", "no-record", "")]
+    with (place.root / "bin/ls").open("ab") as file:
+        file.write(b"x")
+    assert ("error", "unlike-source", "/bin/ls") in audited(place)

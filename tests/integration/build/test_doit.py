@@ -121,6 +121,15 @@ def test_a_manual_target_is_built_when_named(project: Project) -> None:
     assert project.doit("y") == ""
 
 
+def test_a_manual_target_is_left_out_though_its_mark_is_lost(project: Project) -> None:
+    project.chrootbuild("build", "x", "y")
+    (project.folder / ".chrootbuild/y.manual.stamp").unlink()
+    (project.folder / "build/y/etc/one").unlink()
+    project.chrootbuild("build")
+    assert not (project.folder / "build/y/etc/one").exists()
+    assert "1 installed" in project.chrootbuild("build", "y")
+
+
 @pytest.mark.parametrize("words", [("-n", "2"), ("-n2",), ("--process", "2"), ("-n", "2", "-P", "thread")])
 def test_artifacts_are_staged_in_parallel(project: Project, words: tuple[str, ...]) -> None:
     assert "7 installed" in project.doit(*words)
@@ -306,3 +315,20 @@ def test_wrong_usage(project: Project, tmp_path: Path) -> None:
     assert "hint: did you mean plan?" in project.chrootbuild("plann", code=2)
     assert "cannot find a project in" in project.chrootbuild("-C", str(tmp_path), "build", code=2)
     assert project.chrootbuild("-C", str(project.folder), "plan", "x").startswith("x  ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["list", "list --all", "info x:/etc/one", "dumpdb", "help", "plan", "clean x", ""],
+)
+@pytest.mark.parametrize("where", ["| true", ">/dev/full", ">&-"])
+def test_doit_ends_quietly_where_nobody_reads(project: Project, words: str, where: str) -> None:
+    project.chrootbuild("build")
+    if not words:
+        shutil.rmtree(project.root)
+    full = "1:error: cannot write to standard output: No space left on device"
+    script = (
+        f"exec 4>&1; {{ {project.python} -m doit {words} 2>err; echo $? >code; }} {where}; cat code err >&4"
+    )
+    said = project.run(["sh", "-c", script], 0).split("\n", 1)
+    assert ":".join(said).strip() == (full if "full" in where else "0:")

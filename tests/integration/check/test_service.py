@@ -15,7 +15,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import ROOT, User
+from chrootbuild.system.rights.user import ROOT, User
 from chrootbuild.target.model import Check, Command, Item, Service, Target
 from tests.support.confine_lab import leftovers, make_root, running
 
@@ -354,10 +354,11 @@ def test_a_root_that_is_not_there(tmp_path: Path) -> None:
 def test_what_failed_is_run_again_under_trace_and_explained(tmp_path: Path) -> None:
     traces = []
 
-    def explain(path: str) -> list[str]:
+    def explain(path: str) -> list[tuple[str, str]]:
         text = Path(path).read_text()
         traces.append(text)
-        return ["/etc/greeting  asked for by does, exists in the sysroot"] if "/etc/greeting" in text else []
+        line = "/etc/greeting  asked for by does, exists in the sysroot"
+        return [("/etc/greeting", line)] if "/etc/greeting" in text else []
 
     passes = Command(("does", "say", "passes"), ORIGIN)
     checks = Check(run=(passes,), service=service("need", "/etc/greeting").service)
@@ -372,7 +373,7 @@ def test_what_failed_is_run_again_under_trace_and_explained(tmp_path: Path) -> N
 
 
 def test_without_strace_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("chrootbuild.check.trial.find_program", lambda _: None)
     target = Target("t", "", ORIGIN, str(tmp_path), check=service("exit", "1"))
     error, note = check(target, str(make_root(tmp_path)), users=users, explain=lambda _: [])
     assert (error.severity, note.severity) == ("error", "note")

@@ -481,7 +481,7 @@ def test_verify_says_which_record_of_a_capability_database_is_damaged(amd64: Wor
 
 
 def test_the_shipped_includes_hold_for_a_base(amd64: Workshop) -> None:
-    names = sorted(path.stem for path in (REPOSITORY / "chrootbuild/common").glob("*.toml"))
+    names = sorted(path.stem for path in (REPOSITORY / "chrootbuild/target/common").glob("*.toml"))
     target(amd64, f"include = {names}\n".replace("'", '"') + 'binaries = ["/usr/sbin/sshd"]')
     amd64.build()
     found = set(tree(amd64.root))

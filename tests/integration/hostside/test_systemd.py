@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from chrootbuild.system.user import KEPT
+from chrootbuild.system.rights.user import KEPT
 from tests.support.hostside_project import make_sysroot, public_folder, snippets
 
 pytestmark = [

@@ -239,7 +239,7 @@ def test_a_program_that_is_not_there_is_the_target_s_error(shop: Workshop) -> No
 
 def test_without_strace_it_says_what_to_do(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     service(shop, *SERVER)
-    monkeypatch.setenv("PATH", str(shop.folder))
+    monkeypatch.setattr("chrootbuild.learn.session.find_program", lambda _: None)
     said = shop.run("learn", "x", code=1)
     assert "error: cannot learn x: strace is not installed\nhint: apt-get install strace" in said
     assert "--from FILE" in said

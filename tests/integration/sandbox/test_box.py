@@ -17,7 +17,7 @@ from chrootbuild.errors import Failure
 from chrootbuild.sandbox.box import Box
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
-from chrootbuild.system.user import KEPT, User
+from chrootbuild.system.rights.user import CONFINED, User
 from tests.support.confine_lab import leftovers, make_root, running
 from tests.support.trees import tree
 
@@ -82,7 +82,7 @@ def test_it_is_the_user_with_the_groups_and_no_other(tmp_path: Path) -> None:
 
 
 def test_its_capabilities_are_those_of_the_list(tmp_path: Path) -> None:
-    kept = sum(1 << number for number in KEPT.values())
+    kept = sum(1 << number for number in CONFINED.values())
     with confine(Confinement(str(make_root(tmp_path, "proc")), ("/proc",))) as box:
         status = does(box, "cat", "/proc/self/status")
         assert {

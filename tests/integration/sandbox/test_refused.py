@@ -91,7 +91,7 @@ sh(f"chown 12:34 {root}/var/x; chmod 2751 {root}/var/x; ln -s /etc/a {root}/etc/
 sh(f"ln {root}/etc/a {root}/etc/b; chmod 4711 {root}/bin/does; mkfifo {root}/var/fifo")
 sh(f"truncate -s 100M {root}/var/hole; touch -d 2001-02-03 {root}/var/old")
 sh(f"mknod {root}/dev/null c 1 3; cp {root}/bin/does {root}/bin/can; setcap cap_net_raw+ep {root}/bin/can")
-from tests.trees import tree
+from tests.support.trees import tree
 with confine(Confinement(root)) as box:
     assert box.notes
     at = box.proc(f"../proc/1/root{box.root}")

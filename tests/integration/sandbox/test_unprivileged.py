@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.support.confine_lab import leftovers, make_root
+from tests.support.hungry import bring_hungry
 
 pytestmark = [pytest.mark.root, pytest.mark.cc, pytest.mark.namespaces, pytest.mark.nobody]
 
@@ -25,7 +26,7 @@ from chrootbuild.check.trial import check
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.create import confine
 from chrootbuild.errors import Failure
-from chrootbuild.system.user import User
+from chrootbuild.system.rights.user import User
 from chrootbuild.target.model import Check, Service, Target
 root = sys.argv[1]
 def does(box, *words, user=User(0, 0)):
@@ -75,7 +76,7 @@ with confine(Confinement(root, ("/proc", "/sys"))) as box:
     print(box.rights.privileged, box.rights.mapped)
 """
     assert as_nobody(script, root) == (
-        "0:0\nCapEff:\t00000000200425fb\n"
+        "0:0\nCapEff:\t00000000000425fb\n"
         "mount: Operation not permitted\nmknod: Operation not permitted\nwritten\nFalse False\n"
     )
 
@@ -175,7 +176,8 @@ def test_trace(root: Path) -> None:
         + """
 def explain(path):
     with open(path) as file:
-        return [line.split('"')[1] + " is missing" for line in file if "/etc/greeting" in line and "openat" in line]
+        paths = [line.split('"')[1] for line in file if "/etc/greeting" in line and "openat" in line]
+    return [(path, path + " is missing") for path in paths]
 serves("need", "/etc/greeting", explain=explain)
 """
     )
@@ -234,3 +236,37 @@ def test_a_user_that_is_not_there_in_the_range(root: Path, tmp_path: Path) -> No
         "error start cannot switch to 65534:65534: Invalid argument\n"
         "hint: run as root, or give yourself a range of ids: subuid(5), newuidmap(1)\n"
     )
+
+
+_SWARM = """
+import time
+from chrootbuild.sandbox import holder, init
+from chrootbuild.target.model import Limits
+for part in sys.argv[2:]:
+    if part == "kernel": holder.bound_pids = lambda _: None
+    if part == "user": init.bound_user = lambda _: None
+    if part == "warden": init.start_warden = lambda *_: os.pipe2(os.O_NONBLOCK)[0]
+with confine(Confinement(root, limits=Limits(processes=100))) as box:
+    process = box.inside(["takes", "swarm", "3000"], name="it", user=User(USER, USER))
+    box.wait(process, 1.5)
+    count, looks = 3000, 100
+    while looks and (count := len(box.running())) >= 500:  # the killed take a moment
+        looks -= 1
+        time.sleep(0.05)
+    box.end()
+    print(box.exceeded or "-", "bounded" if count < 500 else count)
+"""
+
+
+@pytest.mark.parametrize("user", [0, 7])
+@pytest.mark.parametrize(
+    ("off", "hit"),
+    [((), "processes"), (("kernel", "user"), "processes"), (("kernel", "warden"), "-")],
+    ids=["all", "the warden alone", "the user's own limit alone"],
+)
+def test_a_swarm_of_an_ordinary_user_is_bounded(
+    root: Path, user: int, off: tuple[str, ...], hit: str
+) -> None:
+    bring_hungry(root)
+    script = _SWARM.replace("USER", str(user)).replace("sys.argv[2:]", repr(off))
+    assert as_nobody(script, root) == f"{hit} bounded\n"

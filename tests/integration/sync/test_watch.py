@@ -320,12 +320,68 @@ def test_the_service_manager_is_told_over_an_abstract_socket_and_in_time(shop: W
         assert any(line.startswith("STATUS=watching 1 target, ") for line in watch.told)
 
 
-def test_threads_are_in_proportion_to_directories(shop: Workshop) -> None:
-    for number in range(500):
-        write(shop.top, {f"/srv/www/{number}": "x"})
+def _many(shop: Workshop, count: int) -> None:
+    """Give the target a tree of so many directories."""
+    for number in range(count):
+        write(shop.top, {f"/srv/www/{number}/x": "x"})
+
+
+def test_a_thousand_directories_take_a_handful_of_threads_and_one_descriptor(shop: Workshop) -> None:
+    _many(shop, 1000)
     with watching(shop.folder) as watch:
-        directories = 1 + sum(path.is_dir() for path in shop.top.rglob("*")) + 2
-        assert watch.threads() <= directories + 4
+        assert watch.threads() <= 6
+        place = Path(f"/proc/{watch.process.pid}/fd")
+        links = [os.readlink(place / name) for name in os.listdir(place)]
+        assert links.count("anon_inode:inotify") == 1
+        for number in (0, 999):
+            (shop.top / f"srv/www/{number}/x").write_text("after\n")
+            copy = shop.root / f"srv/www/{number}/x"
+            eventually("it is refreshed", lambda copy=copy: _read(copy) == "after\n")  # type: ignore[misc]
+
+
+# In a user namespace of its own: there a limit holds for that namespace alone.
+LIMITED = """\
+import ctypes, os, sys
+ready, tell = os.pipe()
+helper = os.fork()
+if helper == 0:  # it stays outside, where every id can be mapped
+    os.read(ready, 1)
+    for kind in ("uid", "gid"):
+        with open(f"/proc/{os.getppid()}/{kind}_map", "w") as file:
+            file.write("0 0 65536")
+    os._exit(0)
+if ctypes.CDLL(None, use_errno=True).unshare(0x10000000):
+    sys.exit("no user namespace")
+os.write(tell, b"u")
+os.waitpid(helper, 0)
+name, most, *argv = sys.argv[1:]
+with open(f"/proc/sys/user/{name}", "w") as file:
+    file.write(most)
+os.execv(argv[0], argv)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "fact"),
+    [
+        ("max_inotify_watches", "20", "fs.inotify.max_user_watches is reached"),
+        ("max_inotify_instances", "0", "fs.inotify.max_user_instances is reached"),
+    ],
+)
+def test_a_limit_of_the_system_is_said_and_the_sweep_goes_on(
+    shop: Workshop, name: str, most: str, fact: str
+) -> None:
+    _many(shop, 50)
+    sweep = "import chrootbuild.sync.watch as w; w._SWEEP = 1.0\n"
+    main = f"{sweep}import sys; from chrootbuild.__main__ import main; sys.exit(main())"
+    before = (sys.executable, "-c", LIMITED, name, most)
+    with watching(shop.folder, before=before, program=("-c", main)) as watch:
+        assert watch.said().count(fact) == 1, watch.said()
+        assert "directories are not watched" in watch.said()
+        (shop.top / "srv/www/49/x").write_text("after\n")
+        eventually("it is found", lambda: _read(shop.root / "srv/www/49/x") == "after\n")
+        assert watch.said().count(fact) == 1, watch.said()
+        watch.stop()
 
 
 @pytest.mark.usefixtures("shop")

@@ -10,7 +10,7 @@ import pytest
 from chrootbuild.audit.facts import EXECUTE, OTHERS, READ, WRITE, Entry, Person, can
 from chrootbuild.audit.rules import RULES
 from chrootbuild.audit.rules.permissions import in_program_place
-from chrootbuild.system.acl import Acl, parse
+from chrootbuild.system.rights.acl import Acl, Attributes, parse
 from tests.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs/audit.md"
@@ -37,7 +37,7 @@ def test_an_acl_that_is_cut_off_says_less(length: int) -> None:
 
 def entry(mode: int, uid: int = 0, gid: int = 0, acl: Acl | None = None) -> Entry:
     info = os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0))
-    return Entry("/x", info, None, None, free=False, reach=frozenset(), acl=acl or Acl())
+    return Entry("/x", info, None, None, free=False, reach=frozenset(), attributes=Attributes(acl or Acl()))
 
 
 WEB = Person(33, frozenset({33, 50}), "web")

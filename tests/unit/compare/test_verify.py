@@ -13,8 +13,9 @@ import pytest
 
 from chrootbuild.compare.verify import verify
 from chrootbuild.findings import Finding
-from chrootbuild.root.tree import read_root, root_signature
+from chrootbuild.root.tree import read_root
 from chrootbuild.state.record import Installed, Record
+from chrootbuild.system.signature import root_signature
 
 UID, GID = os.geteuid(), os.getegid()
 

@@ -17,7 +17,14 @@ from chrootbuild.elf.facts import Dlopen, Facts
 from chrootbuild.elf.memo import Memo
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
+from chrootbuild.system.rights.provenance import mark
 from tests.support.elf_builder import DT_NEEDED, DT_RUNPATH, DT_SONAME, Elf
+
+
+@pytest.fixture(autouse=True)
+def _roots_own(tmp_path: Path) -> None:
+    mark(str(tmp_path))
+
 
 FULL = Facts(
     error="some error",

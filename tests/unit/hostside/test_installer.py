@@ -12,6 +12,7 @@ from chrootbuild.hostside import host_file, installer
 from chrootbuild.hostside.installer import Change, install, uninstall
 from chrootbuild.hostside.snippet import Form, Owner, Snippet
 from chrootbuild.state.project import Project
+from chrootbuild.system.rights.provenance import make_folder
 from tests.support.hostside_project import make_project
 from tests.support.trees import tree
 
@@ -392,7 +393,8 @@ def test_a_missing_directory_is_an_error_that_names_it(project: Project, host: P
 )
 def test_a_memory_that_is_not_of_our_making_is_an_error(project: Project, memory: str) -> None:
     file = Path(project.state, "installed", "host.t.json")
-    file.parent.mkdir(parents=True)
+    make_folder(str(file.parent))
     file.write_text(memory)
+    file.chmod(0o644)
     with pytest.raises(Failure, match=r"cannot read .*/host\.t\.json: "):
         uninstall(project, (), Owner("host t", "/t.toml"))

@@ -10,14 +10,15 @@ from chrootbuild.artifact import Artifact, Kind, Origin, Reason
 from chrootbuild.errors import TargetError
 from chrootbuild.paths import join, split
 from chrootbuild.plan.builder import DECLARED, DESCRIBED, FOUND, NAMED, PlanBuilder, blame
-from chrootbuild.sysroot.reader import Sysroot, Unreadable
+from chrootbuild.sysroot.lookup import Unreadable
+from chrootbuild.sysroot.reader import Sysroot
 
 ONE, TWO = Reason("one"), Reason("two")
 HERE, THERE = Origin("targets/x.toml", "files", 3), Origin("targets/x.toml", "files", 4)
 
 
 @pytest.fixture
-def draft(tmp_path: Path) -> PlanBuilder:
+def builder(tmp_path: Path) -> PlanBuilder:
     return PlanBuilder(Sysroot(str(tmp_path)), "targets/x.toml")
 
 

@@ -14,8 +14,9 @@ from chrootbuild.publish.apply import apply
 from chrootbuild.publish.settle import refresh_signatures
 from chrootbuild.publish.step import Operation
 from chrootbuild.root.stage import Stage, open_stage
-from chrootbuild.root.tree import Root, open_root, root_signature
+from chrootbuild.root.tree import Root, open_root
 from chrootbuild.state.record import Installed
+from chrootbuild.system.signature import root_signature
 
 UID, GID = os.geteuid(), os.getegid()
 NAME = "0" * 24

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox import network
-from chrootbuild.sandbox.box import cut_trace
 from chrootbuild.sandbox.child import MARK, Report, start_failure
-from chrootbuild.sandbox.copy_tree import copy_tree
 from chrootbuild.sandbox.namespaces import canonical
-from chrootbuild.sandbox.output import new_pump
+from chrootbuild.sandbox.output import cut_trace, new_pump
 from chrootbuild.sandbox.privileges import _range
+from chrootbuild.sandbox.view.copy_tree import copy_tree
+from chrootbuild.system import sockets
 from tests.support.trees import tree
 
 
@@ -152,4 +151,4 @@ def test_a_copy_takes_holes_links_and_times_and_follows_nothing(tmp_path: Path) 
 
 def test_a_network_in_use_is_never_touched() -> None:
     with pytest.raises(OSError, match="not a new one"):
-        network.loopback_up()
+        sockets.loopback_up()

@@ -15,6 +15,7 @@ from chrootbuild.state.lock import locked
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, in_pieces, read_record, write_record
 from chrootbuild.system.files import BROKEN, STATE_LIMIT, StateFile, write_atomically
+from chrootbuild.system.rights.provenance import make_folder
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_a_lock_names_nobody_after_an_exception(project: Project) -> None:
 
 
 def test_what_killed_builds_left_is_swept_and_the_rest_is_not(project: Project) -> None:
-    os.makedirs(project.state)
+    make_folder(project.state)
     dead, alive = "4194304", str(os.getpid())  # the first is above pid_max: proc_sys_kernel(5)
     names = {f"t.record.{dead}.new", f"t.record.{alive}.new", f"u.record.{dead}.new", "t.record", "new"}
     for name in names:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from chrootbuild.system.mounts import Mounted, filesystem_of, mounts_below, own_mounts, read_mounts
+from chrootbuild.system.mounts import (
+    Mounted,
+    filesystem_of,
+    mounts_below,
+    own_mounts,
+    read_mounts,
+    source_of,
+)
 
 MOUNTINFO = r"""
 22 28 0:21 / /proc rw,nosuid shared:12 - proc proc rw
@@ -21,15 +28,33 @@ damaged
 def test_mounts_below_a_directory() -> None:
     """Both option fields count, the last mount on a path is seen, /srv/xy is another directory."""
     expected = [
-        Mounted("/srv/x/proc", "proc", writable=True),
-        Mounted("/srv/x/sys", "sysfs", writable=False),
-        Mounted("/srv/x/tmp two", "ext4", writable=True),
-        Mounted("/srv/x/a\\040\t\n#b\x85c", "ext4", writable=True),
+        Mounted("/srv/x/proc", "proc", True, "0:21"),
+        Mounted("/srv/x/sys", "sysfs", False, "0:22"),
+        Mounted("/srv/x/tmp two", "ext4", True, "8:1"),
+        Mounted("/srv/x/a\\040\t\n#b\x85c", "ext4", True, "8:1"),
     ]
     for directory in ("/srv/x", "/srv/x/"):
         found = mounts_below(read_mounts(MOUNTINFO), directory)
         assert list(found.values()) == expected
         assert list(found) == [mount.path for mount in expected]
+
+
+def test_what_else_shows_a_bind_mount() -> None:
+    """The mount of the filesystem that shows the directory most closely; a subvolume's names are cut."""
+    mounts = [
+        Mounted("/", "btrfs", True, "0:30", "/@"),
+        Mounted("/home", "btrfs", True, "0:30", "/@home"),
+        Mounted("/srv", "xfs", True, "8:2"),
+    ]
+    for root, device, wanted in (
+        ("/@/etc", "0:30", "/etc"),
+        ("/@", "0:30", "/"),
+        ("/@home/a", "0:30", "/home/a"),
+        ("/@homes", "0:30", ""),
+        ("/", "8:2", "/srv"),
+        ("/", "8:3", ""),
+    ):
+        assert source_of(mounts, Mounted("/x", "x", True, device, root)) == wanted
 
 
 def test_the_top_is_not_below_itself() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import chrootbuild
 from chrootbuild.errors import Failure, TargetError
-from chrootbuild.system.trust import refuse_untrusted
+from chrootbuild.system.rights.trust import refuse_untrusted
 from chrootbuild.target.reader import read_targets
 from tests.support.target_project import project
 
@@ -251,7 +251,8 @@ def public() -> Iterator[Path]:
 
 
 def judge(folder: Path, path: Path, user: int) -> subprocess.CompletedProcess[str]:
-    code = f"from chrootbuild.system.trust import refuse_untrusted; refuse_untrusted([{str(path)!r}], what='it')"
+    code = "from chrootbuild.system.rights.trust import refuse_untrusted\n"
+    code += f"refuse_untrusted([{str(path)!r}], what='it')"
     argv = ["unshare", "--user", "--map-root-user", os.path.realpath(sys.executable), "-c", code]
     env = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(argv, capture_output=True, text=True, env=env, cwd="/", user=user)

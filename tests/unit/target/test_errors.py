@@ -91,6 +91,23 @@ WRONG: dict[str, tuple[str, str]] = {
         f"{X}:1: check.service.timeout: it has to be <= 86400",
         "",
     ),
+    "[check]\nlimits = { process = 1 }": (
+        f"{X}:2: check.limits.process: there is no such key",
+        "did you mean processes?",
+    ),
+    "check.limits = { processes = 0 }": (f"{X}:1: check.limits.processes: it has to be >= 1", ""),
+    'check.limits = { memory = "2 GiB" }': (
+        f'{X}:1: check.limits.memory: "2 GiB" is not a size',
+        'write "2G"',
+    ),
+    'check.limits = { files = "much" }': (
+        f'{X}:1: check.limits.files: "much" is not a size',
+        'write bytes, or "64K", "256M", "2G", "1T"',
+    ),
+    "check.limits = { trace = 1 }": (
+        f"{X}:1: check.limits.trace: it has to be a string, not a whole number",
+        "put it in quotes",
+    ),
     # modes
     '[directories]\n"/tmp" = { mode = 1777 }': (
         f'{X}:2: directories."/tmp".mode: a mode is octal text in quotes, not a number',

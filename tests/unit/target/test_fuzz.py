@@ -52,6 +52,8 @@ KEYS = [
         "probe",
         "stop_signal",
         "timeout",
+        "limits",
+        "processes",
         "ignore",
     ),
     *("/etc/passwd", "/tmp", "/", "relative", "a b", "", "\0", "ü"),

@@ -73,6 +73,10 @@ ready = "tcp:127.0.0.1:8080"
 probe = ["curl -fsS http://127.0.0.1:8080/ | grep -q hello", ["true"]]
 stop_signal = "QUIT"
 timeout = 5
+[check.limits]
+processes = 4096
+memory = "64G"
+files = "1048576"
 
 [audit]
 ignore = { "/usr/bin/su" = "people log in here" }
@@ -181,6 +185,7 @@ def test_the_check(whole: model.Target) -> None:
             stop_signal="QUIT",
             timeout=5.0,
         ),
+        limits=model.Limits(processes=4096, memory=64 << 30, files=1 << 20, trace=256 << 20),
     )
     assert whole.audit_ignore == {"/usr/bin/su": "people log in here"}
 

@@ -84,6 +84,8 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
         env = { B = "2" }
         user = "nobody"
         probe = ["second"]
+        [check.limits]
+        memory = "1T"
         [host]
         wrapper = { "/w" = ["b"] }
         [audit]
@@ -101,6 +103,9 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
         user = "root"
         probe = ["first"]
         timeout = 3
+        [check.limits]
+        processes = 9
+        memory = "2K"
         [host]
         wrapper = { "/w" = ["a"], "/v" = ["a"] }
         restart = "true"
@@ -116,6 +121,8 @@ def test_tables_merge_key_by_key(tmp_path: Path) -> None:
     assert (service.start, service.ready, service.timeout) == (("named",), "udp:127.0.0.1:53", 3.0)
     assert service.user == "nobody"
     assert (service.env, service.probe) == ({"A": "1", "B": "2"}, ("first", "second"))
+    limits = found.check.limits
+    assert (limits.processes, limits.memory, limits.files, limits.trace) == (9, 1 << 40, 1 << 30, 256 << 20)
     assert found.host.wrapper == {"/w": ("b",), "/v": ("a",)}
     assert found.host.restart == "true"
     assert found.audit_ignore == {"/a": "one", "/b": "two"}

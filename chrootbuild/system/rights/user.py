@@ -22,6 +22,10 @@ KEPT = {
     "CAP_SYS_CHROOT": 18,
     "CAP_AUDIT_WRITE": 29,
 }
+# In a box: an audit record is the machine's, whoever writes it; system/seccomp.py says why PAM does without.
+CONFINED = {name: number for name, number in KEPT.items() if name != "CAP_AUDIT_WRITE"}
+# Of a command of the host in a box: also what sets up a root and the box's own network.
+OUTSIDE = KEPT | {"CAP_NET_ADMIN": 12, "CAP_SETFCAP": 31}
 
 
 @dataclass(frozen=True, slots=True)

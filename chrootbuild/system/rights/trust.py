@@ -9,32 +9,30 @@ from dataclasses import dataclass, field
 
 from chrootbuild.errors import Failure
 from chrootbuild.paths import LinkLoopError, walk
-from chrootbuild.system.acl import acl_of
+from chrootbuild.system.rights.acl import acl_of
+from chrootbuild.system.rights.provenance import sudo_caller
 
 _WRITE = 0o2
 _OVERFLOW = 65534  # who has no id in this user namespace: user_namespaces(7)
 
 
-def refuse_untrusted(paths: Iterable[str], *, what: str, kind: type[Failure] = Failure) -> None:
+def refuse_untrusted(
+    paths: Iterable[str], *, what: str, kind: type[Failure] = Failure, remedy: str = ""
+) -> None:
     """Raise ``kind`` where someone else can write one of ``paths`` or change what it names.
 
     Only for root: others risk no more than their own rights. Each component
     of a path, and of every link on the way, has to belong to root, or
     under sudo to the caller, and not be writable for others. A sticky
     directory of root's is fine (/tmp). An absent path is judged by the
-    directories above it. ``what`` names the file in messages: "the target file".
+    directories above it. ``what`` names the file in messages: "the target file". ``remedy`` is the
+    hint where the fault is the path's own, and another owner would not mend it.
     """
     if os.geteuid() != 0:
         return
-    judge = _Judge(_caller(), what, kind)
+    judge = _Judge(sudo_caller(), what, kind, remedy)
     for path in paths:
         judge.walk(os.path.join(os.getcwd(), path))
-
-
-def _caller() -> int | None:
-    """Return the uid of the caller of sudo(8)."""
-    text = os.environ.get("SUDO_UID", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 @dataclass(slots=True)
@@ -42,6 +40,7 @@ class _Judge:
     caller: int | None
     what: str
     kind: type[Failure]
+    remedy: str = ""
     seen: set[str] = field(default_factory=set)
 
     def walk(self, path: str) -> None:
@@ -72,6 +71,7 @@ class _Judge:
             self.seen.add(here)
             if fault := self._fault(here, info):
                 who, hint = fault
+                hint = self.remedy if self.remedy and here == path else hint
                 details = () if here == path else (f"it leads to {self.what} {path}",)
                 raise self.kind(
                     f"cannot trust {here}: it can be written by {who}", hint=hint, details=details
@@ -81,6 +81,7 @@ class _Judge:
     def _fault(self, here: str, info: os.stat_result) -> tuple[str, str] | None:
         """Return who else can write, and the command that forbids it; None where nobody can."""
         if not self._trusts(info.st_uid):
+            # Never -R: nobody looked at what is below, and a hint is followed.
             flag = "-h " if stat.S_ISLNK(info.st_mode) else ""
             return f"{_user(info.st_uid)}, its owner", f"chown {flag}root {here}"
         if stat.S_ISLNK(info.st_mode):

@@ -3,8 +3,8 @@
 The *host view* is for prepare, ready and probe: this machine, read-only. /run, /tmp and
 /var/tmp are writable, as throw-away overlays; an overlay also cuts off the sockets in it, so
 that no daemon of the host is reached by mistake. The overlay of the root is at ``View.root``, and at
-the root's own path. The *inside view* is for the confined programs: that overlay alone, by
-pivot_root(2), with the mounts they need.
+the root's own path; what each command sees of all that is narrowed by outside.py. The *inside
+view* is for the confined programs: that overlay alone, by pivot_root(2), with the mounts they need.
 
 All upper layers are on one tmpfs without a name on the host: nothing has to be cleaned up.
 Sources: mount_namespaces(7), pivot_root(2), Documentation/filesystems/overlayfs.rst.
@@ -13,20 +13,26 @@ Sources: mount_namespaces(7), pivot_root(2), Documentation/filesystems/overlayfs
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import os
-import signal
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
+from chrootbuild.sandbox.bounds.limits import bound_shared_memory, room
 from chrootbuild.sandbox.confinement import Confinement
-from chrootbuild.sandbox.overlay import below, doing, mount_overlay, mount_tree, open_directory, open_tree
+from chrootbuild.sandbox.view.overlay import (
+    below,
+    doing,
+    mount_overlay,
+    mount_tree,
+    open_directory,
+    open_tree,
+)
+from chrootbuild.sandbox.view.own_root import place_of
 from chrootbuild.system import syscalls
+from chrootbuild.target.model import Limits
 
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _QUIET = _FLAGS | syscalls.MS_NOEXEC
@@ -34,7 +40,7 @@ _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own, none is share
 _THROW_AWAY = ("/run", "/var/tmp")  # noqa: S108 - and /tmp, which holds the scratch space as well
 # Mounts of the sandbox's own: type, flags, options.
 _OWN = {
-    "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k"),
+    "/dev": ("tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=0755,size=64k,nr_inodes=4096"),
     "/dev/mqueue": ("mqueue", _QUIET, ""),
     "/dev/pts": ("devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
     _SHM: ("tmpfs", _FLAGS, "mode=1777"),
@@ -43,8 +49,8 @@ _OWN = {
 }
 # The kernel interfaces of a whole system.
 SYSTEM_MOUNTS = ("/dev", "/dev/pts", _SHM, "/proc", "/sys")
-_HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
-_DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+HARMLESS = ("null", "zero", "full", "random", "urandom", "tty")
+DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class View:
     notes: tuple[str, ...] = ()
 
 
-def host_view(lower: str, *, system: bool, privileged: bool) -> View:
+def host_view(lower: str, *, system: bool, privileged: bool, limits: Limits) -> View:
     """Make the host view around the directory ``lower``; raises Failure.
 
     To be called in a new mount and pid namespace. ``system``: ``lower`` is a whole system, with
@@ -71,17 +77,20 @@ def host_view(lower: str, *, system: bool, privileged: bool) -> View:
     with doing(f"open {lower}", "build the root first"):
         tree = open_tree(lower, privileged=privileged)
     with doing("mount a throw-away overlay", hint):
-        scratch = _scratch(privileged)
+        scratch = _scratch(privileged, limits)
         for path in _THROW_AWAY:
             _throw_away(path, scratch, privileged)
         if os.path.isdir(_SHM):  # POSIX shared memory of the sandbox alone
-            syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, "mode=1777")
+            syscalls.mount("tmpfs", _SHM, "tmpfs", _FLAGS, f"mode=1777,{room(limits.files)}")
     with doing("mount /proc", hint):
         syscalls.mount("proc", "/proc", "proc", _QUIET)
+    bound_shared_memory(limits)
     root, work = f"{scratch}/root", f"{scratch}/work"
     for path in (root, work, f"{scratch}/log"):
         os.mkdir(path)
-    uppers, refused = mount_tree(tree, root, scratch, privileged=privileged, copy=not system)
+    uppers, refused = mount_tree(
+        tree, root, scratch, privileged=privileged, copy=not system, room=limits.files
+    )
     notes = (f"the overlay was refused ({refused}): this ran on a copy",) if refused else ()
     if lower != "/" and os.path.isdir(lower):
         with doing(f"mount over {lower}"):
@@ -94,46 +103,50 @@ def inside_view(
     mounts: tuple[str, ...],
     devices: Mapping[str, Device],
     host_directory: Callable[[str], int],
+    limits: Limits | None = None,
 ) -> None:
     """Leave the host view for good: ``root``, a mount point, becomes /; raises Failure.
 
     To be called by pid 1 of a new pid namespace, which /proc then shows, in a mount
     namespace of its own. ``devices`` are shown as the host's nodes. ``host_directory`` returns a
     mount (as clone_mount does) for a path among ``mounts`` that is no kernel interface. A /dev
-    among them gets the harmless standard devices.
+    among them gets the harmless standard devices. ``limits`` bound /dev/shm.
     """
     if "/dev" in mounts:
-        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in _HARMLESS} | dict(devices)
+        devices = {f"/dev/{name}": _numbers(f"/dev/{name}") for name in HARMLESS} | dict(devices)
     hint = "build the root: the directory is part of it"
     # Before pivot_root: a user namespace may mount proc and sysfs only while the host's are visible.
     for path in sorted(mounts):
         if path in _OWN:
             with doing(f"mount {path} in the root", hint):
-                _mount_own(root, path)
+                mount_own(root, path, limits)
     shown = {path: host_directory(path) for path in sorted(mounts) if path not in _OWN}
     shown |= {path: _host_node(path, device) for path, device in sorted(devices.items())}
     with doing(f"enter {root} by pivot_root"):
+        wanted = place_of(root)
         os.chdir(root)
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", syscalls.MNT_DETACH)
         os.chdir("/")
+        if place_of("/") != wanted:
+            raise Failure(f"cannot enter {root}: / is another directory; nothing was run in it")
     for path, mount in shown.items():
         with doing(f"show the host's {path} in the root", hint):
             if path in devices:
                 _make_place(path)
             syscalls.attach_mount(mount, path)
     if "/dev" in mounts:
-        for name, text in _DEV_LINKS.items():
+        for name, text in DEV_LINKS.items():
             os.symlink(text, f"/dev/{name}")
 
 
 # -- the overlays --------------------------------------------------------------------------
 
 
-def _scratch(privileged: bool) -> str:
+def _scratch(privileged: bool, limits: Limits) -> str:
     """Mount an overlay of /tmp over itself; return a directory there that is a tmpfs of its own."""
     host = open_directory(_TMP)
-    syscalls.mount("tmpfs", _TMP, "tmpfs", 0, "mode=0755,size=50%")
+    syscalls.mount("tmpfs", _TMP, "tmpfs", 0, f"mode=0755,{room(limits.files + limits.trace)}")
     space = open_directory(_TMP)
     try:
         mount_overlay(host, _TMP, f"{_TMP}/.tmp", privileged=privileged)
@@ -151,15 +164,17 @@ def _throw_away(path: str, scratch: str, privileged: bool) -> None:
         store = f"{scratch}/.{path.replace('/', '.')}"
         os.mkdir(store)
         tree = open_tree(path, privileged=privileged)
-        mount_tree(tree, path, store, privileged=privileged, copy=False)
+        mount_tree(tree, path, store, privileged=privileged, copy=False, room=0)
 
 
 # -- the mounts inside ---------------------------------------------------------------------
 
 
-def _mount_own(root: str, path: str) -> None:
-    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it."""
+def mount_own(root: str, path: str, limits: Limits | None = None) -> None:
+    """Mount a kernel interface of the sandbox below ``root``, no link followed out of it; raises OSError."""
     kind, flags, options = _OWN[path]
+    if path == _SHM and limits is not None:
+        options += f",{room(limits.files)}"
     target = below(root, path)
     if path == "/dev/pts":
         try:
@@ -223,59 +238,6 @@ def _make_place(path: str) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
 
-def start_holder(confinement: Confinement, view: View) -> int:
-    """Make the inside view and its pid namespace; return the pid of the process that holds both.
-
-    Raises Failure.
-    """
-    told, tell = os.pipe()
-    if os.fork() == 0:
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-            keeper = os.fork()
-            if keeper == 0:
-                _keep(confinement, view, tell)
-            _tell(tell, "pid", keeper)
-        finally:
-            os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as file:
-        said = dict(json.loads(line) for line in file)
-    if said.keys() != {"pid", "view"}:
-        raise Failure("cannot make the pid namespace of the root")
-    if said["view"] is not None:
-        message, hint = said["view"]
-        raise Failure(message, hint=hint)
-    return int(said["pid"])
-
-
-def _tell(tell: int, key: str, value: object) -> None:
-    """Write a line [key, value] in one call: two processes write to the pipe, in either order."""
-    os.write(tell, json.dumps([key, value]).encode() + b"\n")
-
-
-def _keep(confinement: Confinement, view: View, tell: int) -> NoReturn:
-    try:
-        mounts, devices = _wanted(confinement, view)
-        inside_view(view.root, mounts, devices, functools.partial(overlay_of, view))
-        failed = None
-    except Failure as failure:
-        failed = [failure.message, failure.hint]
-    except OSError as error:
-        failed = [f"cannot make the view of the root: {error}", ""]
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
-    _tell(tell, "view", failed)
-    os.closerange(0, 1 << 20)
-    while failed is None:
-        signal.pause()
-    os._exit(1)
-
-
-def _wanted(confinement: Confinement, view: View) -> tuple[tuple[str, ...], dict[str, Device]]:
-    """Return the mounts of the inside view, and the devices that the root's own nodes cannot provide."""
-    mounts = (*(SYSTEM_MOUNTS if confinement.system else ()), *confinement.mounts)
-    devices = dict(confinement.devices)
-    if view.privileged:  # mounts of a user namespace are nodev
-        devices = {path: one for path, one in devices.items() if not is_node(view.root, path, one)}
-    return tuple(dict.fromkeys(mounts)), devices
+def shows_shm(confinement: Confinement) -> bool:
+    """Return whether the inside view has a /dev/shm of its own."""
+    return confinement.system or _SHM in confinement.mounts

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from chrootbuild.errors import Failure
-from chrootbuild.sandbox.copy_tree import copy_tree
+from chrootbuild.sandbox.bounds import limits
+from chrootbuild.sandbox.view.copy_tree import copy_tree
 from chrootbuild.system import syscalls
 from chrootbuild.system.mounts import mounts_below, own_mounts
 
-_BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+BELOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 # Kernel interfaces, not files: an overlay of one is refused or means nothing.
 _KERNEL = {
     *"autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl".split(),
@@ -59,7 +60,7 @@ def below(root: str, path: str) -> str:
     """Return this view's path of a path in ``root``, all links resolved in there; raises OSError."""
     top = open_directory(root)
     try:
-        return f"/proc/self/fd/{syscalls.openat2(top, path.lstrip('/') or '.', os.O_PATH, _BELOW)}"
+        return f"/proc/self/fd/{syscalls.openat2(top, path.lstrip('/') or '.', os.O_PATH, BELOW)}"
     finally:
         os.close(top)
 
@@ -84,10 +85,11 @@ def open_tree(lower: str, *, privileged: bool) -> Tree:
 
 
 def mount_tree(
-    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool
+    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool, room: int
 ) -> tuple[list[tuple[str, str]], str]:
     """Mount the overlays of a tree at the directory ``root``; raises Failure.
 
+    What is no overlay is a tmpfs that ``room`` bytes can be added to.
     Returns pairs of a directory of the tree ("" for its top) and its upper directory;
     and why an overlay was refused, if with ``copy`` a copy took its place.
     """
@@ -107,10 +109,11 @@ def mount_tree(
                     refused = error.strerror or ""
                     syscalls.mount("tmpfs", target, "tmpfs", 0, "mode=0755,size=50%")
                     copy_tree(piece.fd, below(root, piece.path))
+                    _leave_room(below(root, piece.path), room)
             elif piece.path:
                 _make(root, piece)
             else:
-                syscalls.mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=50%")
+                syscalls.mount("tmpfs", root, "tmpfs", 0, f"mode=0755,{limits.room(room)}")
     return uppers, refused
 
 
@@ -135,6 +138,32 @@ def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> s
     except OSError:
         syscalls.mount("overlay", target, "overlay", 0, options + more[1])
     return upper
+
+
+def written(upper: str, prefix: str, lower: str) -> Iterator[str]:
+    """Yield the paths of a root in an overlay's upper directory, without whiteouts.
+
+    ``prefix`` is the overlay's path in the root, ``lower`` the real path of the root. Directories
+    are left out where ``lower`` has them. Paths longer than PATH_MAX are skipped.
+    """
+    stack = [""]
+    while stack:
+        here = stack.pop()
+        for name in _entries(upper + here):
+            path = f"{here}/{name}"
+            if _is_directory(upper + path):
+                stack.append(path)
+                if _is_directory(lower + prefix + path):
+                    continue
+            if not _is_whiteout(upper + path):
+                yield prefix + path
+
+
+def _leave_room(place: str, room: int) -> None:
+    """Bound a tmpfs to what is in it, and ``room`` bytes more."""
+    usage = os.statvfs(place)
+    used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    syscalls.mount("", place, "", syscalls.MS_REMOUNT, f"size={used + room}")
 
 
 def _piece(lower: str, path: str) -> _Piece:
@@ -184,3 +213,29 @@ def _make(root: str, piece: _Piece) -> None:
             PermissionError
         ):  # flags that a user namespace may not touch; the source is read-only
             syscalls.mount("", place, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _mode(path: str) -> tuple[int, int]:
+    """Return the mode and device numbers of a path; zeros where lstat(2) fails."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return info.st_mode, info.st_rdev
+
+
+def _is_directory(path: str) -> bool:
+    return stat.S_ISDIR(_mode(path)[0])
+
+
+def _is_whiteout(path: str) -> bool:
+    """Return whether a path of an upper layer is a whiteout: overlayfs.rst."""
+    mode, device = _mode(path)
+    return stat.S_ISCHR(mode) and device == 0
