@@ -40,6 +40,7 @@ def clean(project: Project, target: Target, path: str = "", *, dry: bool = False
         with root:
             if not dry:
                 recover(project, target.name, root)
+                clear_stage(root)
                 drop_stamp(project, target.name)
             record = read_record(project, target.name, target.root)
             if record is None:
@@ -52,7 +53,6 @@ def clean(project: Project, target: Target, path: str = "", *, dry: bool = False
             with _opened(root, record) if not dry else contextlib.nullcontext():
                 left = _remove(root, target.name, record, path, dry=dry)
             if not dry:
-                clear_stage(root)
                 write_record(project, target.name, replace(record, artifacts=left))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from chrootbuild.accounts.damage import damaged_records, damaged_users
@@ -67,9 +68,12 @@ def _extra(record: Record, root: Root, directory: str) -> Iterator[Finding]:
         with os.scandir(fd) as entries:
             for entry in entries:
                 path = f"/{entry.name}" if directory == "/" else f"{directory}/{entry.name}"
-                if path in record.artifacts or path in record.seeds or path in _STAGING:
+                if path in record.artifacts or path in record.seeds:
                     continue
-                what = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                seen = entry.stat(follow_symlinks=False)
+                if path in _STAGING and stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid():
+                    continue
+                what = kind_of(seen.st_mode)
                 yield Finding("error", "extra", path, f"{what} that was not installed")
     except FileNotFoundError:
         return  # it was removed meanwhile

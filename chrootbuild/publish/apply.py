@@ -1,7 +1,8 @@
 """Applies one step of a publish, idempotently: a build may be killed between any two calls.
 
-A replaced directory ends in the staging under the same name, and is examined
-there: with a foreign file in it, it is moved back.
+A directory is replaced by way of ROOT/.chrootbuild, so that it never leaves the root: it
+ends there under the staged name, and is examined there: with a foreign file in it, it is
+moved back.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import time
 from chrootbuild.errors import Failure
 from chrootbuild.publish.step import Operation
 from chrootbuild.publish.swap import bring_back, foreign_in
-from chrootbuild.root.stage import Stage
+from chrootbuild.root.stage import INSIDE, Stage, open_passage
 from chrootbuild.root.tree import Root
 from chrootbuild.system import syscalls
+from chrootbuild.system.openat import remove_tree
 from chrootbuild.system.rights.user import privileged
 from chrootbuild.text import kind_of
 
@@ -63,38 +65,67 @@ def _put(root: Root, stage: Stage, op: Operation) -> None:
     """Rename a staged artifact to its place, over any existing one."""
     mine = staged_as(stage, op.name)
     if mine is None:
-        return  # done before we were killed
-    if mine.st_ino == op.ino:
-        _rename(root, stage, op, mine)
-    _look_after(root, stage, op)
+        if not _is_on_its_way(root, op):
+            return  # done before we were killed
+    elif mine.st_ino == op.ino:
+        there = root.lstat(op.path)
+        if there is None or not (stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(mine.st_mode)):
+            fd, leaf = root.parent(op.path)
+            try:
+                os.rename(op.name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
+            except OSError as error:
+                raise _cannot(root, op, error, there) from None
+            return
+    # Directory over another type, or the other way round: swap the two, so that the path
+    # is never absent. The old one is removed in the passage.
+    with open_passage(root, stage) as way:
+        place = _swap(root, stage, way, op)
+        _look_after(root, place, op)
 
 
-def _rename(root: Root, stage: Stage, op: Operation, mine: os.stat_result) -> None:
-    fd, leaf = root.parent(op.path)
+def _is_on_its_way(root: Root, op: Operation) -> bool:
+    """Return whether a build was killed while this was in ROOT/.chrootbuild."""
+    return root.lstat(f"/{INSIDE}/{op.name}") is not None
+
+
+def _swap(root: Root, stage: Stage, way: Stage, op: Operation) -> Stage:
+    """Exchange a staged path with what is in the root, within the passage; return where the old one is now.
+
+    What somebody planted in the passage under that name is removed.
+    """
+    mine = staged_as(stage, op.name)
+    if mine is not None and mine.st_ino != op.ino:
+        return stage  # exchanged before we were killed, by a chrootbuild that had no passage
     there = root.lstat(op.path)
+    fd, leaf = root.parent(op.path)
     root.forget(op.path)
     try:
-        if there is None or not (stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(mine.st_mode)):
-            os.rename(op.name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
+        if mine is not None and way.fd != stage.fd:
+            remove_tree(way.fd, op.name)
+            os.rename(op.name, op.name, src_dir_fd=stage.fd, dst_dir_fd=way.fd)
+        moved = staged_as(way, op.name)
+        if moved is None or moved.st_ino != op.ino:
+            return way
+        if there is None:
+            os.rename(op.name, leaf, src_dir_fd=way.fd, dst_dir_fd=fd)
         else:
-            # Directory over another type, or the other way round: swap the two, so that the path
-            # is never absent. The old one is removed with the stage.
-            syscalls.renameat2(stage.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
+            syscalls.renameat2(way.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
     except OSError as error:
         raise _cannot(root, op, error, there) from None
+    return way
 
 
-def _look_after(root: Root, stage: Stage, op: Operation) -> None:
+def _look_after(root: Root, place: Stage, op: Operation) -> None:
     """Move a swapped-out directory back where a foreign file is in it (law 6)."""
-    old = staged_as(stage, op.name)
+    old = staged_as(place, op.name)
     if old is None or not stat.S_ISDIR(old.st_mode) or old.st_ino == op.ino:
         return
     try:
-        _, foreign = next(foreign_in(stage.fd, op.name, op.path, frozenset(op.ours)), ("", ""))
+        _, foreign = next(foreign_in(place.fd, op.name, op.path, frozenset(op.ours)), ("", ""))
         if not foreign:
             return
         fd, leaf = root.parent(op.path)
-        syscalls.renameat2(stage.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
+        syscalls.renameat2(place.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
     except OSError as error:
         raise _cannot(root, op, error, old) from None
     raise Failure(
@@ -123,23 +154,13 @@ def _plant(root: Root, stage: Stage, op: Operation) -> None:
 
 
 def _exchange(root: Root, stage: Stage, op: Operation) -> None:
-    mine = staged_as(stage, op.name)
-    if mine is None:
+    if staged_as(stage, op.name) is None and not _is_on_its_way(root, op):
         return
-    if mine.st_ino == op.ino:
-        there = root.lstat(op.path)
-        fd, leaf = root.parent(op.path)
-        root.forget(op.path)
-        try:
-            if there is None:
-                os.rename(op.name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
-                return
-            syscalls.renameat2(stage.fd, op.name, fd, leaf, syscalls.RENAME_EXCHANGE)
-        except OSError as error:
-            raise _cannot(root, op, error, there) from None
-    old = staged_as(stage, op.name)
-    if old is not None and stat.S_ISDIR(old.st_mode):
-        bring_back(root, stage, op)
+    with open_passage(root, stage) as way:
+        place = _swap(root, stage, way, op)
+        old = staged_as(place, op.name)
+        if old is not None and stat.S_ISDIR(old.st_mode):
+            bring_back(root, place, op)
 
 
 def _cannot(root: Root, op: Operation, error: OSError, there: os.stat_result | None) -> Failure:

@@ -23,7 +23,7 @@ from chrootbuild.publish.step import Operation
 from chrootbuild.publish.swap import can_exchange, clone
 from chrootbuild.root.obstacles import refuse_obstacles
 from chrootbuild.root.seed import seed_name
-from chrootbuild.root.stage import Stage, clear_stage, open_stage
+from chrootbuild.root.stage import Stage, clear_stage, make_way, open_stage
 from chrootbuild.root.tree import Root
 from chrootbuild.state.project import Project
 from chrootbuild.state.record import Installed, Record, write_record
@@ -60,6 +60,7 @@ def publish(
     lock: the journal then holds only the difference. Raises Failure before
     any change, or in the middle: then ``recover`` completes it.
     """
+    make_way(root)
     operations = _operations(root, stage, comparison, staged)
     operations += [Operation("seed", path, seed_name(path)) for path in seeds[1]]
     artifacts = {**comparison.known, **staged}

@@ -47,12 +47,13 @@ def clone(root: Root, stage: Stage, op: Operation) -> Operation | None:
             remove_tree(stage.fd, op.name)
             return None
         for path, name in op.content:
-            if path in op.ahead:
-                os.link(
-                    name, _place(op, path), src_dir_fd=stage.fd, dst_dir_fd=stage.fd, follow_symlinks=False
-                )
-            elif name not in ("", "/"):
-                os.rename(name, _place(op, path), src_dir_fd=stage.fd, dst_dir_fd=stage.fd)
+            if name in ("", "/"):
+                continue
+            with _in_copy(stage, op, path) as (fd, leaf):
+                if path in op.ahead:
+                    os.link(name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd, follow_symlinks=False)
+                else:
+                    os.rename(name, leaf, src_dir_fd=stage.fd, dst_dir_fd=fd)
         for path, (mode, uid, gid) in reversed(modes.items()):
             fd = open_beneath(stage.fd, _place(op, path))
             try:
@@ -70,8 +71,22 @@ def clone(root: Root, stage: Stage, op: Operation) -> Operation | None:
 
 
 def _place(op: Operation, path: str) -> str:
-    """Return a path's place in the copy; nobody else can put a link in the staging directory."""
+    """Return a path's place in the copy, below the staging directory."""
     return op.name + path[len(op.path) :]
+
+
+@contextlib.contextmanager
+def _in_copy(stage: Stage, op: Operation, path: str) -> Iterator[tuple[int, str]]:
+    """Yield the open directory of a path's place in the copy, and its name there. Raises OSError.
+
+    No link is followed on the way: where the staging is in the root, who is root inside can put one there.
+    """
+    above, _, leaf = _place(op, path).rpartition("/")
+    fd = open_beneath(stage.fd, above)
+    try:
+        yield fd, leaf
+    finally:
+        os.close(fd)
 
 
 def _link(root: Root, stage: Stage, op: Operation) -> dict[str, tuple[int, int, int]] | None:
@@ -83,12 +98,14 @@ def _link(root: Root, stage: Stage, op: Operation) -> dict[str, tuple[int, int, 
             info = root.lstat(path)
             if info is None:
                 return None
-            os.mkdir(_place(op, path), 0o700, dir_fd=stage.fd)
+            with _in_copy(stage, op, path) as (there, leaf):
+                os.mkdir(leaf, 0o700, dir_fd=there)
             modes[path] = (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
         elif not name:
             fd, leaf = root.parent(path)
             try:
-                os.link(leaf, _place(op, path), src_dir_fd=fd, dst_dir_fd=stage.fd, follow_symlinks=False)
+                with _in_copy(stage, op, path) as (there, name):
+                    os.link(leaf, name, src_dir_fd=fd, dst_dir_fd=there, follow_symlinks=False)
             except OSError:
                 return None
     return modes
@@ -117,20 +134,30 @@ def foreign_in(top: int, name: str, path: str, ours: Collection[str]) -> Iterato
                 stack.append((f"{here}/{leaf}", child))
 
 
-def bring_back(root: Root, stage: Stage, op: Operation) -> None:
+def bring_back(root: Root, place: Stage, op: Operation) -> None:
     """Move files created in the old directory between copy and swap into the new one (law 6).
 
-    Idempotent, so it can be repeated after a kill. Raises Failure.
+    ``place`` holds the old directory. Idempotent, so it can be repeated after a kill. Raises Failure.
     """
     try:
-        for name, path in foreign_in(stage.fd, op.name, op.path, frozenset(op.ours)):
+        for name, path in foreign_in(place.fd, op.name, op.path, frozenset(op.ours)):
             while root.directory(split(path)[0]) is None:  # its directory is removed: move that
                 name, path = split(name)[0], split(path)[0]
-            fd, leaf = root.parent(path)
-            syscalls.renameat2(stage.fd, name, fd, leaf, syscalls.RENAME_NOREPLACE)
+            _move(place, name, root, path)
     except OSError as error:
         raise Failure(
             f"cannot keep what was put into {root.real(op.path)}: {error.strerror}",
-            details=(f"it is in {stage.path}/{op.name}",),
+            details=(f"it is in {place.path}/{op.name}",),
             hint="something in the root changes it; stop it and build again",
         ) from None
+
+
+def _move(place: Stage, name: str, root: Root, path: str) -> None:
+    """Rename by open directories: who is root inside can put a link on the way to ``name``. Raises OSError."""
+    above, _, old = name.rpartition("/")
+    fd, leaf = root.parent(path)
+    holder = open_beneath(place.fd, above) if above else os.dup(place.fd)
+    try:
+        syscalls.renameat2(holder, old, fd, leaf, syscalls.RENAME_NOREPLACE)
+    finally:
+        os.close(holder)

@@ -23,6 +23,8 @@ from chrootbuild.system.openat import open_beneath, remove_tree
 from chrootbuild.system.rights.provenance import fault_of
 from chrootbuild.text import kind_of
 
+INSIDE = ".chrootbuild"  # in a root: what is exchanged stays in it (law 4)
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -55,7 +57,7 @@ def stage_place(root: Root) -> tuple[str, bool]:
         inside = os.fstat(fd).st_dev != root.dev or is_mount(fd, name)
     finally:
         os.close(fd)
-    return (f"{root.path}/.chrootbuild" if inside else f"{parent}/.{name}.chrootbuild"), inside
+    return (f"{root.path}/{INSIDE}" if inside else f"{parent}/.{name}.chrootbuild"), inside
 
 
 def _open_parent(path: str) -> int:
@@ -93,14 +95,55 @@ def open_stage(root: Root, suffix: str = "") -> Stage:
     With a ``suffix``, another directory of its kind beside it.
     """
     with _holder(root, suffix) as (parent, name, path):
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=parent)
-            fd = open_beneath(parent, name)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
-                raise _not_ours(path, "it is not a directory of ours") from None
-            raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
+        return _open_private(root, parent, name, path)
+
+
+@contextlib.contextmanager
+def open_passage(root: Root, stage: Stage) -> Iterator[Stage]:
+    """Yield ROOT/.chrootbuild, made where missing: a directory of the root is exchanged in it, and stays there.
+
+    Taken out of the root it would lead a process that holds it open out as well, by its "..".
+    It is the staging directory itself where that is in the root. Who is root inside can
+    reach it: nothing in it is believed. Raises Failure where it is not ours.
+    """
+    if stage.path == root.real(f"/{INSIDE}"):
+        yield stage
+        return
+    make_way(root)
+    with _open_private(root, root.fd, INSIDE, root.real(f"/{INSIDE}")) as way:
+        yield way
+
+
+def make_way(root: Root) -> None:
+    """Remove what is no directory from the place of ROOT/.chrootbuild.
+
+    Raises Failure where somebody else's directory is there, or something is mounted on it.
+    """
+    path = root.real(f"/{INSIDE}")
+    try:
+        info = os.stat(INSIDE, dir_fd=root.fd, follow_symlinks=False)
+        if is_mount(root.fd, INSIDE):
+            raise _not_ours(path, "something is mounted there")
+        if not stat.S_ISDIR(info.st_mode):
+            os.unlink(INSIDE, dir_fd=root.fd)
+        elif info.st_uid != os.geteuid():
+            raise _not_ours(path, f"a directory of uid {info.st_uid} is there")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
+
+
+def _open_private(root: Root, parent: int, name: str, path: str) -> Stage:
+    """Open a directory of ours, made where missing: 0700, on the root's filesystem. Raises Failure."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        fd = open_beneath(parent, name)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            raise _not_ours(path, "it is not a directory of ours") from None
+        raise Failure(f"cannot stage in {path}: {error.strerror}", hint=staging_hint(error)) from None
     info = os.fstat(fd)
     if info.st_uid != os.geteuid() or info.st_dev != root.dev:
         os.close(fd)
@@ -117,19 +160,30 @@ def open_stage(root: Root, suffix: str = "") -> Stage:
 
 
 def clear_stage(root: Root, suffix: str = "") -> None:
-    """Remove a root's staging directory and its content; raises Failure where it is not ours."""
+    """Remove a root's staging directory and its content; raises Failure where it is not ours.
+
+    Without a ``suffix`` ROOT/.chrootbuild too: what was exchanged there is removed there.
+    """
+    if not suffix:
+        make_way(root)
+        _clear(root.fd, INSIDE, root.real(f"/{INSIDE}"))
     with _holder(root, suffix) as (parent, name, path):
-        try:
-            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
-                raise _not_ours(path, f"{kind_of(info.st_mode)} of uid {info.st_uid} is there")
-            remove_tree(parent, name)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            mounted = error.errno in (errno.EXDEV, errno.EBUSY)
-            why = "something is mounted in it" if mounted else error.strerror
-            raise Failure(f"cannot remove {path}: {why}", hint="look at it, and remove it by hand") from None
+        _clear(parent, name, path)
+
+
+def _clear(parent: int, name: str, path: str) -> None:
+    """Remove a directory of ours; nothing there is success. Raises Failure."""
+    try:
+        info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+            raise _not_ours(path, f"{kind_of(info.st_mode)} of uid {info.st_uid} is there")
+        remove_tree(parent, name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        mounted = error.errno in (errno.EXDEV, errno.EBUSY)
+        why = "something is mounted in it" if mounted else error.strerror
+        raise Failure(f"cannot remove {path}: {why}", hint="look at it, and remove it by hand") from None
 
 
 def staging_hint(error: OSError) -> str:

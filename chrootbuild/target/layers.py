@@ -15,6 +15,7 @@ from chrootbuild.target.toml_lines import KeyPath
 from chrootbuild.text import printable_or_quoted
 
 _MAGIC = re.compile(r"[*?\[]")
+_RESERVED = "/.chrootbuild/"  # in every root: where directories are exchanged
 
 
 def claims(data: schema.TargetFile) -> Iterator[tuple[str, str, KeyPath]]:
@@ -55,9 +56,11 @@ def _account_files(accounts: schema.Accounts | None, system: str | None) -> tupl
 
 
 def check_claims(parsed: Parsed) -> None:
-    """Refuse two different claims on one path in one file; raises TargetError."""
+    """Refuse two different claims on one path in one file, and any on ROOT/.chrootbuild; raises TargetError."""
     claimed: dict[str, list[tuple[str, KeyPath]]] = {}
     for path, what, where in claims(parsed.data):
+        if f"{path}/".startswith(_RESERVED):
+            raise parsed.wrong(where, f"{_RESERVED[:-1]} is chrootbuild's own", "give it another name")
         others = claimed.setdefault(path, [])
         for other, first in others:
             if not compatible({other, what}):

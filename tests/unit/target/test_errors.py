@@ -305,6 +305,14 @@ WRONG: dict[str, tuple[str, str]] = {
         f'{X}:2: text."/dev/null": two different things for /dev/null: devices in line 1 speaks of it too',
         "keep one of them",
     ),
+    'directories = { "/.chrootbuild" = {} }': (
+        f'{X}:1: directories."/.chrootbuild": /.chrootbuild is chrootbuild\'s own',
+        "give it another name",
+    ),
+    'seed = ["/.chrootbuild/x"]': (
+        f"{X}:1: seed[0]: /.chrootbuild is chrootbuild's own",
+        "give it another name",
+    ),
     'seed = ["/var/lib/x/"]\nfiles = ["/var/lib/x/"]': (
         f"{X}:1: seed[0]: two different things for /var/lib/x: files in line 2 speaks of it too",
         "keep one of them",
