@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from chrootbuild.compare.verify import verify
 from chrootbuild.errors import Failure
 from chrootbuild.findings import Finding
 from chrootbuild.plan.make import top_of
-from chrootbuild.root.stage import stage_place
+from chrootbuild.root.stage import INSIDE, stage_place
 from chrootbuild.rtld.model import Missing
 from chrootbuild.rtld.resolver import Resolver
 from chrootbuild.sysroot.reader import Sysroot
@@ -83,14 +84,21 @@ def _count_staged(facts: Facts, leaving: dict[int, Linked]) -> None:
         top = stage_place(facts.root)[0]
     except (OSError, Failure):
         return
-    for folder, _, names in os.walk(top):
-        for name in names:
-            try:
-                info = os.lstat(os.path.join(folder, name))
-            except OSError:
-                continue
-            if info.st_dev == facts.root.dev and info.st_ino in leaving:
-                leaving[info.st_ino].met += 1
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names)
+    seen = [info for path in found if (info := _stat(path)) is not None]
+    if top != facts.root.real(f"/{INSIDE}"):
+        with contextlib.suppress(Failure):  # something is mounted there
+            seen += [info for _, info in facts.root.walk(f"/{INSIDE}")]
+    for info in seen:
+        if info.st_dev == facts.root.dev and info.st_ino in leaving:
+            leaving[info.st_ino].met += 1
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
 
 
 def owners(facts: Facts, summary: Summary) -> Iterator[Finding]:

@@ -85,23 +85,28 @@ def open_tree(lower: str, *, privileged: bool) -> Tree:
 
 
 def mount_tree(
-    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool, room: int
+    tree: Tree, root: str, store: str, *, privileged: bool, copy: bool, room: int, hidden: str = ""
 ) -> tuple[list[tuple[str, str]], str]:
     """Mount the overlays of a tree at the directory ``root``; raises Failure.
 
-    What is no overlay is a tmpfs that ``room`` bytes can be added to.
+    What is no overlay is a tmpfs that ``room`` bytes can be added to. The name ``hidden`` at the
+    tree's top is not shown.
     Returns pairs of a directory of the tree ("" for its top) and its upper directory;
     and why an overlay was refused, if with ``copy`` a copy took its place.
     """
     uppers: list[tuple[str, str]] = []
     refused = ""
     for number, piece in enumerate(tree.pieces):
+        if hidden and f"{piece.path}/".startswith(f"/{hidden}/"):
+            continue
+        without = "" if piece.path else hidden
+        layer = f"{store}/.layer{number}"
         with doing(f"mount an overlay of {piece.path or 'the root'}"):
             if piece.kind == "overlay":
                 _make(root, piece)
                 target = below(root, piece.path)
                 try:
-                    upper = mount_overlay(piece.fd, target, f"{store}/.layer{number}", privileged=privileged)
+                    upper = mount_overlay(piece.fd, target, layer, privileged=privileged, hidden=without)
                     uppers.append((piece.path, upper))
                 except OSError as error:
                     if not copy:
@@ -117,11 +122,11 @@ def mount_tree(
     return uppers, refused
 
 
-def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> str:
+def mount_overlay(lower: int, target: str, store: str, *, privileged: bool, hidden: str = "") -> str:
     """Mount an overlay of the directory ``lower`` at ``target``; return its upper directory.
 
-    ``store`` is made. Directories of ``lower`` can be renamed where the kernel allows it
-    (redirect_dir). Raises OSError.
+    ``store`` is made. A whiteout is in the place of the name ``hidden``.
+    Directories of ``lower`` can be renamed where the kernel allows it (redirect_dir). Raises OSError.
     """
     info = os.fstat(lower)
     upper = f"{store}/upper"
@@ -130,6 +135,10 @@ def mount_overlay(lower: int, target: str, store: str, *, privileged: bool) -> s
     with contextlib.suppress(OSError):  # an id not mapped in this user namespace
         os.chown(upper, info.st_uid, info.st_gid)
     os.chmod(upper, stat.S_IMODE(info.st_mode))
+    if hidden:
+        with contextlib.suppress(OSError):  # a user namespace may make whiteouts since Linux 5.8
+            os.stat(hidden, dir_fd=lower, follow_symlinks=False)
+            os.mknod(f"{upper}/{hidden}", stat.S_IFCHR)
     # Only our own numbers and names: nothing in the options needs escaping.
     options = f"lowerdir=/proc/self/fd/{lower},upperdir={upper},workdir={store}/work"
     more = (",redirect_dir=on,index=off,metacopy=off", "") if privileged else (",userxattr", "")

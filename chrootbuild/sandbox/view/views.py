@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from chrootbuild.artifact import Device
 from chrootbuild.errors import Failure
+from chrootbuild.root.stage import INSIDE
 from chrootbuild.sandbox.bounds.limits import bound_shared_memory, room
 from chrootbuild.sandbox.confinement import Confinement
 from chrootbuild.sandbox.view.overlay import (
@@ -89,7 +90,13 @@ def host_view(lower: str, *, system: bool, privileged: bool, limits: Limits) -> 
     for path in (root, work, f"{scratch}/log"):
         os.mkdir(path)
     uppers, refused = mount_tree(
-        tree, root, scratch, privileged=privileged, copy=not system, room=limits.files
+        tree,
+        root,
+        scratch,
+        privileged=privileged,
+        copy=not system,
+        room=limits.files,
+        hidden="" if system else INSIDE,  # what a publish exchanges, or left there when it was killed
     )
     notes = (f"the overlay was refused ({refused}): this ran on a copy",) if refused else ()
     if lower != "/" and os.path.isdir(lower):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 from chrootbuild.errors import Failure
+from chrootbuild.sandbox.confinement import Confinement
+from chrootbuild.sandbox.create import confine
 from chrootbuild.system import syscalls
 from tests.support.sandbox import Sandbox, make_sandbox, state_of
 from tests.support.trees import tree
@@ -179,7 +182,11 @@ def _full(box: Sandbox) -> None:
         (place / name / "x").symlink_to(box.victim / "dir")
 
 
-@pytest.mark.parametrize("plant", [_link, _file, _full])
+def _fifo(box: Sandbox) -> None:
+    os.mkfifo(box.root / ".chrootbuild")
+
+
+@pytest.mark.parametrize("plant", [_link, _file, _fifo, _full])
 def test_a_planted_passage_is_removed(tmp_path: Path, plant: Callable[[Sandbox], None]) -> None:
     box = make_sandbox(tmp_path)
     box.build()
@@ -210,6 +217,40 @@ def test_a_passage_of_another_owner_is_refused(tmp_path: Path) -> None:
         "chrootbuild needs this name for itself; move it away"
     ] * 2
     assert tree(box.root) == before
+
+
+def test_a_mount_on_the_passage_is_refused(tmp_path: Path) -> None:
+    """A bind mount of the same filesystem: its device number does not tell it."""
+    box = make_sandbox(tmp_path)
+    box.build()
+    place = box.root / ".chrootbuild"
+    place.mkdir()
+    before, victim = tree(box.root), state_of(box.victim)
+    subprocess.run(["mount", "--bind", box.victim, place], check=True)
+    try:
+        box.edit("2")
+        failures = box.try_to(box.build, box.clean)
+        assert ["something is mounted there" in str(failure) for failure in failures] == [True] * 2
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert (tree(box.root), state_of(box.victim)) == (before, victim)
+    box.build()
+    assert not place.exists()
+
+
+@pytest.mark.namespaces
+def test_the_box_does_not_show_the_passage(tmp_path: Path) -> None:
+    """What a killed build left there is no part of the root for check and learn, nor a change of theirs."""
+    root = tmp_path / "root"
+    (root / ".chrootbuild/old").mkdir(parents=True)
+    (root / ".chrootbuild/old/file").write_text("old")
+    (root / "there").write_text("x")
+    with confine(Confinement(str(root))) as box:
+        with pytest.raises(FileNotFoundError):
+            box.open("/.chrootbuild", os.O_RDONLY)
+        os.close(box.open("/there", os.O_RDONLY))
+        assert box.changed() == ()
+    assert (root / ".chrootbuild/old/file").read_text() == "old"
 
 
 def test_a_link_put_into_an_exchanged_directory_leads_nowhere(tmp_path: Path) -> None:
