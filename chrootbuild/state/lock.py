@@ -50,6 +50,8 @@ def locked(project: Project, target: str, wait: float = 0.0) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
+                # A child that another thread forks has it too, up to its execve(2).
+                fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
 
