@@ -130,6 +130,13 @@ def stage(root: Path) -> None:
     os.link(root / "etc/app.conf", root.parent / ".x.chrootbuild/1")
 
 
+def passage(root: Path) -> None:
+    """Leave what a build that was killed had exchanged: its files have names in the root as well."""
+    (root / ".chrootbuild/old").mkdir(parents=True)
+    (root / ".chrootbuild").chmod(0o700)
+    os.link(root / "etc/app.conf", root / ".chrootbuild/old/app.conf")
+
+
 def everyones_key(path: Path) -> None:
     path.parent.chmod(0o755)
     path.write_text(KEY)
@@ -457,6 +464,10 @@ CASES: dict[str, tuple[Callable[[Path], object], Found]] = {
     "hard-link-inside": (lambda r: os.link(put(r, "var/app/x"), r / "var/app/y"), []),
     "hard-link-into-the-staging": (
         stage,
+        [],
+    ),
+    "hard-link-into-what-a-killed-build-left": (
+        passage,
         [],
     ),
     "uid-without-account": (
