@@ -94,9 +94,9 @@ def _watch(limits: Limits, places: Places, tell: int, first: int) -> NoReturn:
             time.sleep(_TICK)
     os.write(tell, hit.encode())
     while os.getppid() == first:  # until the box is ended: nothing is to be started any more
-        os.kill(
-            -1, signal.SIGKILL
-        )  # all but the first process and this one; the root's first one takes all inside
+        with contextlib.suppress(ProcessLookupError):  # nobody is left at this moment
+            # All but the first process and this one; the root's first one takes all inside.
+            os.kill(-1, signal.SIGKILL)
         time.sleep(_TICK)
     os._exit(0)
 
