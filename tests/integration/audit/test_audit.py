@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -898,14 +899,20 @@ def test_a_process_outside_that_listens_in_the_root(
 # -- without root --------------------------------------------------------------------------------------
 
 
+def let_in(*folders: Path) -> None:
+    """Let others enter folders of pytest's; /tmp is not one of them."""
+    for folder in folders:
+        if not folder.stat().st_mode & stat.S_ISVTX:
+            folder.chmod(0o755)
+
+
 @pytest.mark.nobody
 def test_without_root_what_cannot_be_read_is_a_note(
     tmp_path_factory: pytest.TempPathFactory, top: Path
 ) -> None:
     """Nobody looks at root's root: a file and a directory are closed to him, and so is the record."""
     folder = tmp_path_factory.mktemp("open")
-    for above in (folder, *folder.parents[:2], top.parent):
-        above.chmod(0o755)
+    let_in(folder, *folder.parents[:2], top.parent)
     place = workshop(folder, top)
     put(place.root, "var/app/x", uid=WEB)
     put(place.root, "opt/app/secret", mode=0o600)
@@ -926,8 +933,7 @@ def test_without_root_drift_that_cannot_be_looked_at_is_a_note(
 ) -> None:
     """The record can be read, and one file that was installed cannot."""
     folder = tmp_path_factory.mktemp("half")
-    for above in (folder, *folder.parents[:2], top.parent):
-        above.chmod(0o755)
+    let_in(folder, *folder.parents[:2], top.parent)
     place = workshop(folder, top)
     target = place.folder / "targets/x.toml"
     target.write_text(
@@ -946,8 +952,7 @@ def test_without_root_a_root_of_ones_own_is_clean(
     tmp_path_factory: pytest.TempPathFactory, top: Path
 ) -> None:
     folder = tmp_path_factory.mktemp("own")
-    for above in (folder, *folder.parents[:2], top.parent):
-        above.chmod(0o755)
+    let_in(folder, *folder.parents[:2], top.parent)
     place = workshop(folder, top)
     shutil.rmtree(place.root)
     shutil.rmtree(place.folder / ".chrootbuild")
